@@ -1,0 +1,92 @@
+"""The API as an ASGI application: its routes, its errors, and what runs beside them in the same process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request
+
+from service import errors, health
+from service.background import running
+from service.errors import Problem, ProblemDetails
+from service.inventory import api as inventory_api
+from service.metrics import ACTIVE_CONNECTIONS, REASONS, REJECTIONS, SNAPSHOT_AGE, observe_ledger
+from service.middleware import BodyLimit
+from service.monitoring import api as monitoring_api
+from service.orders import api as orders_api
+from service.orders.housekeeping import keep_house
+from service.services import Service
+
+MAX_BODY_BYTES = 64 * 1024
+DESCRIPTION = """Sells a limited stock to far more buyers than there are units.
+
+Every error is `application/problem+json` with a stable `code`. A refusal (`sold_out`, `limit_exceeded`, ...) is an
+answer, not a failure. Send an `Idempotency-Key` with `POST /orders` and it is safe to send again."""
+
+
+def create_app(service: Service) -> FastAPI:
+    """Builds the application around one process's parts; its lifespan runs what belongs to them."""
+    telemetry = service.telemetry
+    app = FastAPI(
+        title="flash-sale",
+        version=version("flash-sale"),
+        description=DESCRIPTION,
+        telemetry=telemetry.fastapi_config(),
+        lifespan=_lifespan,
+    )
+    app.state.service = service
+    rejections = telemetry.counter(REJECTIONS)
+
+    def count_rejection(request: Request, problem: Problem) -> None:
+        if request.method == "POST" and request.url.path == "/orders":
+            rejections.add(1, {"reason": problem.code if problem.code in REASONS else "other"})
+
+    errors.install(app, count_rejection)
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, on_problem=count_rejection)
+    for module in (orders_api, inventory_api, monitoring_api, health):
+        app.include_router(module.router)
+    observe_ledger(telemetry, service.sampler.latest)
+    telemetry.observe(SNAPSHOT_AGE, lambda: [(service.sampler.age_seconds(), {})])
+    telemetry.observe(ACTIVE_CONNECTIONS, lambda: [(service.connections(), {})])
+    telemetry.instrument(app)
+    _document(app, service)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Shuts the telemetry down itself: uvicorn ends with the lifespan and never reaches `atexit`."""
+    service: Service = app.state.service
+    service.telemetry.start()
+    try:
+        async with running(service.sampler.run(), keep_house(service.ledger)):
+            yield
+            service.draining = True
+    finally:
+        await asyncio.to_thread(service.telemetry.shutdown)
+
+
+def _document(app: FastAPI, service: Service) -> None:
+    """Puts into the OpenAPI document what the code cannot say: the shape of a problem, who needs a `user_id`."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            schemas = document["components"]["schemas"]
+            problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= problem.pop("$defs", {})
+            schemas["ProblemDetails"] = problem
+            if not service.settings.auth_jwt.enabled:
+                order = schemas["OrderRequest"]
+                order["required"].append("user_id")
+                order["properties"]["user_id"] = order["properties"]["user_id"]["anyOf"][0]
+                for parameter in document["paths"]["/orders"]["get"]["parameters"]:
+                    if parameter["name"] == "user_id":
+                        parameter["required"] = True
+                        parameter["schema"] = parameter["schema"]["anyOf"][0]
+        return app.openapi_schema or document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document

@@ -1,0 +1,72 @@
+"""`flash-sale`: its commands, and how every error ends: with one line on stderr and a status.
+
+Status 0: done; 1: the answer is bad (an audit that found something); 2: the command line or a setting is wrong; 130:
+ended by Ctrl-C. What takes time to import is imported by the command that needs it.
+"""
+
+import os
+import sys
+
+import typer
+from typer.exceptions import TyperException
+
+from service.cli import books, processes, shoppers
+
+app = typer.Typer(
+    name="flash-sale",
+    help="A flash-sale order service that never oversells, and whose telemetry says exactly what happened.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Settings come from the environment: PORT, WORKERS, REDIS_URL, OTEL_*, ... The README lists them.",
+)
+processes.add_to(app)
+shoppers.add_to(app)
+books.add_to(app)
+
+
+def main() -> None:
+    """Runs the program."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command and returns the exit status."""
+    try:
+        status = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
+    except TyperException as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        return complain(f"{message.rstrip('.')} (see `flash-sale --help`)", 2) if message else 2
+    except typer.Exit as error:
+        return error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return complain("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return complain("the output was closed before all was written", 1)
+    except Exception as error:
+        if not _is_answer(error):
+            raise
+        return complain(str(error), 2 if isinstance(error, ValueError) else 1)
+    return status if isinstance(status, int) else 0
+
+
+def complain(message: str, status: int) -> int:
+    """Writes one line to stderr."""
+    sys.stderr.write(f"flash-sale: {' '.join(message.split())}\n")
+    return status
+
+
+def _is_answer(error: Exception) -> bool:
+    """Whether an exception is a plain answer to the operator; anything else is a defect and keeps its traceback."""
+    from service.settings import SettingsError
+    from service.store import STORE_ERRORS, ShardsDifferError
+    from service.store.embedded import StoreFailed, StoreInUse
+    from service.store.preflight import StoreRefused
+    from service.supervisor import RoleFailed
+    from telemetry import SettingsError as TelemetrySettingsError
+
+    refusals = (SettingsError, TelemetrySettingsError, ShardsDifferError, StoreRefused, StoreInUse)
+    return isinstance(error, (*refusals, StoreFailed, RoleFailed, *STORE_ERRORS))

@@ -1,0 +1,130 @@
+"""The commands that start processes: `run`, `api`, `worker`, and the hidden `process` that each child is."""
+
+import asyncio
+import gc
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from service.fleet import Fleet, Running
+    from service.settings import Settings
+
+PROMETHEUS_PORT = "OTEL_EXPORTER_PROMETHEUS_PORT"
+PROMETHEUS_HOST = "OTEL_EXPORTER_PROMETHEUS_HOST"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("run")(run)
+    app.command("api")(api)
+    app.command("worker")(worker)
+    app.command("process", hidden=True)(process)
+
+
+def run() -> None:
+    """Start everything: an embedded store, the API, an order worker, a demo sale and a gentle crowd.
+
+    PORT (8000), WORKERS (API processes, 1), ORDER_WORKERS (1), CROWD (orders per second, 20; 0 for none),
+    REDIS_URL (unset: a store of its own in DATA_DIR, .data) and ADMIN_TOKEN (unset: one is made) say how.
+    Ctrl-C stops all of it; the orders are still there next time.
+    """
+    from service.fleet import Fleet
+
+    settings = _settings()
+    workers, crowd = settings.order_workers, settings.crowd
+    _start(settings, Fleet(api=settings.workers, workers=workers, crowd=crowd, demo=True))
+
+
+def api() -> None:
+    """Serve the API with WORKERS processes on HOST:PORT. Without ADMIN_TOKEN the admin routes are off."""
+    from service.fleet import Fleet
+
+    settings = _settings()
+    _start(settings, Fleet(api=settings.workers))
+
+
+def worker() -> None:
+    """Work off the queue with ORDER_WORKERS processes.
+
+    /metrics, /healthz and /readyz are on OTEL_EXPORTER_PROMETHEUS_HOST:OTEL_EXPORTER_PROMETHEUS_PORT (localhost:9464).
+    """
+    from service.fleet import Fleet
+
+    settings = _settings()
+    _start(settings, Fleet(workers=max(settings.order_workers, 1), worker_port=_prometheus_address()))
+
+
+def process(
+    slot: Annotated[str, typer.Argument(help="api-0, order-0, crowd")],
+    fd: Annotated[int | None, typer.Option(help="descriptor of a socket that listens")] = None,
+    url: Annotated[str, typer.Option(help="where the API is, for the crowd")] = "",
+    rate: Annotated[float, typer.Option(help="orders per second, for the crowd")] = 0,
+) -> None:
+    """Be one process of a fleet."""
+    import uvloop
+
+    settings = _settings()
+    listener = socket.socket(fileno=fd) if fd is not None else None
+    # The telemetry makes many short-lived objects: a collector run for every 700 of them costs a quarter of a request.
+    gc.set_threshold(50_000, 20, 100)
+    if slot == "crowd":
+        from service.crowd import run_demo_crowd
+
+        uvloop.run(run_demo_crowd(url, rate))
+        return
+    from service.roles import serve_api, serve_worker, telemetry_settings
+    from telemetry import Telemetry
+
+    telemetry = Telemetry(telemetry_settings(os.environ, slot))
+    store_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    if slot.startswith("api-"):
+        if listener is None:
+            raise typer.BadParameter("an API process needs --fd")
+        uvloop.run(serve_api(settings, telemetry, store_url, listener))
+    else:
+        uvloop.run(serve_worker(settings, telemetry, store_url, listener))
+
+
+def _settings() -> "Settings":
+    from service.settings import Settings, unknown_variables
+    from telemetry import configure_logging
+
+    settings = Settings.from_env(os.environ)
+    configure_logging(level=settings.log_level.upper(), stream=sys.stdout, json=settings.log_format == "json")
+    for line in unknown_variables(os.environ):
+        sys.stderr.write(f"flash-sale: {line}\n")
+    return settings
+
+
+def _start(settings: "Settings", fleet: "Fleet") -> None:
+    from service.fleet import run_fleet
+    from service.roles import telemetry_settings
+
+    telemetry_settings(os.environ, "main")  # a bad value is refused here, once, not by every child
+    asyncio.run(run_fleet(settings, fleet, lambda running: _announce(running, fleet)))
+
+
+def _announce(running: "Running", fleet: "Fleet") -> None:
+    lines = [f"flash-sale   {running.url}"]
+    if fleet.api:
+        lines += [f"api docs     {running.url}/docs", f"metrics      {running.url}/metrics"]
+    lines += [f"store        {running.store}"]
+    if fleet.api:
+        lines += [f"admin token  {running.admin_token or 'none: the admin routes are off, set ADMIN_TOKEN'}"]
+    if fleet.crowd:
+        lines += [f"crowd        {fleet.crowd:g} orders per second"]
+    sys.stdout.write("\n".join(["", *lines, "Ctrl-C stops everything.", "", ""]))
+    sys.stdout.flush()
+
+
+def _prometheus_address() -> tuple[str, int]:
+    from service.settings import SettingsError
+
+    text = os.environ.get(PROMETHEUS_PORT, "").strip() or "9464"
+    if not text.isdecimal() or not int(text) <= 65535:  # noqa: PLR2004 - the highest port there is
+        raise SettingsError(f"{PROMETHEUS_PORT}: {text!r} is not a port")
+    return os.environ.get(PROMETHEUS_HOST, "").strip() or "localhost", int(text)

@@ -1,0 +1,173 @@
+"""Runs a crowd against a service.
+
+With a rate the loop is open: orders are due at the times of a Poisson process, whether or not earlier ones
+have been answered, and each latency counts from the time the order was due. So a service that stalls is charged
+with the waiting of all who came meanwhile (no coordinated omission). Without a rate the loop is closed: each
+of `concurrency` shoppers orders again as soon as it has an answer.
+
+A lost connection is counted, and its shopper pauses a little: a restart of the service in mid-run is normal.
+"""
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+
+from service.crowd.plan import CrowdPlan, Shopper, shoppers
+from service.crowd.report import CrowdReport, Progress, Tally
+from service.crowd.shop import Answer, Lost, Shop
+
+OnProgress = Callable[[Progress], None]
+
+PROGRESS_SECONDS = 0.25
+FIRST_PAUSE_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 0.5
+LAST_ANSWERS_SECONDS = 2.0
+READY_POLL_SECONDS = 0.5
+
+
+class CrowdError(Exception):
+    """The crowd cannot start; the message is one line for the person who wanted it."""
+
+
+async def run_crowd(plan: CrowdPlan, on_progress: OnProgress | None = None) -> CrowdReport:
+    """Run the plan to its end and return what happened.
+
+    Cancelled, it lets the orders on their way be answered, for two seconds at most, and returns the report so
+    far with `interrupted` set; it does not raise. `on_progress` is called about four times a second.
+
+    Raises:
+        CrowdError: the plan names no products and the service tells of none that are for sale.
+    """
+    async with Shop(plan) as shop:
+        mix = plan.mix or await _wanted(shop, plan)
+        return await _Crowd(plan, shop, mix).run(on_progress or _ignore)
+
+
+async def wait_until_ready(plan: CrowdPlan) -> None:
+    """Return as soon as the service says that it is ready; asks twice a second, for ever."""
+    async with Shop(plan) as shop:
+        while not await shop.ready():  # noqa: ASYNC110 - the event is in another process
+            await asyncio.sleep(READY_POLL_SECONDS)
+
+
+async def _wanted(shop: Shop, plan: CrowdPlan) -> dict[str, float]:
+    wanted = await shop.wanted()
+    if isinstance(wanted, Lost):
+        raise CrowdError(f"{plan.base_url} does not tell what is for sale ({wanted.kind})")
+    if not wanted:
+        raise CrowdError(f"nothing is for sale at {plan.base_url}: no product's sale is open")
+    return wanted
+
+
+def _ignore(_: Progress) -> None:
+    """Do nothing with a progress."""
+
+
+class _Crowd:
+    """One run. The workers share one line of shoppers: whoever is free takes the next."""
+
+    def __init__(self, plan: CrowdPlan, shop: Shop, mix: dict[str, float]) -> None:
+        self._plan = plan
+        self._shop = shop
+        self._line = shoppers(plan, mix)
+        self._tally = Tally(plan)
+        self._busy: set[int] = set()
+        self._started = perf_counter()
+        self._end = self._started + plan.duration.total_seconds() if plan.duration else float("inf")
+
+    async def run(self, on_progress: OnProgress) -> CrowdReport:
+        workers = [asyncio.create_task(self._worker(number)) for number in range(self._plan.concurrency)]
+        interrupted = False
+        try:
+            try:
+                await self._until_done(workers, on_progress)
+            except asyncio.CancelledError:
+                interrupted = True
+                _forgive()
+                await self._last_answers(workers)
+        finally:
+            await _stop(workers)
+        seconds = self._seconds()
+        if self._plan.rate:  # the line of a closed loop may have no end
+            self._tally.unsent += sum(1 for _ in self._line)
+        on_progress(self._tally.progress(seconds))
+        return self._tally.report(seconds, interrupted=interrupted)
+
+    async def _until_done(self, workers: list[asyncio.Task[None]], on_progress: OnProgress) -> None:
+        pending = set(workers)
+        while pending:
+            done, pending = await asyncio.wait(pending, timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+            for worker in done:
+                worker.result()
+            on_progress(self._tally.progress(self._seconds()))
+
+    async def _last_answers(self, workers: list[asyncio.Task[None]]) -> None:
+        """End the workers that only wait, and let the others have the answer that they wait for."""
+        self._line.close()
+        for number, worker in enumerate(workers):
+            if number not in self._busy:
+                worker.cancel()
+        await asyncio.wait(workers, timeout=LAST_ANSWERS_SECONDS)
+
+    async def _worker(self, number: int) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        for shopper in self._line:
+            due = await self._turn(shopper)
+            if due is None:
+                self._tally.unsent += shopper.due is not None
+                return
+            self._busy.add(number)
+            reached = await self._serve(shopper, due)
+            self._busy.discard(number)
+            if reached:
+                pause = FIRST_PAUSE_SECONDS
+            else:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def _turn(self, shopper: Shopper) -> float | None:
+        """Wait until the shopper is due and return that time; None when the run ends first."""
+        now = perf_counter()
+        if now >= self._end:
+            return None
+        if shopper.due is None:
+            return now
+        due = self._started + shopper.due
+        if due > now:
+            await asyncio.sleep(due - now)
+        # uvloop's timers have a grain of a millisecond and may be early.
+        return min(due, perf_counter())
+
+    async def _serve(self, shopper: Shopper, due: float) -> bool:
+        """Send one order and all that follows from it; return whether every request had an answer."""
+        self._tally.orders += 1
+        if shopper.twice:
+            answers = list(await asyncio.gather(self._place(shopper, due), self._place(shopper, due)))
+        else:
+            answers = [await self._place(shopper, due)]
+        order_id = self._tally.decided(answers)
+        if order_id is not None and shopper.cancels:
+            self._tally.cancelled(await self._shop.cancel(order_id))
+        return not any(isinstance(answer, Lost) for answer in answers)
+
+    async def _place(self, shopper: Shopper, due: float) -> Answer | Lost:
+        self._tally.requests += 1
+        answer = await self._shop.place(shopper)
+        self._tally.answered(answer, perf_counter() - due)
+        return answer
+
+    def _seconds(self) -> float:
+        return perf_counter() - self._started
+
+
+def _forgive() -> None:
+    """Take back the cancellation of this task: it has been heeded."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+
+
+async def _stop(workers: list[asyncio.Task[None]]) -> None:
+    for worker in workers:
+        worker.cancel()
+    await asyncio.gather(*workers, return_exceptions=True)

@@ -1,0 +1,203 @@
+"""Errors are answers: every one is `application/problem+json` (RFC 9457) with a stable `code`.
+
+`PROBLEMS` is the one table of codes. Handlers raise `Problem`; `install` turns problems, validation errors, unknown
+routes, a store that is down and crashes into the same shape, each with the trace id that finds it again.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from opentelemetry.trace import format_trace_id, get_current_span
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from service.store import STORE_ERRORS, is_store_down
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_STORE_SECONDS = 1
+
+
+class Kind(NamedTuple):
+    """The fixed part of a problem."""
+
+    status: int
+    title: str
+
+
+PROBLEMS: Mapping[str, Kind] = {
+    "bad_request": Kind(400, "The request cannot be understood"),
+    "unauthorized": Kind(401, "Who are you?"),
+    "admin_disabled": Kind(403, "Admin routes are switched off"),
+    "not_found": Kind(404, "There is no such resource"),
+    "unknown_product": Kind(404, "There is no such product"),
+    "unknown_order": Kind(404, "There is no such order"),
+    "method_not_allowed": Kind(405, "The resource does not take this method"),
+    "sold_out": Kind(409, "Not enough units are left"),
+    "limit_exceeded": Kind(409, "The limit per user is reached"),
+    "sale_not_open": Kind(409, "The sale has not opened yet"),
+    "sale_closed": Kind(409, "The sale is over"),
+    "not_cancellable": Kind(409, "The order can no longer be cancelled"),
+    "payload_too_large": Kind(413, "The body is too large"),
+    "unsupported_media_type": Kind(415, "The body must be application/json"),
+    "invalid": Kind(422, "The request is not valid"),
+    "idempotency_conflict": Kind(422, "The idempotency key belongs to another request"),
+    "rate_limited": Kind(429, "Too many orders from this user"),
+    "internal_error": Kind(500, "The service made a mistake"),
+    "overloaded": Kind(503, "The service has as much to do as it can"),
+    "store_unavailable": Kind(503, "The store does not answer"),
+}
+_BY_STATUS = {
+    400: "bad_request",
+    401: "unauthorized",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+    422: "invalid",
+    503: "overloaded",
+}
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field of the request."""
+
+    location: str = Field(description="`body`, `header`, `path` or `query`")
+    pointer: str = Field(description="JSON Pointer (RFC 6901) into that part, as a URI fragment: `#/quantity`")
+    detail: str
+
+
+class ProblemDetails(BaseModel):
+    """A problem as RFC 9457 describes it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    trace_id: str | None = Field(description="finds the request's trace and log lines")
+    errors: list[FieldProblem] = []
+
+
+class Problem(Exception):  # noqa: N818 - the RFC's word
+    """An answer that is not what the caller hoped for."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str = "",
+        *,
+        errors: Sequence[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.kind = PROBLEMS[code]
+        self.detail = detail or self.kind.title
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+
+
+def respond(problem: Problem) -> JSONResponse:
+    """Makes the answer."""
+    context = get_current_span().get_span_context()
+    body = ProblemDetails(
+        type=f"urn:flash-sale:problem:{problem.code}",
+        title=problem.kind.title,
+        status=problem.kind.status,
+        detail=problem.detail,
+        code=problem.code,
+        trace_id=format_trace_id(context.trace_id) if context.is_valid else None,
+        errors=problem.errors,
+    )
+    return JSONResponse(
+        body.model_dump(exclude_defaults=True) | {"trace_id": body.trace_id},
+        status_code=problem.kind.status,
+        headers=problem.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def describe(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route in OpenAPI, for the codes that it may answer with."""
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        kind = PROBLEMS[code]
+        entry = by_status.setdefault(
+            kind.status,
+            {
+                "description": "",
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
+            },
+        )
+        entry["description"] += f"{', ' if entry['description'] else ''}`{code}`: {kind.title}"
+        if kind.status in (429, 503):
+            entry["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+    return by_status
+
+
+OnProblem = Callable[[Request, Problem], None]
+
+
+def install(app: FastAPI, on_problem: OnProblem) -> None:
+    """Makes every error of an application a problem; `on_problem` is told of each."""
+    log = structlog.get_logger("service.errors")
+
+    def answer(request: Request, problem: Problem) -> JSONResponse:
+        on_problem(request, problem)
+        return respond(problem)
+
+    async def refuse(request: Request, error: Exception) -> JSONResponse:
+        return answer(request, _as_problem(request, error))
+
+    async def crash(request: Request, error: Exception) -> JSONResponse:
+        if is_store_down(error):
+            return await refuse(request, error)
+        log.error("request failed", route=request.url.path, method=request.method, exc_info=error)
+        return answer(request, Problem("internal_error", "The service made a mistake; it has been written down."))
+
+    for kind in (Problem, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, refuse)
+    for store_error in STORE_ERRORS:
+        app.add_exception_handler(store_error, crash)
+    app.add_exception_handler(Exception, crash)
+
+
+def _as_problem(request: Request, error: Exception) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, HTTPException):
+        code = _BY_STATUS.get(error.status_code, "bad_request")
+        return Problem(code, str(error.detail), headers=error.headers)
+    if isinstance(error, RequestValidationError):
+        return _invalid(request, error)
+    return Problem(
+        "store_unavailable",
+        "The store does not answer; an order sent with an Idempotency-Key is safe to send again.",
+        headers={"Retry-After": str(RETRY_STORE_SECONDS)},
+    )
+
+
+def _invalid(request: Request, error: RequestValidationError) -> Problem:
+    found = [_field_problem(entry) for entry in error.errors()]
+    whole_body = any(field.location == "body" and field.pointer == "#" for field in found)
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    if whole_body and has_body and media_type != "application/json" and not media_type.endswith("+json"):
+        return Problem("unsupported_media_type", f"The body's type is {media_type or 'not given'!r}.", errors=found)
+    return Problem("invalid", "; ".join(_say(field) for field in found[:3]), errors=found[:20])
+
+
+def _field_problem(entry: Mapping[str, Any]) -> FieldProblem:
+    location, *path = entry["loc"]
+    if entry["type"] == "json_invalid":
+        return FieldProblem(location="body", pointer="#", detail=f"not JSON: {entry['ctx']['error']} at {path[0]}")
+    escaped = [str(part).replace("~", "~0").replace("/", "~1") for part in path]
+    return FieldProblem(location=str(location), pointer="/".join(["#", *escaped]), detail=entry["msg"])
+
+
+def _say(field: FieldProblem) -> str:
+    return f"{field.location} {field.pointer}: {field.detail}"

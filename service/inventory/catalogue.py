@@ -1,0 +1,73 @@
+"""The catalogue's steps in the ledger: create or change a product, add units, read."""
+
+import secrets
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from service.inventory.models import Product
+from service.store import Shards, keys
+
+REPLY_KEPT = timedelta(minutes=10)
+
+
+class Change(StrEnum):
+    """What a change to the catalogue came to; `bad_window`: it would close before it opens; `bad_stock`: below 0."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    UNKNOWN_PRODUCT = "unknown_product"
+    BAD_WINDOW = "bad_window"
+    BAD_STOCK = "bad_stock"
+
+
+class Catalogue:
+    """The products of every shard."""
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+
+    async def put(self, product_id: str, **fields: str | int | datetime | None) -> tuple[Change, Product | None]:
+        """Creates a product, or changes it; a difference in `stock` is booked as a restock.
+
+        Args:
+            product_id: Which product.
+            fields: name, price, currency, stock, limit, opens, closes; all of them.
+        """
+        return await self._change("put", product_id, fields)
+
+    async def patch(self, product_id: str, **fields: str | int | datetime | None) -> tuple[Change, Product | None]:
+        """Changes the given fields of a product."""
+        return await self._change("patch", product_id, fields)
+
+    async def restock(self, product_id: str, units: int) -> tuple[Change, Product | None]:
+        """Adds units to what is left to sell."""
+        return await self._change("restock", product_id, {"units": units})
+
+    async def product(self, product_id: str) -> Product | None:
+        """Reads one product."""
+        escaped = keys.escape(product_id)
+        row = await self._shards.run("product", self._shards.of(product_id), escaped)
+        return Product.from_row(row) if row else None
+
+    async def products(self) -> list[Product]:
+        """Reads all products, by id."""
+        found: list[Product] = []
+        for shard in self._shards:
+            found += [Product.from_row(row) for row in await self._shards.run("products", shard)]
+        return sorted(found, key=lambda product: product.product_id)
+
+    async def _change(
+        self, mode: str, product_id: str, fields: dict[str, str | int | datetime | None]
+    ) -> tuple[Change, Product | None]:
+        args: list[str | int] = [secrets.token_hex(8), REPLY_KEPT // timedelta(milliseconds=1)]
+        args += [keys.escape(product_id), mode]
+        for name, value in fields.items():
+            args += [name, _plain(value)]
+        reply = await self._shards.run("stock", self._shards.of(product_id), *args)
+        return Change(reply[0]), Product.from_row(reply[1]) if len(reply) > 1 else None
+
+
+def _plain(value: str | int | datetime | None) -> str | int:
+    if isinstance(value, datetime):
+        return round(value.timestamp() * 1000)
+    return "" if value is None else value

@@ -1,0 +1,36 @@
+"""Children that do not outlive their parent: `bound(argv)` is `argv` with a cord to this process.
+
+On Linux the kernel holds the cord (`PR_SET_PDEATHSIG`): it works for any program and after `kill -9` of the
+parent, and costs one start of the interpreter. The cord belongs to the thread that starts the child, so
+children are started from the main thread. On other systems `argv` comes back as it is, and a child may
+outlive a parent that was killed.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+_PR_SET_PDEATHSIG = 1
+
+
+def bound(argv: Sequence[str], when_parent_dies: signal.Signals = signal.SIGKILL) -> list[str]:
+    """Return the command that runs `argv` in its own place and sends it a signal when this process ends."""
+    if sys.platform != "linux":
+        return list(argv)
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(when_parent_dies)), *argv]
+
+
+def _become(parent: int, when_parent_dies: int, argv: list[str]) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, when_parent_dies)
+    if os.getppid() != parent:  # it died before the cord was tied
+        os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        os.execvp(argv[0], argv)  # noqa: S606 - to become the program is the point
+    except OSError as error:
+        sys.exit(f"cannot start {argv[0]}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    _become(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

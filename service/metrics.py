@@ -1,0 +1,192 @@
+"""Every instrument of this service, and how those of the ledger are read from a snapshot.
+
+What the ledger counts is read from the ledger, so no crash, restart or replica can make it wrong; such series have
+scope `fleet`. What a process alone knows has scope `process` and carries the label `worker`.
+"""
+
+from collections.abc import Callable, Iterable
+
+from service.monitoring.snapshot import Snapshot
+from service.orders.models import COUNTED
+from telemetry import CounterSpec, GaugeSpec, HistogramSpec, Telemetry
+
+REASONS = (
+    "invalid",
+    "unsupported_media_type",
+    "payload_too_large",
+    "unauthorized",
+    "idempotency_conflict",
+    "unknown_product",
+    "sale_not_open",
+    "sale_closed",
+    "limit_exceeded",
+    "sold_out",
+    "rate_limited",
+    "overloaded",
+    "store_unavailable",
+    "internal_error",
+    "other",
+)
+"""Why an order was refused: the `code` of the answer."""
+
+_WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
+
+ORDERS = CounterSpec(
+    name="flash_sale.orders",
+    unit="{order}",
+    description="Orders that reached each status; pending counts the orders accepted.",
+    attributes={"status": tuple(COUNTED)},
+    scope="fleet",
+)
+QUEUE_LENGTH = GaugeSpec(
+    name="flash_sale.queue.length",
+    unit="{order}",
+    description="Orders waiting or being processed.",
+    scope="fleet",
+)
+THROUGHPUT = GaugeSpec(
+    name="flash_sale.throughput",
+    unit="{order}",
+    description="Orders settled (confirmed or failed) per second over the last 10 s.",
+    scope="fleet",
+)
+ERROR_RATE = GaugeSpec(
+    name="flash_sale.error_rate",
+    unit="{percent}",
+    description="Percent of the orders settled over the last 60 s that failed; 0 when none was settled.",
+    scope="fleet",
+)
+PROCESSING_TIME = GaugeSpec(
+    name="flash_sale.processing_time_avg",
+    unit="{millisecond}",
+    description="Mean milliseconds from accepted to settled over the last 60 s; 0 when none was settled.",
+    scope="fleet",
+)
+INVENTORY = GaugeSpec(
+    name="flash_sale.inventory.levels",
+    unit="{unit}",
+    description="Units left to sell.",
+    attributes={"product_id": None},
+    scope="fleet",
+)
+HELD = GaugeSpec(
+    name="flash_sale.inventory.held",
+    unit="{unit}",
+    description="Units held by orders that are not settled.",
+    attributes={"product_id": None},
+    scope="fleet",
+)
+SOLD = GaugeSpec(
+    name="flash_sale.inventory.sold",
+    unit="{unit}",
+    description="Units sold.",
+    attributes={"product_id": None},
+    scope="fleet",
+)
+DRIFT = GaugeSpec(
+    name="flash_sale.drift",
+    unit="{unit}",
+    description="Units that the ledger cannot explain: initial + restocked - stock - held - sold. 0, or it is broken.",
+    attributes={"product_id": None},
+    scope="fleet",
+)
+OLDEST_AGE = GaugeSpec(
+    name="flash_sale.queue.oldest_age",
+    unit="s",
+    description="Age of the oldest order that is not settled; 0 when there is none.",
+    scope="fleet",
+)
+DEAD_LETTERS = GaugeSpec(
+    name="flash_sale.dead_letters",
+    unit="{order}",
+    description="Orders given up and not yet requeued or dropped.",
+    scope="fleet",
+)
+ETA_ERROR = GaugeSpec(
+    name="flash_sale.eta.error",
+    unit="s",
+    description="Predicted minus actual wait, mean over the orders begun in the last 60 s; 0 when none was.",
+    scope="fleet",
+)
+REJECTIONS = CounterSpec(
+    name="flash_sale.rejections",
+    unit="{order}",
+    description="Orders refused, by the code of the answer.",
+    attributes={"reason": REASONS},
+)
+ORDER_WAIT = HistogramSpec(
+    name="flash_sale.order.wait",
+    unit="s",
+    description="Time from accepted to the first attempt.",
+    buckets=_WAIT_BUCKETS,
+)
+ORDER_PROCESSING = HistogramSpec(
+    name="flash_sale.order.processing",
+    unit="s",
+    description="Time from the first attempt to settled.",
+    buckets=_WAIT_BUCKETS,
+)
+ACTIVE_CONNECTIONS = GaugeSpec(
+    name="flash_sale.active_connections",
+    unit="{connection}",
+    description="Open client connections, HTTP and WebSocket.",
+)
+SNAPSHOT_AGE = GaugeSpec(
+    name="flash_sale.snapshot.age",
+    unit="s",
+    description="Time since the ledger was last read; the ledger's series are left out while reading fails.",
+)
+PAYMENTS_REFUNDED = CounterSpec(
+    name="flash_sale.payment.refunds",
+    unit="{payment}",
+    description="Payments given back because their order could not be confirmed any more, by result.",
+    attributes={"result": ("refunded", "failed")},
+)
+
+SPECS = (
+    *(ORDERS, QUEUE_LENGTH, THROUGHPUT, ERROR_RATE, ACTIVE_CONNECTIONS, PROCESSING_TIME, INVENTORY),
+    *(HELD, SOLD, DRIFT, OLDEST_AGE, DEAD_LETTERS, ETA_ERROR, REJECTIONS, ORDER_WAIT, ORDER_PROCESSING),
+    *(SNAPSHOT_AGE, PAYMENTS_REFUNDED),
+)
+
+Labels = dict[str, str | int | bool]
+
+_OF_THE_LEDGER: tuple[tuple[GaugeSpec, Callable[[Snapshot], float]], ...] = (
+    (QUEUE_LENGTH, lambda s: s.queue_length),
+    (THROUGHPUT, lambda s: s.throughput),
+    (ERROR_RATE, lambda s: s.error_rate),
+    (PROCESSING_TIME, lambda s: s.processing_time_avg_ms),
+    (OLDEST_AGE, lambda s: s.oldest_age_seconds),
+    (DEAD_LETTERS, lambda s: s.dead_letters),
+    (ETA_ERROR, lambda s: s.eta_error_seconds),
+)
+_OF_PRODUCTS = ((INVENTORY, "stock"), (HELD, "held"), (SOLD, "sold"), (DRIFT, "drift"))
+
+
+def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None]) -> None:
+    """Exports what `latest` returns at each scrape; nothing while it returns None."""
+
+    def figure(of: Callable[[Snapshot], float]) -> Callable[[], Iterable[tuple[float, Labels]]]:
+        return lambda: [(of(snapshot), {})] if (snapshot := latest()) else []
+
+    def per_product(field: str) -> Callable[[], Iterable[tuple[float, Labels]]]:
+        return lambda: [
+            (getattr(product, field), {"product_id": product.product_id})
+            for snapshot in [latest()]
+            if snapshot
+            for product in snapshot.products
+        ]
+
+    telemetry.observe(
+        ORDERS,
+        lambda: [
+            (count, {"status": str(status)})
+            for snapshot in [latest()]
+            if snapshot
+            for status, count in snapshot.orders.items()
+        ],
+    )
+    for spec, of in _OF_THE_LEDGER:
+        telemetry.observe(spec, figure(of))
+    for spec, field in _OF_PRODUCTS:
+        telemetry.observe(spec, per_product(field))

@@ -1,0 +1,42 @@
+"""ASGI middleware: a bound on the size of a body, answered as a problem like every other error."""
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import OnProblem, Problem, respond
+
+
+class BodyLimit:
+    """Refuses bodies over `max_bytes` with 413: by their declared length at once, else when they grow past it.
+
+    Starlette's own middleware answers in plain text and replaces whatever the application answers.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, on_problem: OnProblem) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._on_problem = on_problem
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self._max_bytes:
+            problem = Problem("payload_too_large", f"A body may have {self._max_bytes} bytes.")
+            self._on_problem(Request(scope), problem)
+            await respond(problem)(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                raise HTTPException(413, f"A body may have {self._max_bytes} bytes.")
+            return message
+
+        await self._app(scope, counted, send)

@@ -1,0 +1,1 @@
+"""What the service tells of itself: the snapshot of the ledger, and what is made of it."""

@@ -1,0 +1,62 @@
+"""One coroutine of a process reads the ledger once a second; metrics, pages and checks read what it keeps in memory."""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+import structlog
+
+from service.monitoring.snapshot import Snapshot, take_snapshot
+from service.store import STORE_ERRORS, Shards
+from telemetry import suppressed
+
+INTERVAL_SECONDS = 1.0
+
+
+class Sampler:
+    """Keeps the newest snapshot; none while the store does not answer, so that nothing stale is ever shown."""
+
+    def __init__(self, shards: Shards, clock: Callable[[], float] = monotonic) -> None:
+        self._shards = shards
+        self._clock = clock
+        self._started = clock()
+        self._taken: float | None = None
+        self._snapshot: Snapshot | None = None
+
+    def latest(self) -> Snapshot | None:
+        """The newest snapshot, or None when the last reading failed."""
+        return self._snapshot
+
+    def age_seconds(self) -> float:
+        """Time since the ledger was last read; since the start if it never was."""
+        return self._clock() - (self._started if self._taken is None else self._taken)
+
+    async def fresh(self) -> Snapshot:
+        """Reads the ledger now.
+
+        Raises:
+            redis.exceptions.RedisError: The store is down.
+        """
+        with suppressed():
+            self._snapshot = await take_snapshot(self._shards)
+        self._taken = self._clock()
+        return self._snapshot
+
+    async def run(self) -> None:
+        """Reads the ledger once a second until it is cancelled."""
+        log = structlog.get_logger("service.monitoring.sampler")
+        loop = asyncio.get_running_loop()
+        down = False
+        while True:
+            began = loop.time()
+            try:
+                await self.fresh()
+                if down:
+                    log.info("the store answers again")
+                down = False
+            except STORE_ERRORS as error:
+                self._snapshot = None
+                if not down:
+                    log.warning("the store does not answer", error=str(error))
+                down = True
+            await asyncio.sleep(max(INTERVAL_SECONDS - (loop.time() - began), 0.05))

@@ -1,0 +1,92 @@
+"""A snapshot of the ledger: all that metrics and pages show, read at one instant in one round trip a shard."""
+
+from dataclasses import dataclass
+from dataclasses import field as with_default
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, Field
+
+from service.inventory.models import Product
+from service.orders.models import COUNTED, Status, at
+from service.store import Shards
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The ledger's figures. Rates are per second, ages in seconds, times in milliseconds where named so."""
+
+    taken_at: datetime
+    orders: dict[Status, int]
+    requeued: int
+    products: tuple[Product, ...]
+    queue_length: int
+    processing: int
+    oldest_age_seconds: float
+    dead_letters: int
+    drain_rate: float
+    throughput: float
+    error_rate: float
+    processing_time_avg_ms: float
+    eta_error_seconds: float
+    workers: dict[str, float] = with_default(default_factory=dict)
+
+    @property
+    def waiting(self) -> int:
+        """Orders that no worker has in hand."""
+        return max(self.queue_length - self.processing, 0)
+
+    @classmethod
+    def from_shards(cls, replies: list[list[Any]]) -> Self:
+        """Adds up what `snapshot.lua` returned for each shard."""
+        totals = [dict(zip(reply[1][::2], map(int, reply[1][1::2]), strict=True)) for reply in replies]
+        add = [sum(reply[index] for reply in replies) for index in range(3, 14) if index != 5]  # noqa: PLR2004
+        length, processing, dead, drain, recent, settled, failed, took, begun, eta_error = add
+        products = [Product.from_row(row) for reply in replies for row in reply[2]]
+        ages = [pairs for reply in replies for pairs in zip(reply[14][::2], reply[14][1::2], strict=True)]
+        return cls(
+            taken_at=at(min(reply[0] for reply in replies)),
+            orders={status: sum(total.get(status, 0) for total in totals) for status in COUNTED},
+            requeued=sum(total.get("requeued", 0) for total in totals),
+            products=tuple(sorted(products, key=lambda product: product.product_id)),
+            queue_length=length,
+            processing=processing,
+            oldest_age_seconds=max(reply[5] for reply in replies) / 1000,
+            dead_letters=dead,
+            drain_rate=drain / 1000,
+            throughput=recent / 10,
+            error_rate=100 * failed / settled if settled else 0.0,
+            processing_time_avg_ms=took / settled if settled else 0.0,
+            eta_error_seconds=eta_error / begun / 1000 if begun else 0.0,
+            workers={consumer: int(age) / 1000 for consumer, age in ages},
+        )
+
+
+class QueueView(BaseModel):
+    """The queue as it is now."""
+
+    length: int = Field(description="orders waiting or being processed")
+    pending: int = Field(description="orders that no worker has in hand")
+    oldest_age_seconds: float
+    drain_rate: float = Field(description="orders settled per second over the last 10 s")
+    dead_letters: int
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Self:
+        """The queue's part of a snapshot."""
+        return cls(
+            length=snapshot.queue_length,
+            pending=snapshot.waiting,
+            oldest_age_seconds=snapshot.oldest_age_seconds,
+            drain_rate=snapshot.throughput,
+            dead_letters=snapshot.dead_letters,
+        )
+
+
+async def take_snapshot(shards: Shards) -> Snapshot:
+    """Reads every shard.
+
+    Raises:
+        redis.exceptions.RedisError: the store is down.
+    """
+    return Snapshot.from_shards([await shards.run("snapshot", shard) for shard in shards])

@@ -1,0 +1,51 @@
+"""Admission: what can be refused from memory, before the store is asked. Bounds the work that is under way."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+from time import monotonic
+
+from service.errors import Problem
+
+USERS_REMEMBERED = 100_000
+
+
+class Admission:
+    """Bounds the orders under way in this process, and the rate of each user.
+
+    The rate is kept by the generic cell rate algorithm (ITU-T I.371): one number a user, a burst of one second.
+    """
+
+    def __init__(self, *, max_in_flight: int, rate_per_second: float | None) -> None:
+        self._max_in_flight = max_in_flight
+        self._rate = rate_per_second
+        self._arrivals: dict[str, float] = {}
+        self.in_flight = 0
+
+    @contextmanager
+    def admit(self, user_id: str) -> Iterator[None]:
+        """Lets one order in.
+
+        Raises:
+            Problem: 503 `overloaded` or 429 `rate_limited`, with `Retry-After`.
+        """
+        if self.in_flight >= self._max_in_flight:
+            raise Problem("overloaded", "Too many orders are under way.", headers={"Retry-After": "1"})
+        self._check_rate(user_id)
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    def _check_rate(self, user_id: str) -> None:
+        if self._rate is None:
+            return
+        now, interval = monotonic(), 1 / self._rate
+        expected = max(self._arrivals.get(user_id, now), now)
+        early = expected - now - max(1 - interval, 0)
+        if early > 0:
+            raise Problem("rate_limited", headers={"Retry-After": str(ceil(early))})
+        self._arrivals[user_id] = expected + interval
+        if len(self._arrivals) > USERS_REMEMBERED:
+            self._arrivals = {user: time for user, time in self._arrivals.items() if time > now}

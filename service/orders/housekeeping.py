@@ -1,0 +1,35 @@
+"""What has to be done by the clock: reservations end, deferred orders come back. Any number of processes may do it."""
+
+import asyncio
+
+import structlog
+
+from service.orders.ledger import Ledger
+from service.store import STORE_ERRORS
+from telemetry import suppressed
+
+INTERVAL_SECONDS = 0.5
+MOST_AT_ONCE = 500
+
+
+async def keep_house(ledger: Ledger) -> None:
+    """Does it twice a second until it is cancelled; a store that is down is waited for."""
+    log = structlog.get_logger("service.orders.housekeeping")
+    while True:
+        try:
+            with suppressed():
+                busy = await _round(ledger, log)
+        except STORE_ERRORS:
+            busy = False
+        await asyncio.sleep(0 if busy else INTERVAL_SECONDS)
+
+
+async def _round(ledger: Ledger, log: structlog.stdlib.BoundLogger) -> bool:
+    busy = False
+    for shard in ledger.shards:
+        expired = await ledger.expire(shard, MOST_AT_ONCE)
+        if expired:
+            log.info("reservations ended", shard=shard, orders=len(expired))
+        promoted = await ledger.promote(shard, MOST_AT_ONCE)
+        busy |= len(expired) == MOST_AT_ONCE or promoted == MOST_AT_ONCE
+    return busy

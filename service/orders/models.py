@@ -1,0 +1,145 @@
+"""What an order is, as the ledger keeps it; and the words for what can become of one.
+
+The words are the same in the Lua scripts, here, in the metrics' attributes, in the log and in the answers.
+"""
+
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Self
+
+from service.store import keys
+
+
+class Status(StrEnum):
+    """Where an order stands."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+COUNTED = (Status.PENDING, Status.CONFIRMED, Status.FAILED, Status.EXPIRED, Status.CANCELLED)
+"""The statuses that the ledger counts orders into; `pending` counts the orders accepted."""
+
+
+class Outcome(StrEnum):
+    """What the ledger says to an order that is placed."""
+
+    ACCEPTED = "accepted"
+    REPLAYED = "replayed"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
+    UNKNOWN_PRODUCT = "unknown_product"
+    SALE_NOT_OPEN = "sale_not_open"
+    SALE_CLOSED = "sale_closed"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    SOLD_OUT = "sold_out"
+
+
+class Cancellation(StrEnum):
+    """What the ledger says to a cancellation."""
+
+    CANCELLED = "cancelled"
+    NOT_CANCELLABLE = "not_cancellable"
+    UNKNOWN_ORDER = "unknown_order"
+
+
+ORDER_ID = r"^[0-9]{2}[0-9a-f]{28}$"
+
+
+def new_order_id(shard: int) -> str:
+    """30 characters: the shard in two digits, milliseconds of the epoch in 12, and 64 random bits."""
+    return f"{shard:02d}{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
+
+
+def shard_of_order(order_id: str) -> int:
+    """The shard that an order id carries."""
+    return int(order_id[:2])
+
+
+def at(milliseconds: str | int) -> datetime:
+    """A point in time from milliseconds of the epoch."""
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOrder:
+    """An order to be placed. `digest` and `fingerprint` are empty without an idempotency key."""
+
+    order_id: str
+    product_id: str
+    user_id: str
+    quantity: int
+    digest: str = ""
+    fingerprint: str = ""
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An order in the ledger. Money in minor units of `currency`."""
+
+    order_id: str
+    status: Status
+    product_id: str
+    user_id: str
+    quantity: int
+    unit_price: int
+    currency: str
+    accepted_at: datetime
+    expires_at: datetime
+    queue_position: int
+    estimated_wait_seconds: float
+    attempts: int
+    settled_at: datetime | None
+    reason: str | None
+    payment_id: str | None
+    life: int
+
+    @property
+    def amount(self) -> int:
+        """What the whole order costs, in minor units."""
+        return self.unit_price * self.quantity
+
+    @property
+    def payment_key(self) -> str:
+        """The idempotency key of the order's payment; an order that was requeued pays under a new one."""
+        return f"{self.order_id}-{self.life}" if self.life else self.order_id
+
+    @classmethod
+    def from_row(cls, row: list[str]) -> Self:
+        """Reads what `order_row` in `_ledger.lua` returns."""
+        (order_id, status, product, user, quantity, price, currency, accepted, expires, position, eta) = row[:11]
+        attempts, settled, reason, payment, life = row[11:]
+        return cls(
+            order_id=order_id,
+            status=Status(status),
+            product_id=keys.unescape(product),
+            user_id=keys.unescape(user),
+            quantity=int(quantity),
+            unit_price=int(price),
+            currency=currency,
+            accepted_at=at(accepted),
+            expires_at=at(expires),
+            queue_position=int(position),
+            estimated_wait_seconds=int(eta) / 1000,
+            attempts=int(attempts or 0),
+            settled_at=at(settled) if settled else None,
+            reason=reason or None,
+            payment_id=payment or None,
+            life=int(life or 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The ledger's answer to one order; `order` is set when it was accepted or replayed."""
+
+    outcome: Outcome
+    units_left: int
+    order: Order | None

@@ -1,0 +1,113 @@
+"""What a payment gateway takes, answers and raises, and the span that each call leaves."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from opentelemetry.trace import Span, SpanKind, Tracer
+
+ORDER_ID = "flash_sale.order_id"
+OUTCOME = "flash_sale.payment.outcome"
+CAPTURED = "captured"
+DECLINED = "declined"
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What to collect: `amount` in minor units of `currency` (ISO 4217). One `key` is charged once."""
+
+    order_id: str
+    user_id: str
+    amount: int
+    currency: str
+    key: str = ""
+
+    @property
+    def idempotency_key(self) -> str:
+        """The key given, else the order id."""
+        return self.key or self.order_id
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The payment was captured."""
+
+    payment_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The payer's side said no. `reason` is a short word from the gateway, not a closed set."""
+
+    reason: str
+
+
+class PaymentError(Exception):
+    """Any way in which a payment has no answer."""
+
+    code = "payment_error"
+
+
+class PaymentUnavailable(PaymentError):  # noqa: N818 - says what is so; the tree's root carries the suffix
+    """The outcome is unknown or the gateway is out: try again later, not before `retry_after` if given."""
+
+    code = "payment_unavailable"
+
+    def __init__(self, message: str, retry_after: timedelta | None = None) -> None:
+        """Keep the gateway's own wish for the pause."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PaymentRejected(PaymentError):  # noqa: N818 - as above
+    """The gateway calls the request wrong (HTTP `status`): a bug or a setting, never the payer."""
+
+    code = "payment_rejected"
+
+    def __init__(self, message: str, status: int) -> None:
+        """Keep the HTTP status for the log."""
+        super().__init__(message)
+        self.status = status
+
+
+class PaymentGateway(Protocol):
+    """Collects money for orders."""
+
+    async def charge(self, charge: Charge) -> Receipt | Declined:
+        """Collect the amount, once per idempotency key.
+
+        Raises:
+            PaymentUnavailable: no outcome is known.
+            PaymentRejected: the request is wrong.
+        """
+
+    async def refund(self, charge: Charge, *, payment_id: str | None = None) -> None:
+        """Give back what was captured by this charge, if anything was; `payment_id` where it is known.
+
+        Raises:
+            PaymentUnavailable: no outcome is known.
+            PaymentRejected: the request is wrong.
+        """
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+
+
+@contextmanager
+def client_span(tracer: Tracer, name: str, order_id: str) -> Iterator[Span]:
+    """Open the span of one call; an error marks it and leaves its code as the outcome."""
+    with tracer.start_as_current_span(name, kind=SpanKind.CLIENT, attributes={ORDER_ID: order_id}) as span:
+        try:
+            yield span
+        except PaymentError as error:
+            span.set_attribute(OUTCOME, error.code)
+            span.set_attribute("error.type", error.code)
+            raise
+
+
+def answered(span: Span, answer: Receipt | Declined) -> Receipt | Declined:
+    """Write the outcome on the span and return the answer."""
+    span.set_attribute(OUTCOME, CAPTURED if isinstance(answer, Receipt) else DECLINED)
+    return answer

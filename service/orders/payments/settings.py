@@ -1,0 +1,40 @@
+"""The settings `PAYMENT_*` and the gateway that they name."""
+
+from datetime import timedelta
+
+from opentelemetry.trace import TracerProvider
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl
+
+from service.orders.payments.gateway import PaymentGateway
+from service.orders.payments.http import HttpGateway
+from service.orders.payments.simulated import SimulatedGateway
+
+
+class PaymentSettings(BaseModel):
+    """The settings `PAYMENT_*`. Without `gateway_url` payments are simulated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gateway_url: HttpUrl | None = None
+    latency_seconds: float = Field(0.05, ge=0, le=60, allow_inf_nan=False)
+    decline_rate: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
+    error_rate: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
+    timeout_seconds: float = Field(2.0, gt=0, le=60, allow_inf_nan=False)
+    attempts: int = Field(3, ge=1, le=10)
+
+
+def gateway(settings: PaymentSettings, tracer_provider: TracerProvider) -> PaymentGateway:
+    """Return the gateway that the settings name."""
+    if settings.gateway_url is None:
+        return SimulatedGateway(
+            latency=timedelta(seconds=settings.latency_seconds),
+            decline_rate=settings.decline_rate,
+            error_rate=settings.error_rate,
+            tracer_provider=tracer_provider,
+        )
+    return HttpGateway(
+        str(settings.gateway_url),
+        timeout=timedelta(seconds=settings.timeout_seconds),
+        attempts=settings.attempts,
+        tracer_provider=tracer_provider,
+    )

@@ -1,0 +1,188 @@
+"""What is done with one order in hand: payment, and the verdict that follows from it.
+
+Whatever the payment says, the order is ended by `ledger.settle` or put aside by `ledger.defer`. A store that is
+down is waited for: the payment's answer is kept, and if this process dies meanwhile the payment is asked again
+under the same key. A payment that was captured for an order that can no longer be confirmed is given back.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from opentelemetry.trace import Span, SpanContext, Tracer, get_current_span
+
+from service.metrics import ORDER_PROCESSING, ORDER_WAIT, PAYMENTS_REFUNDED
+from service.orders.ledger import (
+    BeginResult,
+    Begun,
+    Deferral,
+    DeferResult,
+    Entry,
+    Ledger,
+    Settled,
+    SettleResult,
+    Verdict,
+)
+from service.orders.models import Order, Status
+from service.orders.payments import (
+    Charge,
+    Declined,
+    PaymentError,
+    PaymentGateway,
+    PaymentRejected,
+    PaymentUnavailable,
+)
+from service.store import STORE_ERRORS, Batcher, Shared
+from telemetry import Telemetry, consumer_span
+
+STORE_PAUSE_SECONDS = 0.25
+LONGEST_BACKOFF = timedelta(minutes=1)
+MOST_AT_ONCE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    verdict: Verdict
+    span: Span
+
+
+class Processor:
+    """Processes orders for one worker.
+
+    Args:
+        ledger: The ledger.
+        gateway: Who collects the money.
+        telemetry: Where the times of orders are recorded.
+        retry: The pause before the second attempt; it doubles from attempt to attempt.
+    """
+
+    def __init__(self, ledger: Ledger, gateway: PaymentGateway, telemetry: Telemetry, *, retry: timedelta) -> None:
+        self._ledger = ledger
+        self._gateway = gateway
+        self._retry = retry
+        self._tracer: Tracer = telemetry.tracer(__name__)
+        self._wait = telemetry.histogram(ORDER_WAIT)
+        self._processing = telemetry.histogram(ORDER_PROCESSING)
+        self._refunds = telemetry.counter(PAYMENTS_REFUNDED)
+        self._settlers = [self._settler(shard) for shard in ledger.shards]
+        self._log = structlog.get_logger("service.orders.processing")
+
+    async def process(self, shard: int, entry: Entry, begun: Begun, batch: SpanContext) -> None:
+        """Processes one order that was begun, or looks after one that was given up."""
+        order = begun.order
+        if order is None:
+            return
+        with consumer_span(
+            self._tracer,
+            "process flash_sale.orders",
+            traceparent=entry.traceparent,
+            links=[batch],
+            attributes={
+                "messaging.system": "redis",
+                "messaging.operation.name": "process",
+                "messaging.destination.name": "flash_sale.orders",
+                "messaging.message.id": entry.entry_id,
+                "flash_sale.order_id": order.order_id,
+                "flash_sale.product_id": order.product_id,
+                "flash_sale.order.attempt": order.attempts,
+            },
+        ) as span:
+            if begun.result is BeginResult.DEAD:
+                await self._bury(order, "too_many_attempts")
+                return
+            if begun.wait is not None:
+                self._wait.record(begun.wait.total_seconds())
+            status = await self._pay_and_settle(shard, order)
+            span.set_attribute("flash_sale.order.status", status)
+
+    async def _pay_and_settle(self, shard: int, order: Order) -> str:
+        charge = _charge(order)
+        try:
+            answer = await self._gateway.charge(charge)
+        except PaymentUnavailable as error:
+            return await self._defer(shard, order, error.code, error.retry_after)
+        except PaymentRejected as error:
+            self._log.error("the gateway calls a payment wrong", order_id=order.order_id, error=str(error))
+            return await self._settle(shard, Verdict(order.order_id, Status.FAILED, error.code))
+        except Exception:  # noqa: BLE001 - a defect in a gateway must not end the worker
+            self._log.exception("a payment could not be made", order_id=order.order_id)
+            return await self._defer(shard, order, "internal_error", None)
+        if isinstance(answer, Declined):
+            return await self._settle(shard, Verdict(order.order_id, Status.FAILED, answer.reason or "declined"))
+        verdict = Verdict(order.order_id, Status.CONFIRMED, payment_id=answer.payment_id)
+        status = await self._settle(shard, verdict)
+        if status != Status.CONFIRMED:
+            self._log.warning("a payment came too late", order_id=order.order_id, status=status)
+            await self._refund(charge, answer.payment_id)
+        return status
+
+    async def _settle(self, shard: int, verdict: Verdict) -> str:
+        """Ends the order, however long the store takes to come back; returns the status that stands."""
+        while True:
+            try:
+                settled = await self._settlers[shard].submit(_Item(verdict, get_current_span()))
+            except STORE_ERRORS:
+                await asyncio.sleep(STORE_PAUSE_SECONDS)
+                continue
+            if settled.result is SettleResult.SETTLED:
+                self._processing.record(settled.since_begun.total_seconds())
+            return settled.status
+
+    async def _defer(self, shard: int, order: Order, reason: str, wish: timedelta | None) -> str:
+        deferral = Deferral(order.order_id, max(self._backoff(order.attempts), wish or timedelta()), reason)
+        while True:
+            try:
+                (result,) = await self._ledger.defer(shard, [deferral])
+            except STORE_ERRORS:
+                await asyncio.sleep(STORE_PAUSE_SECONDS)
+                continue
+            break
+        if result is DeferResult.DEAD:
+            await self._bury(order, reason)
+            return Status.FAILED
+        self._log.warning(
+            "an order is tried again later", order_id=order.order_id, reason=reason, attempt=order.attempts
+        )
+        return Status.PROCESSING
+
+    async def _bury(self, order: Order, reason: str) -> None:
+        """A dead letter may have been paid for without our knowing: whatever was captured is given back."""
+        self._log.error(
+            "an order became a dead letter", order_id=order.order_id, reason=reason, attempts=order.attempts
+        )
+        await self._refund(_charge(order), None)
+
+    async def _refund(self, charge: Charge, payment_id: str | None) -> None:
+        try:
+            await self._gateway.refund(charge, payment_id=payment_id)
+        except PaymentError as error:
+            self._refunds.add(1, {"result": "failed"})
+            self._log.error("a payment could not be given back", order_id=charge.order_id, error=str(error))
+        else:
+            self._refunds.add(1, {"result": "refunded"})
+
+    def _backoff(self, attempts: int) -> timedelta:
+        """Doubles from attempt to attempt, with a quarter of jitter so that orders do not return in step."""
+        pause = min(self._retry * 2 ** min(attempts - 1, 16), LONGEST_BACKOFF)
+        jittered: timedelta = pause * random.uniform(0.75, 1.25)
+        return jittered
+
+    def _settler(self, shard: int) -> Batcher[_Item, Settled]:
+        async def send(items: Sequence[_Item]) -> Sequence[Settled]:
+            shared = Shared.by(item.span for item in items)
+            return await self._ledger.settle(shard, [item.verdict for item in items], shared)
+
+        return Batcher(send, most=MOST_AT_ONCE)
+
+
+def _charge(order: Order) -> Charge:
+    return Charge(
+        order_id=order.order_id,
+        user_id=order.user_id,
+        amount=order.amount,
+        currency=order.currency,
+        key=order.payment_key,
+    )

@@ -1,0 +1,40 @@
+-- Takes a list of delivered queue entries in hand: each order becomes `processing` and has one attempt more.
+-- An order that had too many goes to the dead letters; what is not to be processed any more leaves the queue.
+-- Safe to send twice: the second time of one call takes no other attempt.
+-- Keys:    1 the shard's prefix
+-- Args:    1 attempts allowed, 2 id of this call, then 2 per entry: entry id, order id
+-- Returns: per entry {begun|dead|gone, order row or nil, wait in ms before the first attempt or -1, ETA given in ms}
+local ALLOWED, CALL = tonumber(ARGV[1]), ARGV[2]
+
+local function begin(entry, id)
+  local order = load_order(id)
+  if not order or (order.state ~= 'pending' and order.state ~= 'processing') or order.entry ~= entry then
+    dequeue(entry)
+    return {'gone'}
+  end
+  if order.state == 'pending' and NOW >= order.expires then
+    finish(order, 'expired', 'reservation_ended')
+    return {'gone'}
+  end
+  if order.call == CALL then
+    return {'begun', order_row(id), order.attempts == 1 and order.begun - order.accepted or -1, order.eta}
+  end
+  if order.attempts >= ALLOWED then
+    bury(order, 'too_many_attempts')
+    return {'dead', order_row(id)}
+  end
+  local wait = -1
+  if not order.begun then
+    wait = NOW - order.accepted
+    tally('begun', 1)
+    tally('eta_error', order.eta - wait)
+    redis.call('HSET', order_key(id), O.begun, NOW)
+    redis.call('ZREM', P .. 'deadlines', id)
+  end
+  redis.call('HSET', order_key(id), O.state, 'processing', O.attempts, order.attempts + 1, O.call, CALL)
+  return {'begun', order_row(id), wait, order.eta}
+end
+
+local replies = {}
+for i = 3, #ARGV, 2 do replies[#replies + 1] = begin(ARGV[i], ARGV[i + 1]) end
+return replies

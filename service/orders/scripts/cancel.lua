@@ -1,0 +1,12 @@
+-- Cancels an order that nobody began. Safe to send twice: the units go back once.
+-- Keys:    1 the shard's prefix
+-- Args:    1 order id, 2 the only user who may, or '' for anyone
+-- Returns: {cancelled|not_cancellable|unknown_order, order row or nil}
+local order = load_order(ARGV[1])
+if not order or (ARGV[2] ~= '' and ARGV[2] ~= order.user) then return {'unknown_order'} end
+if order.state == 'pending' then
+  finish(order, 'cancelled', '')
+elseif order.state ~= 'cancelled' then
+  return {'not_cancellable', order_row(ARGV[1])}
+end
+return {'cancelled', order_row(ARGV[1])}

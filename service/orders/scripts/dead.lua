@@ -1,0 +1,7 @@
+-- Reads the dead letters, the oldest first.
+-- Keys:    1 the shard's prefix
+-- Args:    1 how many at most
+-- Returns: order rows
+local rows = {}
+for _, id in ipairs(redis.call('ZRANGE', P .. 'dead', 0, ARGV[1] - 1)) do rows[#rows + 1] = order_row(id) end
+return rows

@@ -1,0 +1,25 @@
+-- Puts orders that were begun aside for another attempt later; one that had all its attempts becomes a dead letter.
+-- The order stays `processing`: a payment may have gone through, so only a worker may end it. Safe to send twice.
+-- Keys:    1 the shard's prefix
+-- Args:    1 attempts allowed, then 3 per order: order id, delay in ms, reason
+-- Returns: per order deferred, dead or gone
+local ALLOWED = tonumber(ARGV[1])
+
+local function defer(id, delay, reason)
+  local order = load_order(id)
+  if not order or order.state ~= 'processing' then return 'gone' end
+  if order.attempts >= ALLOWED then
+    bury(order, reason)
+    return 'dead'
+  end
+  dequeue(order.entry)
+  redis.call('HDEL', order_key(id), O.entry)
+  redis.call('HSET', order_key(id), O.reason, reason)
+  redis.call('ZADD', P .. 'delayed', 'NX', NOW + delay, id)
+  redis.call('ZADD', P .. 'retried', order.accepted, id)
+  return 'deferred'
+end
+
+local replies = {}
+for i = 2, #ARGV, 3 do replies[#replies + 1] = defer(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]) end
+return replies

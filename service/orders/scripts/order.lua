@@ -1,0 +1,7 @@
+-- Reads orders.
+-- Keys:    1 the shard's prefix
+-- Args:    order ids
+-- Returns: per id the order row or nil
+local rows = {}
+for i = 1, #ARGV do rows[i] = order_row(ARGV[i]) or false end
+return rows

@@ -1,0 +1,15 @@
+-- Reads the orders of one user, the newest first, from a point in time and order id on.
+-- Keys:    1 the shard's prefix
+-- Args:    1 user, 2 how many at most, 3 accepted at or before (ms, or '+inf'), 4 ids below this one at that time, or ''
+-- Returns: order rows
+local rows, offset, most = {}, 0, tonumber(ARGV[2])
+while #rows < most do
+  local page = redis.call('ZREVRANGEBYSCORE', P .. 'user:' .. ARGV[1], ARGV[3], '-inf', 'WITHSCORES', 'LIMIT', offset, most)
+  if #page == 0 then break end
+  for i = 1, #page, 2 do
+    local passed = ARGV[4] == '' or page[i + 1] ~= ARGV[3] or page[i] < ARGV[4]
+    if passed and #rows < most then rows[#rows + 1] = order_row(page[i]) end
+  end
+  offset = offset + most
+end
+return rows

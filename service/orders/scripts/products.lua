@@ -1,0 +1,6 @@
+-- Reads all products of the shard.
+-- Keys:    1 the shard's prefix
+-- Returns: product rows
+local rows = {}
+for _, id in ipairs(redis.call('SMEMBERS', P .. 'catalogue')) do rows[#rows + 1] = product_row(id) end
+return rows

@@ -1,0 +1,19 @@
+-- Settles a list of orders that were begun. The first verdict stands. Safe to send twice.
+-- Keys:    1 the shard's prefix
+-- Args:    4 per order: order id, confirmed|failed, reason or '', payment id or ''
+-- Returns: per order {settled|repeated|refused|gone, status that stands, ms from accepted, ms from begun}
+local function verdict(id, status, reason, payment)
+  local order = load_order(id)
+  if not order then return {'gone', '', 0, 0} end
+  if order.state ~= 'processing' then
+    return {order.state == status and 'repeated' or 'refused', order.state, 0, 0}
+  end
+  settle(order, status, reason, payment)
+  return {'settled', status, NOW - order.accepted, NOW - order.begun}
+end
+
+local replies = {}
+for i = 1, #ARGV, 4 do replies[#replies + 1] = verdict(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) end
+local drain = window(10, 'settled')
+if drain > 0 then redis.call('HSET', P .. 'totals', 'drain', drain * 100) end
+return replies

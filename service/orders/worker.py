@@ -1,0 +1,196 @@
+"""The order worker: reads the queue in batches, hands each order to `processing`, gives back what it cannot finish.
+
+An entry stays in this consumer's pending list until its order is settled, so a crash loses nothing: a consumer
+whose heartbeat stops is relieved of its entries by the others. After an error of the store the worker looks
+into its own pending list first, because a reply that was lost left its entries there.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+from opentelemetry.trace import Link, SpanKind, Tracer, get_current_span
+from redis.exceptions import ResponseError
+
+from service.orders.ledger import BeginResult, Entry, Ledger, read_entry
+from service.orders.processing import Processor
+from service.store import STORE_ERRORS, Shared, StoreClient, keys
+from telemetry import consumer_context
+
+BLOCK_SECONDS = 1.0
+MOST_AT_ONCE = 128
+PAUSE_SECONDS = 0.25
+
+
+def new_consumer(slot: str) -> str:
+    """A name that no other worker has or had."""
+    return f"{slot}.{secrets.token_hex(4)}"
+
+
+class Worker:
+    """One consumer of every shard's queue.
+
+    Args:
+        ledger: The ledger.
+        reader: A client of its own for reads that block, at least `BLOCK_SECONDS` long.
+        processor: What is done with an order.
+        tracer: Makes the span of a batch.
+        consumer: This worker's name in the queue.
+        concurrency: Orders in hand at one time.
+        silence: After how long without a heartbeat another consumer counts as dead.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        reader: StoreClient,
+        processor: Processor,
+        tracer: Tracer,
+        *,
+        consumer: str,
+        concurrency: int = 128,
+        silence: timedelta = timedelta(seconds=5),
+    ) -> None:
+        self._ledger = ledger
+        self._reader = reader
+        self._processor = processor
+        self._tracer = tracer
+        self.consumer = consumer
+        self._concurrency = concurrency
+        self._silence = silence
+        self._in_hand: dict[tuple[int, str], asyncio.Task[None]] = {}
+        self._freed = asyncio.Event()
+        self._unsure = dict.fromkeys(ledger.shards, True)
+        self._log = structlog.get_logger("service.orders.worker").bind(consumer=consumer)
+
+    @property
+    def in_hand(self) -> int:
+        """Orders that are being processed."""
+        return len(self._in_hand)
+
+    async def run(self, stop: asyncio.Event, grace: timedelta) -> None:
+        """Works until `stop` is set; then finishes what it began, for at most `grace`, and leaves the rest queued."""
+        loops = [asyncio.create_task(self._read_on(shard)) for shard in self._ledger.shards]
+        beats = [asyncio.create_task(self._beat(shard)) for shard in self._ledger.shards]
+        ended = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([ended, *loops, *beats], return_when=asyncio.FIRST_COMPLETED)
+        await _cancel(loops)
+        if self._in_hand:
+            await asyncio.wait(self._in_hand.values(), timeout=grace.total_seconds())
+        await _cancel([*beats, *self._in_hand.values(), ended])
+        await self._leave()
+        for task in done - {ended}:
+            task.result()
+
+    async def _read_on(self, shard: int) -> None:
+        down = False
+        while True:
+            try:
+                if await self._has_room():
+                    entries = await self._read(shard)
+                    await self._take(shard, entries)
+                if down:
+                    self._log.info("the store answers again")
+                down = False
+            except STORE_ERRORS as error:
+                self._unsure[shard] = True
+                if not down:
+                    self._log.warning("the queue cannot be read", shard=shard, error=str(error))
+                down = True
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _has_room(self) -> bool:
+        if self.in_hand < self._concurrency:
+            return True
+        self._freed.clear()
+        await self._freed.wait()
+        return False
+
+    async def _read(self, shard: int) -> list[Entry]:
+        room = min(self._concurrency - self.in_hand, MOST_AT_ONCE)
+        queue = keys.queue(shard)
+        if self._unsure[shard]:
+            own = await self._fetch(shard, queue, "0", self._concurrency + MOST_AT_ONCE, None)
+            missed = [entry for entry in own if (shard, entry.entry_id) not in self._in_hand]
+            self._unsure[shard] = False
+            if missed:
+                return missed
+        return await self._fetch(shard, queue, ">", room, int(BLOCK_SECONDS * 1000))
+
+    async def _fetch(self, shard: int, queue: str, since: str, most: int, block: int | None) -> list[Entry]:
+        try:
+            reply: Any = await self._reader.xreadgroup(
+                keys.GROUP, self.consumer, {queue: since}, count=most, block=block
+            )
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            await self._ledger.shards.ensure_group(shard)
+            return []
+        return [read_entry(entry_id, fields) for _, entries in reply or () for entry_id, fields in entries if fields]
+
+    async def _take(self, shard: int, entries: Sequence[Entry]) -> None:
+        """Begins a batch, and processes each order of it in a task of its own."""
+        if not entries:
+            return
+        shared = Shared.by(get_current_span(consumer_context(entry.traceparent)) for entry in entries)
+        with self._tracer.start_as_current_span(
+            "receive flash_sale.orders",
+            context=shared.context,
+            kind=SpanKind.CLIENT,
+            links=[Link(context) for context in shared.links],
+            attributes={
+                "messaging.system": "redis",
+                "messaging.operation.name": "receive",
+                "messaging.destination.name": "flash_sale.orders",
+                "messaging.batch.message_count": len(entries),
+            },
+        ) as batch:
+            begun = await self._ledger.begin(shard, entries)
+        for entry, result in zip(entries, begun, strict=True):
+            if result.result is BeginResult.GONE or (shard, entry.entry_id) in self._in_hand:
+                continue
+            task = asyncio.create_task(self._processor.process(shard, entry, result, batch.get_span_context()))
+            self._in_hand[shard, entry.entry_id] = task
+            task.add_done_callback(partial(self._finished, (shard, entry.entry_id)))
+
+    def _finished(self, key: tuple[int, str], task: asyncio.Task[None]) -> None:
+        self._in_hand.pop(key, None)
+        self._freed.set()
+        if not task.cancelled() and (error := task.exception()):
+            self._log.error("an order could not be processed", exc_info=error)
+            self._unsure[key[0]] = True
+
+    async def _beat(self, shard: int) -> None:
+        """Says that this consumer lives, and takes over from those that are silent."""
+        pause = self._silence.total_seconds() / 5
+        while True:
+            try:
+                room = max(self._concurrency - self.in_hand, 0)
+                taken = await self._ledger.reclaim(shard, self.consumer, self._silence, room)
+                if taken:
+                    self._log.warning("took over from a silent worker", shard=shard, orders=len(taken))
+                    await self._take(shard, taken)
+            except STORE_ERRORS:
+                self._unsure[shard] = True
+            await asyncio.sleep(pause)
+
+    async def _leave(self) -> None:
+        for shard in self._ledger.shards:
+            try:
+                left = await self._ledger.leave(shard, self.consumer)
+            except STORE_ERRORS as error:
+                self._log.warning("could not take leave of the queue", shard=shard, error=str(error))
+                continue
+            if left:
+                self._log.info("orders are left to the next worker", shard=shard)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

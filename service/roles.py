@@ -1,0 +1,162 @@
+"""The roles of a process: an API process, an order worker. Each runs until SIGTERM or SIGINT and then ends cleanly."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.background import running
+from service.inventory.catalogue import Catalogue
+from service.monitoring.sampler import Sampler
+from service.opening import opened
+from service.orders.admission import Admission
+from service.orders.housekeeping import keep_house
+from service.orders.ledger import Ledger
+from service.orders.payments import gateway
+from service.orders.placing import Placer
+from service.orders.processing import Processor
+from service.orders.worker import BLOCK_SECONDS, Worker, new_consumer
+from service.services import Service
+from service.settings import Settings
+from service.store import connect
+from service.worker_app import create_worker_app
+from telemetry import Telemetry, TelemetrySettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BACKLOG = 2048
+
+
+def telemetry_settings(environ: Mapping[str, str], slot: str) -> TelemetrySettings:
+    """The telemetry of the process in a slot, such as `api-0`."""
+    return TelemetrySettings.from_env(
+        environ, service_name="flash-sale", service_version=version("flash-sale"), worker=slot
+    )
+
+
+async def serve_api(settings: Settings, telemetry: Telemetry, store_url: str, listener: socket.socket) -> None:
+    """Serves the API on a socket that listens."""
+    slot = telemetry.settings.worker
+    tracer = telemetry.tracer("service.store")
+    async with opened(settings, store_url, name=slot, tracer=tracer) as shards:
+        ledger = Ledger(shards, settings.terms)
+        server: uvicorn.Server
+        service = Service(
+            settings=settings,
+            telemetry=telemetry,
+            shards=shards,
+            ledger=ledger,
+            catalogue=Catalogue(shards),
+            placer=Placer(ledger),
+            admission=Admission(max_in_flight=settings.max_in_flight, rate_per_second=settings.rate_limit_per_second),
+            sampler=Sampler(shards),
+            connections=lambda: len(server.server_state.connections),
+        )
+        server = http_server(create_app(service), settings)
+        with polite_signals():
+            await server.serve(sockets=[listener])
+
+
+async def serve_worker(
+    settings: Settings, telemetry: Telemetry, store_url: str, listener: socket.socket | None
+) -> None:
+    """Works off the queue; serves `/metrics`, `/healthz` and `/readyz` on the socket if there is one."""
+    slot = telemetry.settings.worker
+    tracer = telemetry.tracer("service.orders.worker")
+    payments = gateway(settings.payment, telemetry.tracer_provider)
+    reader = connect(store_url, name=f"{slot}-reader", timeout_seconds=5, block_seconds=BLOCK_SECONDS)
+    stop = asyncio.Event()
+    telemetry.start()
+    try:
+        async with (
+            reader,
+            opened(settings, store_url, name=slot, tracer=telemetry.tracer("service.store")) as shards,
+        ):
+            ledger = Ledger(shards, settings.terms)
+            processor = Processor(ledger, payments, telemetry, retry=timedelta(seconds=settings.order_retry_seconds))
+            worker = Worker(
+                ledger,
+                reader,
+                processor,
+                tracer,
+                consumer=new_consumer(slot),
+                concurrency=settings.order_concurrency,
+                silence=timedelta(seconds=settings.worker_silence_seconds),
+            )
+            with stopped_by_signals(stop):
+                async with (
+                    running(keep_house(ledger)),
+                    serving(create_worker_app(telemetry, shards), settings, listener),
+                ):
+                    await worker.run(stop, timedelta(seconds=settings.shutdown_seconds))
+    finally:
+        await payments.aclose()
+        await asyncio.to_thread(telemetry.shutdown)
+
+
+def http_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
+    """A uvicorn server that leaves logging and sockets to us."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=max(int(settings.shutdown_seconds) - 1, 1),
+        )
+    )
+
+
+@asynccontextmanager
+async def serving(app: FastAPI, settings: Settings, listener: socket.socket | None) -> AsyncIterator[None]:
+    """Serves an application beside the block; signals are the block's business."""
+    if listener is None:
+        yield
+        return
+    server = _Quiet(http_server(app, settings).config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+class _Quiet(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> "Iterator[None]":
+        yield
+
+
+@contextmanager
+def polite_signals() -> "Iterator[None]":
+    """Keeps uvicorn from ending the process: it raises the signal that ended it once more when it is done."""
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def stopped_by_signals(stop: asyncio.Event) -> "Iterator[None]":
+    """Sets an event at SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,153 @@
+"""All settings of the service, read from the environment once, at the edge.
+
+The names are those of the environment in lower case; durations carry their unit. A value that cannot be used is
+a `SettingsError` of one line that begins with the variable's name. An empty variable counts as unset.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from service.orders.ledger import Terms
+from service.orders.payments import PaymentSettings
+from service.store.address import parse_url
+
+_GROUPS = {"payment": "PAYMENT_", "auth_jwt": "AUTH_JWT_"}
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the message is one line that begins with the variable's name."""
+
+
+class JwtSettings(BaseModel):
+    """The settings `AUTH_JWT_*`: bearer tokens that say who a shopper is. Off while neither key is set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    secret: SecretStr | None = Field(None, min_length=32)
+    public_key: SecretStr | None = None
+    algorithm: Literal["HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA"] | None = None
+    audience: str | None = None
+    issuer: str | None = None
+
+    @model_validator(mode="after")
+    def _one_key(self) -> "JwtSettings":
+        if self.secret and self.public_key:
+            raise ValueError("set AUTH_JWT_SECRET or AUTH_JWT_PUBLIC_KEY, not both")
+        symmetric = self.algorithm is None or self.algorithm.startswith("HS")
+        if self.algorithm and bool(self.secret) != symmetric:
+            raise ValueError(f"{self.algorithm} does not go with the kind of key that is set")
+        return self
+
+    @property
+    def enabled(self) -> bool:
+        """Whether shoppers have to show a token."""
+        return self.secret is not None or self.public_key is not None
+
+
+class Settings(BaseModel):
+    """The service's settings; the defaults are those of a laptop."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    workers: int = Field(1, ge=1, le=64)
+    order_workers: int = Field(1, ge=0, le=64)
+    crowd: float = Field(20.0, ge=0, le=100_000, allow_inf_nan=False)
+
+    redis_url: SecretStr | None = None
+    data_dir: Path = Path(".data")
+    store_fsync: Literal["always", "everysec"] = "always"
+    store_shards: int = Field(1, ge=1, le=100)
+    store_timeout_seconds: float = Field(0.8, gt=0, le=60, allow_inf_nan=False)
+
+    admin_token: SecretStr | None = Field(None, min_length=1)
+    auth_jwt: JwtSettings = JwtSettings()
+
+    reservation_ttl_seconds: float = Field(900, ge=0.001, le=365 * 86400, allow_inf_nan=False)
+    idempotency_ttl_seconds: float = Field(86400, ge=1, le=365 * 86400, allow_inf_nan=False)
+    order_attempts: int = Field(5, ge=1, le=100)
+    order_retry_seconds: float = Field(0.5, ge=0, le=3600, allow_inf_nan=False)
+    order_concurrency: int = Field(128, ge=1, le=10_000)
+    worker_silence_seconds: float = Field(5, ge=0.5, le=3600, allow_inf_nan=False)
+    payment: PaymentSettings = PaymentSettings()
+
+    max_in_flight: int = Field(2000, ge=1, le=1_000_000)
+    rate_limit_per_second: float | None = Field(None, gt=0, allow_inf_nan=False)
+    shutdown_seconds: float = Field(4, gt=0, le=600, allow_inf_nan=False)
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+    @field_validator("redis_url")
+    @classmethod
+    def _parses(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            parse_url(url.get_secret_value())
+        return url
+
+    @property
+    def terms(self) -> Terms:
+        """The terms that the ledger applies."""
+        return Terms(
+            reservation=timedelta(seconds=self.reservation_ttl_seconds),
+            idempotency=timedelta(seconds=self.idempotency_ttl_seconds),
+            attempts=self.order_attempts,
+        )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Settings":
+        """Reads the settings.
+
+        Raises:
+            SettingsError: a variable holds a value that cannot be used.
+        """
+        given = {name: value.strip() for name, value in environ.items() if value.strip()}
+        values: dict[str, Any] = {
+            name: given[name.upper()] for name in cls.model_fields if name not in _GROUPS and name.upper() in given
+        }
+        for group, start in _GROUPS.items():
+            fields = _fields_of(group)
+            values[group] = {name: given[start + name.upper()] for name in fields if start + name.upper() in given}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise SettingsError(_one_line(error)) from None
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """A line for each variable that looks like one of ours and is none: most likely a slip of the pen."""
+    known = {name.upper() for name in Settings.model_fields if name not in _GROUPS}
+    known |= {start + name.upper() for group, start in _GROUPS.items() for name in _fields_of(group)}
+    ours = ("PAYMENT_", "AUTH_JWT_", "ORDER_", "STORE_", "RESERVATION_", "IDEMPOTENCY_")
+    lines = []
+    for name in sorted(environ):
+        if name.startswith(ours) and name not in known:
+            close = get_close_matches(name, known, 1)
+            lines.append(f"{name} is not a setting" + (f"; did you mean {close[0]}?" if close else ""))
+    return lines
+
+
+def _fields_of(group: str) -> Mapping[str, Any]:
+    return PaymentSettings.model_fields if group == "payment" else JwtSettings.model_fields
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    place = [str(part) for part in first["loc"]]
+    name = (_GROUPS.get(place[0], f"{place[0]}_") + "_".join(place[1:])).upper().rstrip("_") if place else ""
+    message = first["msg"].removeprefix("Value error, ")
+    return message if name and message.startswith(name) else f"{name}: {message}"

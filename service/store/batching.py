@@ -1,0 +1,85 @@
+"""Callers of one moment share one round trip.
+
+The first caller's item goes at once; while it is away the next ones gather and go together, in the order in which
+they came. Nobody waits for a timer, and a busy service makes large batches by itself. A caller who gives up (a
+client went away) harms nobody: what was sent runs to its end.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Reply = TypeVar("Reply")
+
+
+class Batcher(Generic[Item, Reply]):
+    """Sends items in batches of at most `most`; at most `lanes` batches are away at one time.
+
+    An error for which `ends_all` is true is also the answer to those who wait: their time must not add up
+    batch by batch when the other side is down.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Sequence[Item]], Awaitable[Sequence[Reply]]],
+        *,
+        most: int = 128,
+        lanes: int = 1,
+        ends_all: Callable[[Exception], bool] = lambda _: False,
+    ) -> None:
+        self._send = send
+        self._most = most
+        self._lanes = lanes
+        self._ends_all = ends_all
+        self._waiting: deque[tuple[Item, asyncio.Future[Reply]]] = deque()
+        self._busy = 0
+        self._away: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        """Items that wait to be sent."""
+        return len(self._waiting)
+
+    async def submit(self, item: Item) -> Reply:
+        """Sends one item and returns its own reply, or raises what became of its batch."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._busy < self._lanes:
+            self._busy += 1
+            task = asyncio.create_task(self._drain())
+            self._away.add(task)
+            task.add_done_callback(self._away.discard)
+        return await future
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+                batch = [(item, future) for item, future in batch if not future.cancelled()]
+                if batch:
+                    await self._exchange(batch)
+        finally:
+            # Not by a callback of the task: a caller that got its reply may submit again before that runs.
+            self._busy -= 1
+
+    async def _exchange(self, batch: list[tuple[Item, asyncio.Future[Reply]]]) -> None:
+        try:
+            replies = await self._send([item for item, _ in batch])
+            if len(replies) != len(batch):
+                raise RuntimeError(f"{len(batch)} items were sent and {len(replies)} replies came")  # noqa: TRY301 - told like any other error
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it was, each waiting caller is told
+            if self._ends_all(error):
+                batch += self._waiting
+                self._waiting.clear()
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), reply in zip(batch, replies, strict=True):
+            if not future.done():
+                future.set_result(reply)

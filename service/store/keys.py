@@ -1,0 +1,52 @@
+"""Key names: one prefix a shard, and the few keys that are read without a script.
+
+Every key starts with the shard's hash tag `{fs:NN}`, so that all of a product and its orders lies in one
+slot of a Redis Cluster (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
+The names behind the prefix stand at the head of `service/orders/scripts/_ledger.lua`.
+"""
+
+import hashlib
+from urllib.parse import quote, unquote
+from zlib import crc32
+
+GROUP = "workers"
+MAX_SHARDS = 100
+
+
+def prefix(shard: int) -> str:
+    """The start of every key of a shard."""
+    return f"{{fs:{shard:02d}}}:"
+
+
+def queue(shard: int) -> str:
+    """The stream of orders that wait or are being processed."""
+    return prefix(shard) + "queue"
+
+
+def settings() -> str:
+    """What must stay as it was when the store was first used."""
+    return prefix(0) + "settings"
+
+
+def shard_of(name: str, shards: int) -> int:
+    """The shard of a product, or of an idempotency digest: the same in every process and version."""
+    return crc32(name.encode()) % shards
+
+
+def escape(name: str) -> str:
+    """A user's or product's id as it may stand in a key: nothing outside `[A-Za-z0-9._~@:+=-]` stays."""
+    return quote(name, safe="@:+=")
+
+
+def unescape(name: str) -> str:
+    """The id that `escape` was given."""
+    return unquote(name)
+
+
+def digest(*parts: str) -> str:
+    """32 hexadecimal digits that stand for the parts and do not tell them: 128 bits of BLAKE2b."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        raw = part.encode()
+        hashed.update(len(raw).to_bytes(4, "big") + raw)
+    return hashed.hexdigest()

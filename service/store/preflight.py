@@ -1,0 +1,109 @@
+"""What must be true of a store before it is used; looked at once, at the start of every role.
+
+`check` refuses a server older than 7.0, one that may evict orders (`maxmemory-policy` other than
+`noeviction`) and one that cannot be written to. What is only unwise comes back as a warning.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
+
+from service.store.client import StoreClient
+
+OLDEST_VERSION: Final = (7, 0)
+KEEPS_EVERY_KEY: Final = "noeviction"
+
+
+class StoreRefused(ValueError):  # noqa: N818 - a refusal, not a failure
+    """The store must not be used as it is; one line says what to change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFacts:
+    """What kind of store this is, for the log and for the operator."""
+
+    server: str
+    """`valkey` or `redis`."""
+    version: str
+    """The version of that server, not the one that Valkey claims to be compatible with."""
+    aof_enabled: bool
+    fsync: str | None
+    """The value of `appendfsync`; None when the server does not tell (CONFIG may be forbidden)."""
+    maxmemory_policy: str | None
+    warnings: tuple[str, ...] = ()
+
+
+async def check(client: StoreClient) -> StoreFacts:
+    """Look at the store.
+
+    Raises:
+        StoreRefused: it is too old, may evict keys, is read-only, or does not let us in.
+        Exception: one of `STORE_ERRORS`, when it does not answer.
+    """
+    info = await _info(client)
+    server, version = _identity(info)
+    _refuse_if_old(server, version, str(info.get("redis_version", version)))
+    _refuse_if_read_only(info)
+    policy = info.get("maxmemory_policy") or await _config(client, "maxmemory-policy")
+    if policy not in (None, KEEPS_EVERY_KEY):
+        raise StoreRefused(f"the store may evict orders: maxmemory-policy is {policy}; set it to {KEEPS_EVERY_KEY}")
+    aof_enabled = bool(int(info.get("aof_enabled", 0)))
+    fsync = await _config(client, "appendfsync") if aof_enabled else None
+    return StoreFacts(
+        server=server,
+        version=version,
+        aof_enabled=aof_enabled,
+        fsync=fsync,
+        maxmemory_policy=policy,
+        warnings=tuple(_warnings(policy, fsync, aof_enabled=aof_enabled)),
+    )
+
+
+async def _info(client: StoreClient) -> Mapping[str, Any]:
+    try:
+        info: Mapping[str, Any] = await client.info("everything")
+    except AuthenticationError:
+        raise StoreRefused("the store refuses the username or the password of REDIS_URL") from None
+    except NoPermissionError:
+        raise StoreRefused("the user of REDIS_URL may not run INFO in the store") from None
+    return info
+
+
+def _identity(info: Mapping[str, Any]) -> tuple[str, str]:
+    if "valkey_version" in info:
+        return "valkey", str(info["valkey_version"])
+    return str(info.get("server_name", "redis")), str(info.get("redis_version", "0"))
+
+
+def _refuse_if_old(server: str, version: str, compatible: str) -> None:
+    """Compare the Redis version that a server is compatible with: Valkey 8 and 9 call it 7.2.4."""
+    if tuple(int(part) for part in compatible.split(".")[:2] if part.isdigit()) < OLDEST_VERSION:
+        oldest = ".".join(str(part) for part in OLDEST_VERSION)
+        raise StoreRefused(f"the store is {server} {version}; it must be Redis {oldest} or newer, or Valkey")
+
+
+def _refuse_if_read_only(info: Mapping[str, Any]) -> None:
+    if info.get("role") == "slave" and int(info.get("slave_read_only", 1)):
+        master = f"{info.get('master_host')}:{info.get('master_port')}"
+        raise StoreRefused(f"the store is a read-only replica; REDIS_URL must name its primary, {master}")
+
+
+async def _config(client: StoreClient, name: str) -> str | None:
+    try:
+        found: Mapping[Any, Any] = await client.config_get(name)
+    except ResponseError:  # managed stores forbid CONFIG
+        return None
+    return found.get(name)
+
+
+def _warnings(policy: str | None, fsync: str | None, *, aof_enabled: bool) -> list[str]:
+    warnings = []
+    if not aof_enabled:
+        warnings.append("the store keeps no append-only file: a crash of it loses orders (appendonly yes)")
+    elif fsync not in (None, "always"):
+        warnings.append(f"a crash of the store may lose the last second of orders (appendfsync {fsync})")
+    if policy is None:
+        warnings.append(f"the store does not tell its maxmemory-policy; it must be {KEEPS_EVERY_KEY}")
+    return warnings

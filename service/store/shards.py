@@ -1,0 +1,104 @@
+"""The store as the service sees it: a number of shards, and steps that run whole in one of them.
+
+The number of shards is fixed when a store is first used: a product's shard follows from it. One shard is
+right for one server; more spread the products over the nodes of a Redis Cluster.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan, NoOpTracer, Span, SpanContext, Tracer, set_span_in_context
+from redis.exceptions import ResponseError
+
+from service.store import keys
+from service.store.client import StoreClient
+from service.store.scripts import Arg, Script, run_script
+from telemetry import store_span
+
+
+class ShardsDifferError(ValueError):
+    """The store was first used with another number of shards."""
+
+
+class Shared(NamedTuple):
+    """The traces that share a round trip: its span is a child of the first and is linked to the others."""
+
+    context: Context | None
+    links: tuple[SpanContext, ...] = ()
+
+    @classmethod
+    def by(cls, spans: Iterable[Span]) -> "Shared":
+        """The traces of these spans, of which the first that is recorded is the parent."""
+        contexts = [span.get_span_context() for span in spans]
+        recorded = [context for context in contexts if context.trace_flags.sampled]
+        if not recorded:
+            return NOBODY
+        return cls(set_span_in_context(NonRecordingSpan(recorded[0]), Context()), tuple(recorded[1:]))
+
+
+ALONE = Shared(None)
+NOBODY = Shared(Context())
+
+
+class Shards:
+    """Runs the steps of the ledger; owns nothing, so the client is closed by whoever made it."""
+
+    def __init__(
+        self,
+        client: StoreClient,
+        scripts: Mapping[str, Script],
+        *,
+        count: int = 1,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self.client = client
+        self.count = count
+        self._scripts = scripts
+        self._tracer = tracer or NoOpTracer()
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.count))
+
+    def of(self, name: str) -> int:
+        """The shard of a product id or a digest."""
+        return keys.shard_of(name, self.count)
+
+    async def run(self, step: str, shard: int, *args: Arg, batch: int = 1, shared: Shared = ALONE) -> Any:  # noqa: ANN401 - each caller types its reply
+        """Runs one step in one shard, in one round trip.
+
+        Args:
+            step: The script's name.
+            shard: Where.
+            args: The script's arguments; its one key is the shard's prefix.
+            batch: How many orders it carries, for the span.
+            shared: Whose traces the round trip belongs to, for the span.
+
+        Raises:
+            redis.exceptions.RedisError: The store is down, or refused; the step may have run.
+        """
+        with store_span(self._tracer, "EVALSHA", step, batch, context=shared.context, links=shared.links):
+            return await run_script(self.client, self._scripts[step], [keys.prefix(shard)], args)
+
+    async def prepare(self) -> None:
+        """Makes the store ready: the number of shards agreed, the scripts loaded, the consumer groups there.
+
+        Raises:
+            ShardsDifferError: the store holds another number of shards.
+        """
+        await self.client.hsetnx(keys.settings(), "shards", str(self.count))
+        held = int(await self.client.hget(keys.settings(), "shards") or 0)
+        if held != self.count:
+            raise ShardsDifferError(f"STORE_SHARDS is {self.count}, but this store was first used with {held}")
+        for script in self._scripts.values():
+            await self.client.script_load(script.text)
+        for shard in self:
+            await self.ensure_group(shard)
+
+    async def ensure_group(self, shard: int) -> None:
+        """Makes the queue's consumer group unless it is there."""
+        try:
+            await self.client.xgroup_create(keys.queue(shard), keys.GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise

@@ -1,0 +1,118 @@
+"""The global interceptor: spans and metrics of every request to a FastAPI app, no code in any handler.
+
+``contrib`` is OpenTelemetry's `FastAPIInstrumentor`; ``native`` is FastAPI's own telemetry, which must be
+given to the constructor: ``FastAPI(telemetry=fastapi_config(...))``. Both give one server span per request,
+and the metrics ``http.server.request.duration`` and ``http.server.active_requests`` of the stable HTTP
+conventions.
+
+The contrib instrumentation names its metrics after ``OTEL_SEMCONV_STABILITY_OPT_IN``, which it reads once per
+process. `use_stable_conventions` puts ``http,database`` in force; under the old default, the client's Host
+header becomes a metric label.
+"""
+
+import os
+import re
+from collections.abc import MutableMapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
+from opentelemetry.instrumentation._semconv import (
+    OTEL_SEMCONV_STABILITY_OPT_IN,
+    _OpenTelemetrySemanticConventionStability,
+    _OpenTelemetryStabilitySignalType,
+    _StabilityMode,
+)
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.metrics.view import DropAggregation, ExplicitBucketHistogramAggregation, View
+from opentelemetry.trace import TracerProvider
+
+from telemetry.instruments import SECONDS_BUCKETS
+from telemetry.settings import TelemetrySettings
+
+_DURATION = "http.server.request.duration"
+_DURATION_ATTRIBUTES = {"http.request.method", "http.route", "http.response.status_code"}
+
+
+def http_views() -> list[View]:
+    """What is kept of the interceptor's metrics: two instruments, with bounded labels."""
+    return [
+        View(
+            instrument_name=_DURATION,
+            attribute_keys=_DURATION_ATTRIBUTES,
+            aggregation=ExplicitBucketHistogramAggregation(SECONDS_BUCKETS),
+        ),
+        View(instrument_name="http.server.active_requests", attribute_keys={"http.request.method"}),
+        # contrib keeps the response's length on the shared middleware: concurrent requests get each other's.
+        View(instrument_name="http.server.re*.body.size", aggregation=DropAggregation()),
+    ]
+
+
+def use_stable_conventions() -> None:
+    """Put the stable HTTP and database conventions in force for this process's instrumentations."""
+    state = _OpenTelemetrySemanticConventionStability
+    asked = (part.strip() for part in os.environ.get(OTEL_SEMCONV_STABILITY_OPT_IN, "").split(","))
+    others = [part for part in asked if part and part.split("/")[0] not in ("http", "database")]
+    os.environ[OTEL_SEMCONV_STABILITY_OPT_IN] = ",".join(["http", "database", *others])
+    if not _http_is_stable():
+        # Another library came first and fixed the old default; what it made already stays as it is.
+        state._initialized = False  # noqa: SLF001 - there is no public way to change it
+        _http_is_stable()
+
+
+def _http_is_stable() -> bool:
+    state = _OpenTelemetrySemanticConventionStability
+    state._initialize()  # type: ignore[no-untyped-call]  # noqa: SLF001 - there is no public way to ask
+    http = _OpenTelemetryStabilitySignalType.HTTP
+    mode = state._get_opentelemetry_stability_opt_in_mode(http)  # noqa: SLF001 - as above
+    return mode is _StabilityMode.HTTP
+
+
+def instrument(app: FastAPI, settings: TelemetrySettings, tracers: TracerProvider, meters: MeterProvider) -> None:
+    """Instrument an application, before it serves its first request.
+
+    Raises:
+        RuntimeError: ``native`` is asked for, and the application was built without `fastapi_config`.
+    """
+    if settings.sdk_disabled:
+        return
+    if settings.interceptor == "native":
+        config = app._telemetry  # noqa: SLF001 - FastAPI shows its settings nowhere else
+        if config.get("tracer_provider") is not tracers:
+            raise RuntimeError("TELEMETRY_INTERCEPTOR=native needs FastAPI(telemetry=telemetry.fastapi_config())")
+        return
+    use_stable_conventions()
+    FastAPIInstrumentor.instrument_app(
+        app,
+        tracer_provider=tracers,
+        meter_provider=meters,
+        excluded_urls=_exact_urls(settings.excluded_paths),
+        exclude_spans=["receive", "send"],
+    )
+
+
+def fastapi_config(settings: TelemetrySettings, tracers: TracerProvider, meters: MeterProvider) -> TelemetryConfig:
+    """What to pass as ``FastAPI(telemetry=...)``: its own telemetry on for ``native``, off otherwise."""
+    if settings.sdk_disabled or settings.interceptor != "native":
+        return {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+    excluded = frozenset(settings.excluded_paths)
+
+    def exclude(scope: MutableMapping[str, Any]) -> bool:
+        return scope["path"] in excluded
+
+    return {
+        "tracer_provider": tracers,
+        "meter_provider": meters,
+        "tracing": True,
+        "metrics": True,
+        "logs": False,
+        "operation_spans": False,
+        "auto_configure": False,
+        "exclude": exclude,
+    }
+
+
+def _exact_urls(paths: Sequence[str]) -> str:
+    """One pattern of whole URLs; contrib searches, so ``/metrics`` alone would hide ``/x/metrics`` too."""
+    return f"^[a-z]+://[^/]*({'|'.join(map(re.escape, paths))})$" if paths else ""

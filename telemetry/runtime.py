@@ -1,0 +1,201 @@
+"""`Telemetry` owns the telemetry of one process, from start to a shutdown that is bounded in time.
+
+Two meter providers feed one ``/metrics``: the series of the *process* provider carry the label ``worker``,
+those of the *fleet* provider do not. Providers are passed to whoever needs them; `Telemetry.start` also makes
+them the global ones, unless it is told not to. Spans leave by OTLP when an endpoint is set; otherwise none is
+recorded.
+
+uvicorn runs the lifespan's shutdown on SIGTERM and then raises the signal again, so ``atexit`` never runs:
+call `Telemetry.shutdown` in the lifespan.
+"""
+
+import os
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import httpx
+from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
+from opentelemetry import metrics, propagate, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.sdk.environment_variables import OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from prometheus_client import CollectorRegistry
+
+from telemetry import interceptor, providers
+from telemetry.exposition import Exposition
+from telemetry.instruments import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
+from telemetry.recording import Counter, Histogram, Instruments, Read, UpDownCounter
+from telemetry.sampling import make_sampler
+from telemetry.settings import TelemetrySettings
+
+SHUTDOWN_SECONDS = 3.0
+
+SAMPLING_RATIO = GaugeSpec(
+    name="telemetry.sampling.ratio",
+    unit="1",
+    description="Share of the traces begun in this process that is recorded now.",
+)
+
+
+class Telemetry:
+    """The telemetry of one process; a context manager.
+
+    Instruments, tracers and `instrument` may be used once it is constructed; spans are exported from `start`
+    on.
+
+    Args:
+        settings: what to do.
+        set_global: whether `start` makes the providers OpenTelemetry's global ones.
+        strict: whether an observation that does not match its declaration is an error; for tests.
+        span_processors: further destinations of finished spans.
+
+    Attributes:
+        fleet_exporter: whether this process exports the fleet's series now; may be set at any time.
+    """
+
+    def __init__(
+        self,
+        settings: TelemetrySettings,
+        *,
+        set_global: bool = True,
+        strict: bool = False,
+        span_processors: Sequence[SpanProcessor] = (),
+    ) -> None:
+        self.settings = settings
+        self.fleet_exporter = True
+        self._set_global = set_global
+        self._span_processors = span_processors
+        self._exporter: OTLPSpanExporter | None = None
+        self._started = False
+        self._stopped = False
+        interceptor.use_stable_conventions()
+        # The SDK reads this wherever it makes a tracer, a processor or an exporter, so it has to stay set.
+        os.environ.setdefault(OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED, "true")
+        resource = providers.make_resource(settings)
+        self._exposition = Exposition(settings.worker, exports_fleet=lambda: self.fleet_exporter)
+        self._process = providers.process_meter_provider(resource, self._exposition.process)
+        self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet)
+        sampler, budget = make_sampler(settings, recording=settings.otlp is not None or bool(span_processors))
+        self._tracers = TracerProvider(sampler, resource, shutdown_on_exit=False, meter_provider=self._process)
+        self._instruments = Instruments(self.meter_provider, self._off_or(self._fleet), strict=strict)
+        if budget is not None:
+            self.observe(SAMPLING_RATIO, lambda: [(budget.ratio, {})])
+
+    @property
+    def tracer_provider(self) -> trace.TracerProvider:
+        """Where this process's tracers come from."""
+        return trace.NoOpTracerProvider() if self.settings.sdk_disabled else self._tracers
+
+    @property
+    def meter_provider(self) -> metrics.MeterProvider:
+        """Where the instruments of this process come from; their series carry ``worker``."""
+        return self._off_or(self._process)
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Everything that ``/metrics`` shows now."""
+        return self._exposition.registry
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+    def start(self) -> None:
+        """Begin to export spans, and become global; a second call does nothing."""
+        if self._started:
+            return
+        self._started = True
+        if not self.settings.sdk_disabled:
+            for processor in self._span_processors:
+                self._tracers.add_span_processor(processor)
+            if self.settings.otlp is not None:
+                self._exporter = providers.span_exporter(self.settings.otlp, self._process)
+                self._tracers.add_span_processor(
+                    providers.span_processor(self._exporter, self.settings.batch, self._process)
+                )
+        if self._set_global:
+            trace.set_tracer_provider(self.tracer_provider)
+            metrics.set_meter_provider(self.meter_provider)
+            if not self.settings.keep_propagators:
+                propagate.set_global_textmap(TraceContextTextMapPropagator())
+
+    def shutdown(self, timeout: float = SHUTDOWN_SECONDS) -> bool:
+        """Export the spans that are left, and stop; a second call does nothing.
+
+        Blocks for up to ``timeout`` seconds, and only while the collector does not answer: in an event loop,
+        call it in a thread.
+
+        Returns:
+            Whether everything was handed over in time.
+        """
+        if self._stopped:
+            return True
+        self._stopped = True
+        drained = providers.drain(self._tracers, self._exporter, timeout)
+        self._process.shutdown()
+        self._fleet.shutdown()
+        return drained
+
+    def tracer(self, name: str) -> trace.Tracer:
+        """A tracer; ``name`` is the module that makes the spans."""
+        return self.tracer_provider.get_tracer(name)
+
+    def counter(self, spec: CounterSpec) -> Counter:
+        """The counter of a spec; with closed sets of attributes it exists at 0 from now on."""
+        return self._instruments.counter(spec)
+
+    def up_down_counter(self, spec: UpDownCounterSpec) -> UpDownCounter:
+        """The up-down counter of a spec; with closed sets of attributes it exists at 0 from now on."""
+        return self._instruments.up_down_counter(spec)
+
+    def histogram(self, spec: HistogramSpec) -> Histogram:
+        """The histogram of a spec."""
+        return self._instruments.histogram(spec)
+
+    def observe(self, spec: CounterSpec | UpDownCounterSpec | GaugeSpec, read: Read) -> None:
+        """Read a counter or a gauge at each scrape.
+
+        Args:
+            spec: what the values are.
+            read: gives pairs of a value and its attributes. It reads memory only and returns at once. A
+                series that it does not give is not exported: no stale value, and never a false 0.
+        """
+        self._instruments.observe(spec, read)
+
+    def exposition(self, accept: str | None = None) -> tuple[bytes, str]:
+        """The body and the content type of an answer to ``GET /metrics``.
+
+        Args:
+            accept: the request's ``Accept`` header.
+        """
+        answer = self._exposition.render(accept)
+        self._instruments.guard.reraise()
+        return answer
+
+    def instrument(self, app: FastAPI) -> None:
+        """Intercept every request of an application: one server span, two metrics, no code in any handler.
+
+        Raises:
+            RuntimeError: the interceptor is ``native`` and the app was built without `fastapi_config`.
+        """
+        interceptor.instrument(app, self.settings, self.tracer_provider, self.meter_provider)
+
+    def fastapi_config(self) -> TelemetryConfig:
+        """What to build an application with: ``FastAPI(telemetry=telemetry.fastapi_config())``."""
+        return interceptor.fastapi_config(self.settings, self.tracer_provider, self.meter_provider)
+
+    def instrument_client(self, client: httpx.AsyncClient | httpx.Client) -> None:
+        """Give each request of an HTTP client a client span, and its trace context to the server."""
+        HTTPXClientInstrumentor.instrument_client(client, self.tracer_provider, self.meter_provider)
+
+    def _off_or(self, provider: metrics.MeterProvider) -> metrics.MeterProvider:
+        return metrics.NoOpMeterProvider() if self.settings.sdk_disabled else provider

@@ -1,0 +1,262 @@
+"""What the environment says about telemetry, read once and frozen.
+
+The ``OTEL_*`` names keep their standard meaning; an empty value counts as unset. A value that cannot be used
+raises `SettingsError`, one line that starts with the variable's name. Nothing else in this package reads the
+environment, apart from OpenTelemetry's own libraries.
+
+``OTEL_EXPORTER_OTLP_TIMEOUT`` is in seconds, as in every OpenTelemetry exporter for Python;
+``OTEL_BSP_SCHEDULE_DELAY`` is in milliseconds.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from opentelemetry.util.re import parse_env_headers
+
+Interceptor = Literal["contrib", "native"]
+Compression = Literal["none", "gzip", "deflate"]
+COMPRESSIONS: tuple[Compression, ...] = ("none", "gzip", "deflate")
+
+SAMPLERS = (
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+)
+
+_T = TypeVar("_T")
+_NOTHING: dict[str, str] = {}
+
+
+class SettingsError(ValueError):
+    """A variable holds a value that cannot be used; the message is one line and names the variable."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchSettings:
+    """Limits of the span queue (``OTEL_BSP_*``)."""
+
+    max_queue_size: int = 2048
+    max_export_batch_size: int = 512
+    schedule_delay_millis: int = 5000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OtlpSettings:
+    """Where finished spans go, by OTLP over HTTP with protobuf bodies.
+
+    Attributes:
+        traces_endpoint: the whole URL, path included.
+        headers: sent with each export; may hold a credential, so it is not shown by ``repr``.
+        timeout_seconds: for one export with its retries.
+        compression: of the request body.
+    """
+
+    traces_endpoint: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout_seconds: float = 10.0
+    compression: Compression = "none"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TelemetrySettings:
+    """Everything `telemetry.Telemetry` needs to know.
+
+    Attributes:
+        service_name: ``service.name`` of the resource.
+        service_version: ``service.version`` of the resource.
+        worker: the slot of this process, such as ``api-0``; a label on each of its series. Slots are reused,
+            so that a process that takes over a slot looks like a counter reset.
+        resource_attributes: further attributes of the resource.
+        sdk_disabled: no spans and no metrics at all.
+        otlp: where spans go; None keeps none.
+        sampler: one of `SAMPLERS`, or None for the budget.
+        sampler_arg: the ratio of the two ratio samplers, 0 to 1.
+        traces_per_second: the budget of this process, in traces begun here.
+        trust_client_sampling: whether the sampled flag of a ``traceparent`` from the network is obeyed.
+        keep_propagators: leave the global propagator as OpenTelemetry made it from ``OTEL_PROPAGATORS``;
+            otherwise it is set to trace context alone, so that a client's baggage goes no further.
+        interceptor: what instruments the FastAPI application.
+        excluded_paths: request paths that get neither spans nor metrics.
+        batch: limits of the span queue.
+    """
+
+    service_name: str
+    service_version: str = ""
+    worker: str = "main"
+    resource_attributes: Mapping[str, str] = field(default_factory=dict)
+    sdk_disabled: bool = False
+    otlp: OtlpSettings | None = None
+    sampler: str | None = None
+    sampler_arg: float = 1.0
+    traces_per_second: float = 100.0
+    trust_client_sampling: bool = False
+    keep_propagators: bool = False
+    interceptor: Interceptor = "contrib"
+    excluded_paths: tuple[str, ...] = ("/metrics", "/healthz", "/readyz")
+    batch: BatchSettings = field(default_factory=BatchSettings)
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str], *, service_name: str, service_version: str, worker: str
+    ) -> "TelemetrySettings":
+        """Read the settings; the service's own name counts where the environment gives none.
+
+        Raises:
+            SettingsError: a variable holds a value that cannot be used.
+        """
+        env = _Environment(environ)
+        resource = dict(env.read("OTEL_RESOURCE_ATTRIBUTES", _resource_attributes, _NOTHING))
+        return cls(
+            service_name=env.text("OTEL_SERVICE_NAME") or resource.pop("service.name", service_name),
+            service_version=resource.pop("service.version", service_version),
+            worker=worker,
+            resource_attributes=resource,
+            sdk_disabled=env.read("OTEL_SDK_DISABLED", _boolean, default=False),
+            otlp=_otlp(env),
+            sampler=env.read("OTEL_TRACES_SAMPLER", _one_of(*SAMPLERS), None),
+            sampler_arg=env.read("OTEL_TRACES_SAMPLER_ARG", _number(0, 1), 1.0),
+            traces_per_second=env.read("TELEMETRY_TRACES_PER_SECOND", _number(0, 1_000_000), 100.0),
+            trust_client_sampling=env.read("TELEMETRY_TRUST_CLIENT_SAMPLING", _boolean, default=False),
+            keep_propagators=env.text("OTEL_PROPAGATORS") is not None,
+            interceptor=_interceptor(env),
+            batch=_batch(env),
+        )
+
+
+class _Environment:
+    """Reads one variable at a time and puts its name in front of a complaint."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, name: str) -> str | None:
+        return self._environ.get(name, "").strip() or None
+
+    def read(self, name: str, parse: Callable[[str], _T], default: _T) -> _T:
+        text = self.text(name)
+        if text is None:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise SettingsError(f"{name}: {error}") from None
+
+
+def _otlp(env: _Environment) -> OtlpSettings | None:
+    exporter = env.read("OTEL_TRACES_EXPORTER", _one_of("otlp", "none"), "otlp")
+    base = env.read("OTEL_EXPORTER_OTLP_ENDPOINT", _http_url, None)
+    endpoint = env.read("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", _http_url, None)
+    if endpoint is None and base is not None:
+        endpoint = f"{base.removesuffix('/')}/v1/traces"
+    if endpoint is None or exporter == "none":
+        return None
+    for name in ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"):
+        env.read(name, _one_of("http/protobuf"), "")
+    headers = env.read("OTEL_EXPORTER_OTLP_HEADERS", _headers, _NOTHING)
+    headers = headers | env.read("OTEL_EXPORTER_OTLP_TRACES_HEADERS", _headers, _NOTHING)
+    seconds = _number(0.001, 3600)
+    timeout = env.read("OTEL_EXPORTER_OTLP_TIMEOUT", seconds, 10.0)
+    compression = env.read("OTEL_EXPORTER_OTLP_COMPRESSION", _compression, COMPRESSIONS[0])
+    return OtlpSettings(
+        traces_endpoint=endpoint,
+        headers=headers,
+        timeout_seconds=env.read("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", seconds, timeout),
+        compression=env.read("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", _compression, compression),
+    )
+
+
+def _batch(env: _Environment) -> BatchSettings:
+    whole = _whole_number(1, 1_000_000)
+    queue = env.read("OTEL_BSP_MAX_QUEUE_SIZE", whole, 2048)
+    batch = env.read("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", whole, min(512, queue))
+    if batch > queue:
+        raise SettingsError(f"OTEL_BSP_MAX_EXPORT_BATCH_SIZE: {batch} is more than the queue holds ({queue})")
+    return BatchSettings(
+        max_queue_size=queue,
+        max_export_batch_size=batch,
+        schedule_delay_millis=env.read("OTEL_BSP_SCHEDULE_DELAY", whole, 5000),
+    )
+
+
+def _interceptor(env: _Environment) -> Interceptor:
+    text = env.read("TELEMETRY_INTERCEPTOR", _one_of("contrib", "native"), "contrib")
+    return "native" if text == "native" else "contrib"
+
+
+def _one_of(*values: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in values:
+            raise ValueError(f"{text!r} is not one of {', '.join(values)}")
+        return text
+
+    return parse
+
+
+def _compression(text: str) -> Compression:
+    for known in COMPRESSIONS:
+        if text == known:
+            return known
+    raise ValueError(f"{text!r} is not one of {', '.join(COMPRESSIONS)}")
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a number") from None
+        if not math.isfinite(value) or not low <= value <= high:
+            raise ValueError(f"{text!r} is not between {low} and {high}")
+        return value
+
+    return parse
+
+
+def _whole_number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise ValueError(f"{text!r} is not a whole number between {low} and {high}")
+        return int(text)
+
+    return parse
+
+
+def _http_url(text: str) -> str:
+    complaint = "not an absolute http or https URL"  # the value may hold a password: it is not repeated
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise ValueError(complaint) from None
+    if not valid:
+        raise ValueError(complaint)
+    return text
+
+
+def _headers(text: str) -> dict[str, str]:
+    headers = dict(parse_env_headers(text, liberal=True))
+    if len(headers) < len([part for part in text.split(",") if part.strip()]):
+        raise ValueError("not a list of name=value pairs, each name once")
+    return headers
+
+
+def _resource_attributes(text: str) -> dict[str, str]:
+    attributes = {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(f"{pair!r} is not a key=value pair")
+        attributes[key.strip()] = unquote(value.strip())
+    return attributes

@@ -1,0 +1,86 @@
+"""The command line of a crowd: its result on stdout, its end by a signal or a closed pipe."""
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from io import StringIO
+
+import pytest
+
+from service.crowd import CrowdPlan, run_crowd
+from service.crowd.view import write_summary
+from tests.fundamentals.scripted_service import Script, plan_for, serve
+from tests.support import Program, wait_until
+
+
+async def test_summary_has_every_figure_in_plain_lines() -> None:
+    """Away from a terminal the summary is lines that grep can read."""
+    script = Script(lambda number: 202 if number % 2 else 409)
+    async with serve(script) as url:
+        report = await run_crowd(plan_for(url))
+    text = StringIO()
+    write_summary(report, text)
+    lines = text.getvalue().splitlines()
+    assert f"answer 202           {script.accepted} accepted" in lines
+    assert f"answer 409           {script.statuses[409]} sold_out" in lines
+    assert f"seed, run            {report.seed}, {report.run_id}" in lines
+
+
+COMMAND = """
+import sys
+from datetime import timedelta
+from service.crowd.command import crowd_command
+from service.crowd.plan import CrowdPlan
+plan = CrowdPlan.model_validate_json(sys.argv[1])
+sys.exit(crowd_command(plan, as_json="--json" in sys.argv, watch=5 if "--watch" in sys.argv else 0))
+"""
+
+
+def command(plan: CrowdPlan, *flags: str) -> list[str]:
+    """Return the arguments of an interpreter that runs the plan."""
+    return ["-c", COMMAND, plan.model_dump_json(), *flags]
+
+
+async def test_command_prints_json_and_nothing_else() -> None:
+    """The JSON of a run is the whole of stdout and has the figures of the service."""
+    script = Script()
+    async with serve(script) as url:
+        arguments = command(plan_for(url), "--json", "--watch")
+        process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+    assert process.returncode == 0
+    report = json.loads(out)
+    assert report["accepted"] == script.accepted == 500
+    assert report["settling"]["settled"] == {"confirmed": 5}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_interrupted_command_still_gives_the_summary(number: signal.Signals) -> None:
+    """A signal ends the run with one clear line, the figures so far and the usual status."""
+    script = Script()
+    async with serve(script) as url:
+        with Program.python(*command(plan_for(url, orders=None, rate=200))) as program:
+            await wait_until(lambda: script.accepted >= 20, 15)
+            status = await asyncio.to_thread(program.signal, number)
+            output = program.output
+    assert status == 128 + number
+    assert f"flash-sale crowd: interrupted by {number.name}; these are the figures so far" in output
+    assert f"answer 202           {script.accepted} accepted" in output
+    assert "Traceback" not in output
+
+
+async def test_closed_pipe_ends_in_one_line() -> None:
+    """Nobody reading stdout is no reason for a traceback."""
+    script = Script()
+    async with serve(script) as url:
+        here, there = socket.socketpair()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *command(plan_for(url)), stdout=there, stderr=asyncio.subprocess.PIPE
+        )
+        there.close()
+        here.close()
+        _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert errors.decode() == "flash-sale crowd: stdout was closed; 500 of 500 orders were accepted\n"

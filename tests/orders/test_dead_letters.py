@@ -1,0 +1,131 @@
+"""Dead letters: orders that could not be processed, for a person to look at, give another life, or let go."""
+
+from datetime import datetime, timedelta
+
+from redis.asyncio import Redis
+
+from service.orders.dead_letters import Requeued
+from service.orders.ledger import SettleResult
+from service.orders.models import Cancellation, Status
+from tests.orders.sale import AT_ONCE, LONG, Sale
+from tests.support import wait_until
+
+
+async def test_a_dead_letter_holds_nothing(sale: Sale) -> None:
+    """It is `failed` with the reason of its last attempt; its units are for sale; it counts against no limit."""
+    await sale.product(limit=2)
+    letter = await sale.dead_letter(quantity=2)
+    assert (letter.status, letter.reason) == (Status.FAILED, "gateway_down")
+    assert await sale.dead_letters.list() == [letter]
+    assert (await sale.units(), (await sale.snapshot()).dead_letters) == ((10, 0, 0), 1)
+    assert (await sale.ledger.cancel(letter.order_id))[0] is Cancellation.NOT_CANCELLABLE
+    await sale.buy(quantity=2)
+
+
+async def test_requeue_gives_an_order_another_life(sale: Sale) -> None:
+    """It is pending, with a new reservation, no attempts and a new payment key, and can be sold after all."""
+    await sale.product()
+    letter = await sale.dead_letter(quantity=2)
+    ahead = await sale.buy()
+    assert await sale.dead_letters.requeue([letter.order_id], LONG) == {letter.order_id: Requeued.REQUEUED}
+    order = await sale.order(letter)
+    assert (order.status, order.attempts, order.reason, order.settled_at, order.life) == (
+        Status.PENDING,
+        0,
+        None,
+        None,
+        1,
+    )
+    assert order.accepted_at >= ahead.accepted_at
+    assert (order.expires_at - order.accepted_at, order.queue_position) == (LONG, 2)
+    assert order.payment_key != letter.payment_key
+    assert (await sale.units(), await sale.dead_letters.list()) == ((7, 3, 0), [])
+    begun = await sale.take()
+    assert [one.order.attempts for one in begun if one.order] == [1, 1]
+    assert begun[1].wait is not None
+    assert (await sale.settle(order)).result is SettleResult.SETTLED
+    snapshot = await sale.snapshot()
+    assert (snapshot.requeued, snapshot.orders[Status.PENDING]) == (1, 3)
+    assert (snapshot.orders[Status.FAILED], snapshot.orders[Status.CONFIRMED]) == (1, 1)
+
+
+async def test_a_requeued_order_can_be_cancelled_expire_and_die_again(sale: Sale) -> None:
+    """Another life is a whole life."""
+    await sale.product()
+    cancelled, expired, dead = [await sale.dead_letter() for _ in range(3)]
+    await sale.dead_letters.requeue([cancelled.order_id, dead.order_id], LONG)
+    await sale.dead_letters.requeue([expired.order_id], AT_ONCE)
+    assert (await sale.ledger.cancel(cancelled.order_id))[0] is Cancellation.CANCELLED
+    assert await sale.ledger.expire(0) == [expired.order_id]
+    await sale.take()
+    await sale.under(attempts=1).defer(dead, reason="again")
+    assert [(letter.order_id, letter.reason) for letter in await sale.dead_letters.list()] == [(dead.order_id, "again")]
+    await sale.dead_letters.requeue([dead.order_id], LONG)
+    assert (await sale.order(dead)).life == 2
+    assert await sale.units() == (9, 1, 0)
+
+
+async def test_requeue_sells_nothing_that_is_not_there(sale: Sale) -> None:
+    """Units sold meanwhile are gone, a limit used up stays used up; the letter stays on the list."""
+    await sale.product("phone", stock=1)
+    await sale.product("watch", limit=1)
+    phone, watch = await sale.dead_letter("phone"), await sale.dead_letter("watch")
+    await sale.buy("phone", "bob")
+    await sale.buy("watch")
+    unknown = "00" + "0" * 28
+    assert await sale.dead_letters.requeue([phone.order_id, unknown, watch.order_id], LONG) == {
+        phone.order_id: Requeued.SOLD_OUT,
+        unknown: Requeued.NOT_DEAD,
+        watch.order_id: Requeued.LIMIT_EXCEEDED,
+    }
+    assert len(await sale.dead_letters.list()) == 2
+    assert await sale.order(phone) == phone
+
+
+async def test_only_dead_letters_are_requeued_or_dropped(sale: Sale) -> None:
+    """An order that was declined, or waits, is no dead letter; a letter is requeued once."""
+    await sale.product()
+    declined = await sale.buy()
+    await sale.take()
+    await sale.settle(declined, Status.FAILED, "declined")
+    pending = await sale.buy()
+    ids = [declined.order_id, pending.order_id]
+    assert set((await sale.dead_letters.requeue(ids, LONG)).values()) == {Requeued.NOT_DEAD}
+    assert set((await sale.dead_letters.drop(ids)).values()) == {False}
+    letter = await sale.dead_letter()
+    assert (await sale.dead_letters.requeue([letter.order_id], LONG))[letter.order_id] is Requeued.REQUEUED
+    assert (await sale.dead_letters.requeue([letter.order_id], LONG))[letter.order_id] is Requeued.NOT_DEAD
+
+
+async def test_a_dropped_letter_stays_failed(sale: Sale) -> None:
+    """It leaves the list and nothing else changes."""
+    await sale.product()
+    letter = await sale.dead_letter()
+    assert await sale.dead_letters.drop([letter.order_id]) == {letter.order_id: True}
+    assert await sale.dead_letters.drop([letter.order_id]) == {letter.order_id: False}
+    assert (await sale.dead_letters.list(), await sale.order(letter)) == ([], letter)
+    assert await sale.dead_letters.requeue([letter.order_id], LONG) == {letter.order_id: Requeued.NOT_DEAD}
+
+
+async def test_letters_of_all_shards_are_listed_in_the_order_of_their_death(store: Redis) -> None:
+    """The first to die comes first, a bounded number of them."""
+    sale = await Sale.open(store, count=3)
+    letters = []
+    for name in ("a", "b", "c", "d", "a"):
+        await sale.product(name)
+        order = await sale.buy(name)
+        await sale.take(shard=sale.shards.of(name))
+        await sale.under(attempts=1).defer(order)
+        letters.append(order.order_id)
+        died = (await sale.order(order)).settled_at
+        assert died is not None
+        await wait_until(lambda died=died: _later(sale, died), what="a later millisecond")
+    assert [letter.order_id for letter in await sale.dead_letters.list()] == letters
+    assert [letter.order_id for letter in await sale.dead_letters.list(2)] == letters[:2]
+    await sale.dead_letters.requeue(letters, timedelta(hours=1))
+    assert (await sale.snapshot()).requeued == 5
+    await sale.books()
+
+
+async def _later(sale: Sale, moment: datetime) -> bool:
+    return (await sale.snapshot()).taken_at > moment

