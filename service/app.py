@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse
 
 from service import errors, health
 from service.background import running
@@ -35,6 +36,7 @@ def create_app(service: Service) -> FastAPI:
         description=DESCRIPTION,
         telemetry=telemetry.fastapi_config(),
         lifespan=_lifespan,
+        redirect_slashes=False,
     )
     app.state.service = service
     rejections = telemetry.counter(REJECTIONS)
@@ -45,9 +47,10 @@ def create_app(service: Service) -> FastAPI:
 
     errors.install(app, count_rejection)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, on_problem=count_rejection)
+    app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     for module in (orders_api, inventory_api, monitoring_api, health):
         app.include_router(module.router)
-    observe_ledger(telemetry, service.sampler.latest)
+    observe_ledger(telemetry, service.sampler.exported)
     telemetry.observe(SNAPSHOT_AGE, lambda: [(service.sampler.age_seconds(), {})])
     telemetry.observe(ACTIVE_CONNECTIONS, lambda: [(service.connections(), {})])
     telemetry.instrument(app)
@@ -61,7 +64,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     service.telemetry.start()
     try:
-        async with running(service.sampler.run(), keep_house(service.ledger)):
+        async with running(service.sampler.run(), keep_house(service.ledger)), service.telemetry.offered():
             yield
             service.draining = True
     finally:

@@ -6,19 +6,23 @@ routes, a store that is down and crashes into the same shape, each with the trac
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from opentelemetry.trace import format_trace_id, get_current_span
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service.store import STORE_ERRORS, is_store_down
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_STORE_SECONDS = 1
+LONGEST_NAME = 64
 
 
 class Kind(NamedTuple):
@@ -96,8 +100,8 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         super().__init__(code)
         self.code = code
         self.kind = PROBLEMS[code]
-        self.detail = detail or self.kind.title
         self.errors = list(errors)
+        self.detail = detail or "; ".join(_say(field) for field in self.errors[:3]) or self.kind.title
         self.headers = dict(headers or {})
 
 
@@ -171,7 +175,8 @@ def _as_problem(request: Request, error: Exception) -> Problem:
         return error
     if isinstance(error, HTTPException):
         code = _BY_STATUS.get(error.status_code, "bad_request")
-        return Problem(code, str(error.detail), headers=error.headers)
+        headers = {"Allow": _allowed(request)} if code == "method_not_allowed" else error.headers
+        return Problem(code, str(error.detail), headers=headers)
     if isinstance(error, RequestValidationError):
         return _invalid(request, error)
     return Problem(
@@ -181,6 +186,15 @@ def _as_problem(request: Request, error: Exception) -> Problem:
     )
 
 
+def _allowed(request: Request) -> str:
+    """The methods of all routes with this path; the framework names those of the first."""
+    methods: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.methods and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods
+    return ", ".join(sorted(methods))
+
+
 def _invalid(request: Request, error: RequestValidationError) -> Problem:
     found = [_field_problem(entry) for entry in error.errors()]
     whole_body = any(field.location == "body" and field.pointer == "#" for field in found)
@@ -188,15 +202,19 @@ def _invalid(request: Request, error: RequestValidationError) -> Problem:
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
     if whole_body and has_body and media_type != "application/json" and not media_type.endswith("+json"):
         return Problem("unsupported_media_type", f"The body's type is {media_type or 'not given'!r}.", errors=found)
-    return Problem("invalid", "; ".join(_say(field) for field in found[:3]), errors=found[:20])
+    return Problem("invalid", errors=found[:20])
 
 
 def _field_problem(entry: Mapping[str, Any]) -> FieldProblem:
     location, *path = entry["loc"]
     if entry["type"] == "json_invalid":
         return FieldProblem(location="body", pointer="#", detail=f"not JSON: {entry['ctx']['error']} at {path[0]}")
-    escaped = [str(part).replace("~", "~0").replace("/", "~1") for part in path]
-    return FieldProblem(location=str(location), pointer="/".join(["#", *escaped]), detail=entry["msg"])
+    return FieldProblem(location=str(location), pointer="/".join(["#", *map(_token, path)]), detail=entry["msg"])
+
+
+def _token(part: str | int) -> str:
+    """One step of a pointer; a name that the caller made up is not repeated at any length."""
+    return quote(str(part)[:LONGEST_NAME].replace("~", "~0").replace("/", "~1"))
 
 
 def _say(field: FieldProblem) -> str:

@@ -82,7 +82,7 @@ def store_of(settings: Settings, stack: ExitStack, *, own: bool = False) -> tupl
 
 
 async def run_fleet(settings: Settings, fleet: Fleet, announce: Callable[[Running], None]) -> None:
-    """Starts everything, and ends everything at SIGTERM, SIGINT or when a part cannot be kept alive.
+    """Starts everything, and ends everything at SIGTERM, SIGINT, SIGHUP or when a part cannot be kept alive.
 
     Raises:
         SettingsError: A port cannot be had.
@@ -91,7 +91,7 @@ async def run_fleet(settings: Settings, fleet: Fleet, announce: Callable[[Runnin
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     with ExitStack() as stack:
         sockets: dict[str, socket.socket] = {}
@@ -144,7 +144,12 @@ def _without_secrets(url: str) -> str:
 
 
 def _environment(url: str, token: str | None, directory: Path) -> dict[str, str]:
-    env = {"REDIS_URL": url, "TELEMETRY_SOCKET_DIR": str(directory), "PYTHONUNBUFFERED": "1"}
+    env = {
+        "REDIS_URL": url,
+        "FLEET_ID": secrets.token_hex(8),
+        "TELEMETRY_SOCKET_DIR": str(directory),
+        "PYTHONUNBUFFERED": "1",
+    }
     return env | ({"ADMIN_TOKEN": token} if token else {})
 
 

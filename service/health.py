@@ -34,6 +34,6 @@ async def ready(service: Annotated[Service, Depends(service_of)]) -> Health:
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request, service: Annotated[Service, Depends(service_of)]) -> Response:
-    """Prometheus text: every series of this process and of the ledger."""
-    body, content_type = service.telemetry.exposition(request.headers.get("accept"))
+    """Prometheus text: every series of this process, of its siblings, and of the ledger."""
+    body, content_type = await service.telemetry.exposition_of_all(request.headers.get("accept"))
     return Response(body, media_type=content_type)

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.background import running
 from service.inventory.catalogue import Catalogue
+from service.monitoring.lease import Lease
 from service.monitoring.sampler import Sampler
 from service.opening import opened
 from service.orders.admission import Admission
@@ -58,7 +59,7 @@ async def serve_api(settings: Settings, telemetry: Telemetry, store_url: str, li
             catalogue=Catalogue(shards),
             placer=Placer(ledger),
             admission=Admission(max_in_flight=settings.max_in_flight, rate_per_second=settings.rate_limit_per_second),
-            sampler=Sampler(shards),
+            sampler=Sampler(shards, Lease(shards, settings.fleet_id)),
             connections=lambda: len(server.server_state.connections),
         )
         server = http_server(create_app(service), settings)
@@ -95,6 +96,7 @@ async def serve_worker(
             with stopped_by_signals(stop):
                 async with (
                     running(keep_house(ledger)),
+                    telemetry.offered(),
                     serving(create_worker_app(telemetry, shards), settings, listener),
                 ):
                     await worker.run(stop, timedelta(seconds=settings.shutdown_seconds))
@@ -112,6 +114,7 @@ def http_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             backlog=BACKLOG,
+            reset_contextvars=True,  # else a pipelined request starts inside the span of the one before
             timeout_graceful_shutdown=max(int(settings.shutdown_seconds) - 1, 1),
         )
     )

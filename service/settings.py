@@ -4,6 +4,7 @@ The names are those of the environment in lower case; durations carry their unit
 a `SettingsError` of one line that begins with the variable's name. An empty variable counts as unset.
 """
 
+import secrets
 from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
@@ -88,6 +89,8 @@ class Settings(BaseModel):
     max_in_flight: int = Field(2000, ge=1, le=1_000_000)
     rate_limit_per_second: float | None = Field(None, gt=0, allow_inf_nan=False)
     shutdown_seconds: float = Field(4, gt=0, le=600, allow_inf_nan=False)
+
+    fleet_id: str = Field(default_factory=lambda: secrets.token_hex(8))
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"

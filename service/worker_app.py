@@ -12,7 +12,7 @@ def create_worker_app(telemetry: Telemetry, shards: Shards) -> FastAPI:
 
     @app.get("/metrics")
     async def metrics(request: Request) -> Response:
-        body, content_type = telemetry.exposition(request.headers.get("accept"))
+        body, content_type = await telemetry.exposition_of_all(request.headers.get("accept"))
         return Response(body, media_type=content_type)
 
     @app.get("/healthz")

@@ -22,16 +22,19 @@ class Exposition:
         registry: everything that is exported now.
         process: where the reader of the process's series registers.
         fleet: where the reader of the fleet's series registers.
+        own: everything of this process, without the fleet.
     """
 
     def __init__(self, worker: str, *, exports_fleet: Callable[[], bool]) -> None:
         self.registry = CollectorRegistry()
         self.process = CollectorRegistry()
         self.fleet = CollectorRegistry()
+        self.own = CollectorRegistry()
         self._lock = threading.Lock()
-        self.registry.register(_When(lambda: True, self.process))
+        self.own.register(_When(lambda: True, self.process))
+        self.own.register(_Labelled(ProcessCollector(registry=CollectorRegistry()), "worker", worker))
+        self.registry.register(_When(lambda: True, self.own))
         self.registry.register(_When(exports_fleet, self.fleet))
-        self.registry.register(_Labelled(ProcessCollector(registry=CollectorRegistry()), "worker", worker))
 
     def render(self, accept: str | None = None) -> tuple[bytes, str]:
         """The body and the content type of one scrape.
@@ -42,6 +45,11 @@ class Exposition:
         del accept
         with self._lock:  # the exporter's collector mixes up two scrapes at once
             return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def render_own(self) -> bytes:
+        """This process's part of the answer that a sibling gives."""
+        with self._lock:
+            return generate_latest(self.own)
 
     def families(self) -> list[Metric]:
         """The families of one scrape, as prometheus_client's objects."""

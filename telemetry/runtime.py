@@ -10,7 +10,8 @@ call `Telemetry.shutdown` in the lifespan.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -31,9 +32,15 @@ from telemetry.instruments import CounterSpec, GaugeSpec, HistogramSpec, UpDownC
 from telemetry.recording import Counter, Histogram, Instruments, Read, UpDownCounter
 from telemetry.sampling import make_sampler
 from telemetry.settings import TelemetrySettings
+from telemetry.siblings import Siblings, merge
 
 SHUTDOWN_SECONDS = 3.0
 
+UNREACHABLE = CounterSpec(
+    name="telemetry.worker.unreachable",
+    unit="{scrape}",
+    description="Scrapes in which a sibling process did not answer in time; its series are missing from them.",
+)
 SAMPLING_RATIO = GaugeSpec(
     name="telemetry.sampling.ratio",
     unit="1",
@@ -82,6 +89,11 @@ class Telemetry:
         sampler, budget = make_sampler(settings, recording=settings.otlp is not None or bool(span_processors))
         self._tracers = TracerProvider(sampler, resource, shutdown_on_exit=False, meter_provider=self._process)
         self._instruments = Instruments(self.meter_provider, self._off_or(self._fleet), strict=strict)
+        self._siblings: Siblings | None = None
+        if settings.socket_dir is not None:
+            missed = self.counter(UNREACHABLE)
+            render = self._exposition.render_own
+            self._siblings = Siblings(settings.socket_dir, settings.worker, render, lambda _: missed.add(1))
         if budget is not None:
             self.observe(SAMPLING_RATIO, lambda: [(budget.ratio, {})])
 
@@ -180,6 +192,25 @@ class Telemetry:
         answer = self._exposition.render(accept)
         self._instruments.guard.reraise()
         return answer
+
+    async def exposition_of_all(self, accept: str | None = None) -> tuple[bytes, str]:
+        """The answer to ``GET /metrics`` for this process and every sibling in ``socket_dir``."""
+        body, content_type = self.exposition(accept)
+        if self._siblings is None:
+            return body, content_type
+        return merge([body, *await self._siblings.texts()]), content_type
+
+    @asynccontextmanager
+    async def offered(self) -> AsyncIterator[None]:
+        """Let siblings ask for this process's series while the block lasts; without a ``socket_dir``, nothing."""
+        if self._siblings is None:
+            yield
+            return
+        await self._siblings.start()
+        try:
+            yield
+        finally:
+            await self._siblings.stop()
 
     def instrument(self, app: FastAPI) -> None:
         """Intercept every request of an application: one server span, two metrics, no code in any handler.

@@ -11,6 +11,7 @@ environment, apart from OpenTelemetry's own libraries.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -82,6 +83,7 @@ class TelemetrySettings:
         keep_propagators: leave the global propagator as OpenTelemetry made it from ``OTEL_PROPAGATORS``;
             otherwise it is set to trace context alone, so that a client's baggage goes no further.
         interceptor: what instruments the FastAPI application.
+        socket_dir: a directory in which sibling processes find each other, so that each answers ``/metrics`` for all.
         excluded_paths: request paths that get neither spans nor metrics.
         batch: limits of the span queue.
     """
@@ -98,6 +100,7 @@ class TelemetrySettings:
     trust_client_sampling: bool = False
     keep_propagators: bool = False
     interceptor: Interceptor = "contrib"
+    socket_dir: Path | None = None
     excluded_paths: tuple[str, ...] = ("/metrics", "/healthz", "/readyz")
     batch: BatchSettings = field(default_factory=BatchSettings)
 
@@ -125,6 +128,7 @@ class TelemetrySettings:
             trust_client_sampling=env.read("TELEMETRY_TRUST_CLIENT_SAMPLING", _boolean, default=False),
             keep_propagators=env.text("OTEL_PROPAGATORS") is not None,
             interceptor=_interceptor(env),
+            socket_dir=env.read("TELEMETRY_SOCKET_DIR", Path, None),
             batch=_batch(env),
         )
 

@@ -10,6 +10,7 @@ from service.auth import Admin
 from service.errors import Problem, describe
 from service.inventory.catalogue import Change
 from service.inventory.models import Product
+from service.json_body import StrictRoute
 from service.orders.api import ProductId
 from service.services import Service, service_of
 
@@ -21,7 +22,7 @@ Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", description="ISO 4217", ex
 Units = Annotated[int, Field(strict=True, ge=0, le=MOST_UNITS, description="units left to sell from now on")]
 Limit = Annotated[int, Field(strict=True, ge=1, le=MOST_UNITS, description="units a user may hold or buy")]
 
-router = APIRouter(tags=["inventory"])
+router = APIRouter(tags=["inventory"], route_class=StrictRoute)
 Services = Annotated[Service, Depends(service_of)]
 
 

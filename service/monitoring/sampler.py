@@ -6,26 +6,33 @@ from time import monotonic
 
 import structlog
 
+from service.monitoring.lease import Lease
 from service.monitoring.snapshot import Snapshot, take_snapshot
 from service.store import STORE_ERRORS, Shards
 from telemetry import suppressed
 
 INTERVAL_SECONDS = 1.0
+STALE_SECONDS = 3.0
 
 
 class Sampler:
     """Keeps the newest snapshot; none while the store does not answer, so that nothing stale is ever shown."""
 
-    def __init__(self, shards: Shards, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, shards: Shards, lease: Lease, clock: Callable[[], float] = monotonic) -> None:
         self._shards = shards
+        self._lease = lease
         self._clock = clock
         self._started = clock()
         self._taken: float | None = None
         self._snapshot: Snapshot | None = None
 
     def latest(self) -> Snapshot | None:
-        """The newest snapshot, or None when the last reading failed."""
-        return self._snapshot
+        """The newest snapshot; None when the last reading failed or is long ago."""
+        return self._snapshot if self.age_seconds() < STALE_SECONDS else None
+
+    def exported(self) -> Snapshot | None:
+        """What this process exports: the newest snapshot while the lease is ours."""
+        return self.latest() if self._lease.held() else None
 
     def age_seconds(self) -> float:
         """Time since the ledger was last read; since the start if it never was."""
@@ -50,6 +57,8 @@ class Sampler:
         while True:
             began = loop.time()
             try:
+                with suppressed():
+                    await self._lease.renew()
                 await self.fresh()
                 if down:
                     log.info("the store answers again")

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.auth import Shopper
 from service.errors import FieldProblem, Problem, describe
+from service.json_body import StrictRoute
 from service.monitoring.snapshot import QueueView
 from service.orders.models import Cancellation, Order, Outcome, Placement, Status
 from service.services import Service, service_of
@@ -89,7 +90,7 @@ class OrderPage(BaseModel):
     next_cursor: str | None
 
 
-router = APIRouter(tags=["orders"])
+router = APIRouter(tags=["orders"], route_class=StrictRoute)
 Services = Annotated[Service, Depends(service_of)]
 
 

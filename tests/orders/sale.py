@@ -36,9 +36,9 @@ class ShardsTwice(Shards):
     times = 2
     kept = 1
 
-    async def run(self, step: str, shard: int, *args: Any, batch: int = 1) -> Any:
+    async def run(self, step: str, shard: int, *args: Any, **rest: Any) -> Any:
         """Run the very same call again and again and keep one reply."""
-        replies = [await super(ShardsTwice, self).run(step, shard, *args, batch=batch) for _ in range(self.times)]
+        replies = [await super(ShardsTwice, self).run(step, shard, *args, **rest) for _ in range(self.times)]
         return replies[min(self.kept, self.times - 1)]
 
 

@@ -1,12 +1,14 @@
 """The invariants find what they are there for: each is broken by hand, and named."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from service.orders.invariants import INVARIANTS, Breach, breaches, read_books
+from service.orders.invariants import INVARIANTS, Breach, SaleMovesError, breaches, read_books
 from service.orders.models import Order
+from service.store import Shards
 from tests.orders.sale import LONG, Sale
 
 P = "{fs:00}:"
@@ -135,3 +137,40 @@ async def test_books_are_read_over_all_shards_and_names(store: Redis) -> None:
     books = await sale.books()
     assert (len(books.orders), books.queued.total(), set(books.products)) == (600, 600, set(names))
     assert books.buyers == {(name, name): 120 for name in names}
+
+
+async def test_a_large_shard_is_read_in_parts(store: Redis) -> None:
+    """The books are the same, whether they were read at one instant or bit by bit."""
+    sale = await Sale.open(store)
+    await sale.product(stock=5000)
+    for _ in range(3):
+        await sale.place(*[sale.request() for _ in range(500)])
+    await sale.take(most=10)
+    at_once, in_parts = await read_books(sale.shards), await read_books(sale.shards, most=10)
+    assert breaches(in_parts) == []
+    assert (in_parts.orders, in_parts.queued, in_parts.buyers) == (at_once.orders, at_once.queued, at_once.buyers)
+    assert (in_parts.deadlines, in_parts.snapshot.orders) == (at_once.deadlines, at_once.snapshot.orders)
+
+
+class ShardsThatSell(Shards):
+    """Places another order whenever orders are read, so that a large shard never keeps still."""
+
+    sale: Sale
+
+    async def run(self, step: str, shard: int, *args: Any, **rest: Any) -> Any:
+        """Run the step and sell something behind the reader's back."""
+        if step == "order":
+            await self.sale.buy()
+        return await super().run(step, shard, *args, **rest)
+
+
+async def test_a_reading_that_would_be_blurred_is_none(store: Redis) -> None:
+    """Rather than books that seem broken because the sale went on, there is an error that says so."""
+    sale = await Sale.open(store)
+    await sale.product(stock=5000)
+    await sale.place(*[sale.request() for _ in range(20)])
+    shards = ShardsThatSell(store, sale.shards._scripts)
+    shards.sale = sale
+    with pytest.raises(SaleMovesError, match="try again later"):
+        await read_books(shards, most=10)
+    assert breaches(await read_books(shards)) == []

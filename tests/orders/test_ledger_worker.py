@@ -59,6 +59,8 @@ class TestBegin:
         )
         assert [letter.order_id for letter in await sale.dead_letters.list()] == [order.order_id]
         assert await sale.units() == (10, 0, 0)
+        assert (await sale.begin(*entries)) == [dead]
+        await sale.dead_letters.drop([order.order_id])
         assert (await sale.begin(*entries))[0].result is BeginResult.GONE
 
     async def test_what_is_over_is_gone(self, sale: Sale) -> None:

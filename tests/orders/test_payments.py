@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from time import perf_counter
@@ -32,6 +32,8 @@ from tests.support import free_port, serve
 
 CHARGE = Charge(order_id="07abc", user_id="ann", amount=2598, currency="EUR")
 RECEIPT = Receipt("pay-07abc")
+BODY = b'{"status": "captured", "payment_id": "p"}'
+CAPTURED = b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 HANG = object()
 Behaviour = Response | object | None
 
@@ -243,38 +245,71 @@ async def test_total_time_is_bounded(provider: TracerProvider) -> None:
         assert 0.55 < perf_counter() - begun < 1.0
 
 
+async def test_pauses_count_in_the_total_time(provider: TracerProvider) -> None:
+    """A pause that the gateway asked for leaves the next attempt only what is left."""
+    payments = Payments(Response(status_code=503, headers={"Retry-After": "1"}), HANG)
+    async with paying(payments, provider, limit=0.55, attempts=2) as client:
+        begun = perf_counter()
+        with pytest.raises(PaymentUnavailable, match=r"no answer within 1\.1 s"):
+            await client.charge(CHARGE)
+        assert 1.05 < perf_counter() - begun < 1.4
+    assert len(payments.requests) == 2
+
+
 @asynccontextmanager
 async def raw_server(
-    answer: Callable[[int, asyncio.StreamWriter], None],
+    answer: Callable[[int, asyncio.StreamWriter], Awaitable[None]],
 ) -> AsyncIterator[str]:
     """Serve sockets by hand: `answer` gets the number of the connection once its request is there."""
-    connections = 0
+    connections: list[asyncio.Task[None] | None] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
-        number = connections
-        await reader.readuntil(b"}")
-        answer(number, writer)
-        writer.close()
+        connections.append(asyncio.current_task())
+        try:
+            await reader.readuntil(b"}")
+            await answer(len(connections), writer)
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
+        await asyncio.gather(*filter(None, connections), return_exceptions=True)
 
 
 async def test_dropped_connection_is_tried_again(provider: TracerProvider) -> None:
     """A connection that breaks under the request is trouble that passes."""
 
-    def answer(number: int, writer: asyncio.StreamWriter) -> None:
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
         if number == 3:
-            body = b'{"status": "captured", "payment_id": "p"}'
-            writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            writer.write(CAPTURED)
 
     async with raw_server(answer) as url:
         client = gateway(PaymentSettings.model_validate({"gateway_url": url}), provider)
+        try:
+            assert await client.charge(CHARGE) == Receipt("p")
+        finally:
+            await client.aclose()
+
+
+async def test_dripping_server_does_not_hold_an_attempt(provider: TracerProvider) -> None:
+    """A header now and then is no answer: the limit is on the whole of an attempt, not on each read."""
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        if number == 2:
+            writer.write(CAPTURED)
+            return
+        writer.write(b"HTTP/1.1 201 Created\r\n")
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"X-Drip: drop\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)  # the pace of the drops
+
+    async with raw_server(answer) as url:
+        client = HttpGateway(url, timeout=timedelta(seconds=0.2), attempts=3, tracer_provider=provider)
         try:
             assert await client.charge(CHARGE) == Receipt("p")
         finally:

@@ -135,6 +135,23 @@ def test_with_a_hanging_collector_memory_is_bounded_and_drops_are_counted() -> N
     eventually(lambda: not _exporting(), 15, "the abandoned export has ended")
 
 
+def test_a_program_that_forgets_the_shutdown_still_ends() -> None:
+    """Nothing waits in `atexit` for a collector that hangs."""
+    program = """
+import os
+from telemetry import Telemetry, TelemetrySettings
+telemetry = Telemetry(TelemetrySettings.from_env(os.environ, service_name="a", service_version="1", worker="a-0"))
+telemetry.start()
+telemetry.tracer("a").start_span("a").end()
+print("made", flush=True)
+"""
+    with Collector("hang") as collector:
+        environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint}
+        with Program.python("-c", program, env=environ) as running:
+            running.wait_for_line("made")
+            assert running.process.wait(5) == 0
+
+
 def test_a_refusing_collector_is_counted() -> None:
     """A 503 is tried again until the deadline, and nothing is taken for delivered."""
     with Collector("refuse") as collector:

@@ -1,6 +1,7 @@
 """Declared instruments: names, zeros, guards, and series that disappear."""
 
 import math
+import sys
 import threading
 
 import pytest
@@ -196,10 +197,15 @@ def test_scrapes_at_once_do_not_mix() -> None:
             texts.extend(seen.telemetry.exposition()[0].decode() for _ in range(20))
 
         threads = [threading.Thread(target=scrape) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)  # let the threads meet
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            sys.setswitchinterval(interval)
     assert len(texts) == 160
     assert {text.count("# TYPE shop_orders_total counter") for text in texts} == {1}
 

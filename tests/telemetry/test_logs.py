@@ -163,6 +163,18 @@ async def test_uvicorn_writes_the_same_lines(logs: Stream) -> None:
     assert all("color_message" not in line for line in lines)
 
 
+def test_handlers_that_uvicorn_made_before_are_replaced(logs: Stream) -> None:
+    """Whoever configures last, no line of uvicorn is lost or written twice."""
+    elsewhere = io.StringIO()
+    access = logging.getLogger("uvicorn.access")
+    access.addHandler(logging.StreamHandler(elsewhere))
+    access.propagate = False
+    configure_logging(stream=logs)
+    access.info("GET /")
+    assert [line["event"] for line in logs.lines()] == ["GET /"]
+    assert elsewhere.getvalue() == ""
+
+
 def test_warnings_become_lines(logs: Stream) -> None:
     """A Python warning is a log line."""
     with warnings.catch_warnings():

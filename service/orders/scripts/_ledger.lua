@@ -16,6 +16,8 @@
 --   delayed            sorted set: orders waiting for another attempt -> when
 --   retried            sorted set: live orders that were deferred at least once -> time of acceptance
 --   dead               sorted set: orders given up -> when
+--   lease:<name>       string: who has a lease, ends with its time to live
+--   claim:<digest>     string: the fingerprint of the request that has an idempotency key, where its product is elsewhere
 --   totals             hash: how many orders reached each status, and `requeued`
 --   second:<epoch>     hash: what happened in that second, kept for two minutes
 local P = KEYS[1]
@@ -127,6 +129,11 @@ local function settle(order, status, reason, payment)
   tally('settled', 1)
   tally('took', NOW - order.accepted)
   if status == 'failed' then tally('failed', 1) end
+end
+
+-- Whether an order was given up and waits for a person. A worker that lost the answer must hear it again: it refunds.
+local function is_dead(order)
+  return order and order.state == 'failed' and redis.call('ZSCORE', P .. 'dead', order.id)
 end
 
 local function bury(order, reason)

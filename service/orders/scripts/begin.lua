@@ -10,6 +10,7 @@ local function begin(entry, id)
   local order = load_order(id)
   if not order or (order.state ~= 'pending' and order.state ~= 'processing') or order.entry ~= entry then
     dequeue(entry)
+    if is_dead(order) then return {'dead', order_row(id)} end
     return {'gone'}
   end
   if order.state == 'pending' and NOW >= order.expires then

@@ -7,7 +7,7 @@ local ALLOWED = tonumber(ARGV[1])
 
 local function defer(id, delay, reason)
   local order = load_order(id)
-  if not order or order.state ~= 'processing' then return 'gone' end
+  if not order or order.state ~= 'processing' then return is_dead(order) and 'dead' or 'gone' end
   if order.attempts >= ALLOWED then
     bury(order, reason)
     return 'dead'

@@ -1,0 +1,9 @@
+-- Takes or keeps a lease: one holder at a time, until its time runs out. Safe to send twice.
+-- Keys:    1 the shard's prefix
+-- Args:    1 name of the lease, 2 who asks, 3 how long in ms
+-- Returns: 1 if it is the caller's now, else 0
+local key = P .. 'lease:' .. ARGV[1]
+local holder = redis.call('GET', key)
+if holder and holder ~= ARGV[2] then return 0 end
+redis.call('SET', key, ARGV[2], 'PX', ARGV[3])
+return 1

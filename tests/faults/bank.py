@@ -1,0 +1,90 @@
+"""A payment gateway over HTTP that keeps books of its own: what was captured, and what was given back."""
+
+import asyncio
+from collections import Counter
+from random import Random
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+PAYMENT_REQUIRED, CONFLICT, NOT_FOUND, UNAVAILABLE = 402, 409, 404, 503
+
+
+class Bank:
+    """Captures once a key. Its moods are attributes that a test may change at any time.
+
+    Attributes:
+        held: The share of charges whose answer is held back for up to `hold_seconds`, the money captured.
+        declined: The share of orders that are declined, always the same ones.
+        down: Nothing is captured and every answer is 503.
+        gate: While it is cleared, charges wait before anything is captured.
+        late_gate: While it is cleared, charges are captured and their answers wait.
+    """
+
+    def __init__(self, seed: int = 0, *, held: float = 0.0, hold_seconds: float = 0.3, declined: float = 0.0) -> None:
+        self.held = held
+        self.hold_seconds = hold_seconds
+        self.declined = declined
+        self.down = False
+        self.gate, self.late_gate = asyncio.Event(), asyncio.Event()
+        self.gate.set()
+        self.late_gate.set()
+        self.captured: dict[str, dict[str, Any]] = {}
+        self.refunded: Counter[str] = Counter()
+        self.asked: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self._seed = seed
+        self._random = Random(f"{seed}/bank")
+        self._under_way: set[str] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Charges under way now."""
+        return len(self._under_way)
+
+    def kept(self) -> Counter[str]:
+        """How many charges of each order were captured and not given back."""
+        return Counter(body["order_id"] for key, body in self.captured.items() if not self.refunded[key])
+
+    async def charge(self, request: Request) -> Response:
+        """Take the money, once a key."""
+        key, body = request.headers["idempotency-key"], await request.json()
+        self.asked[key] += 1
+        if self.down:
+            return JSONResponse({}, UNAVAILABLE)
+        if key in self._under_way:
+            return JSONResponse({}, CONFLICT)
+        self._under_way.add(key)
+        try:
+            await self.gate.wait()
+            return await self._capture(key, body)
+        finally:
+            self._under_way.discard(key)
+
+    async def _capture(self, key: str, body: dict[str, Any]) -> Response:
+        if Random(f"{self._seed}/{body['user_id']}").random() < self.declined:
+            return JSONResponse({"status": "declined", "reason": "no_money"}, PAYMENT_REQUIRED)
+        if self.captured.setdefault(key, body) != body:
+            self.wrong.append(f"{key} was charged for {self.captured[key]} and then for {body}")
+        await self.late_gate.wait()
+        if self._random.random() < self.held:
+            await asyncio.sleep(self._random.random() * self.hold_seconds)  # a slow gateway, not a test that waits
+        return JSONResponse({"status": "captured", "payment_id": f"pay-{key}"})
+
+    async def refund(self, request: Request) -> Response:
+        """Give the money back; 404 when none was taken."""
+        key = (await request.json())["charge_key"]
+        if self.down:
+            return JSONResponse({}, UNAVAILABLE)
+        if key not in self.captured:
+            return JSONResponse({}, NOT_FOUND)
+        self.refunded[key] += 1
+        return JSONResponse({"status": "refunded"})
+
+    def app(self) -> Starlette:
+        """Make the application."""
+        routes = [Route("/charges", self.charge, methods=["POST"]), Route("/refunds", self.refund, methods=["POST"])]
+        return Starlette(routes=routes)

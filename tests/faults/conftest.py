@@ -1,0 +1,52 @@
+"""Fixtures of the fault tests: a seed that is printed, a store that may be killed, a bank."""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from typing import NamedTuple
+
+import pytest
+
+from tests.conftest import MakeServer
+from tests.faults.bank import Bank
+from tests.faults.kit import Auditor
+from tests.support import RedisServer, serve
+
+
+class Paid(NamedTuple):
+    """A running bank: its books, and the settings of a fleet that is to use it."""
+
+    bank: Bank
+    env: dict[str, str]
+
+
+@pytest.fixture
+def seed() -> Iterator[int]:
+    """Print and yield the seed of the test; `FAULTS_SEED` repeats one."""
+    chosen = int(os.environ.get("FAULTS_SEED") or secrets.randbelow(2**32))
+    print(f"FAULTS_SEED={chosen}")  # noqa: T201 - pytest shows it with a failure
+    yield chosen
+
+
+@pytest.fixture
+def durable(make_server: MakeServer) -> RedisServer:
+    """Return a store of the test's own that writes each answer to its log first."""
+    return make_server("valkey", aof=True)
+
+
+@pytest.fixture
+async def auditor(durable: RedisServer) -> AsyncIterator[Auditor]:
+    """Yield an auditor of that store, whose books must be in order at the end."""
+    async with Auditor.of(durable.url) as opened:
+        yield opened
+        await opened.books()
+
+
+@pytest.fixture
+async def paid(seed: int) -> AsyncIterator[Paid]:
+    """Yield a bank that is served for the length of the test."""
+    bank = Bank(seed)
+    async with serve(bank.app()) as url:
+        yield Paid(bank, {"PAYMENT_GATEWAY_URL": url})
+        bank.gate.set()
+        bank.late_gate.set()

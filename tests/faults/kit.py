@@ -1,0 +1,186 @@
+"""What the fault tests share: fleets without a blocked event loop, an auditor with the store's own key, a crowd."""
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from redis.asyncio import Redis
+
+from service.crowd import CrowdPlan, CrowdReport, Progress, run_crowd
+from service.monitoring.snapshot import take_snapshot
+from service.orders.invariants import LIVE, Books, breaches, read_books
+from service.orders.ledger import ledger_scripts
+from service.orders.models import Status
+from service.store import STORE_ERRORS, Shards, connect
+from tests.faults.bank import Bank
+from tests.support.service import ADMIN, Fleet
+from tests.support.waiting import wait_until
+
+PRODUCT = "phone"
+SETTLE_SECONDS = 60
+SHUTDOWN_SECONDS = 4
+
+
+@asynccontextmanager
+async def fleet(store: Any, **options: Any) -> AsyncIterator[Fleet]:
+    """Start a fleet and end it, both in a thread: what runs in the test's event loop goes on meanwhile."""
+    stack = ExitStack()
+    running = await asyncio.to_thread(stack.enter_context, Fleet(store, **options))
+    try:
+        yield running
+    finally:
+        await asyncio.to_thread(stack.__exit__, *sys.exc_info())
+
+
+async def put_product(url: str, product_id: str = PRODUCT, *, stock: int, limit: int | None = None) -> None:
+    """Create a product whose sale is open."""
+    body = {"name": product_id, "price": 100, "currency": "EUR", "stock": stock, "per_user_limit": limit}
+    async with httpx.AsyncClient(base_url=url, headers=ADMIN, timeout=15) as client:
+        answer = await client.put(f"/inventory/{product_id}", json=body)
+        assert answer.is_success, answer.text
+
+
+def crowd_plan(url: str, seed: int, **options: Any) -> CrowdPlan:
+    """Plan a crowd for the one product; numbers that a test does not care about have defaults."""
+    defaults: dict[str, Any] = {"users": 100_000, "mix": {PRODUCT: 1.0}, "quantities": {1: 1.0}, "concurrency": 32}
+    return CrowdPlan(base_url=url, seed=seed, **{**defaults, "timeout": timedelta(seconds=15), **options})
+
+
+class Auditor:
+    """Reads the books of a store; every reading must find them in order."""
+
+    def __init__(self, shards: Shards) -> None:
+        self.shards = shards
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, url: str) -> AsyncIterator["Auditor"]:
+        """Open the store at `url`."""
+        async with connect(url, name="auditor", timeout_seconds=10) as client:
+            yield cls(Shards(client, ledger_scripts()))
+
+    @property
+    def client(self) -> Redis:
+        """The connection to the store."""
+        return self.shards.client
+
+    async def books(self) -> Books:
+        """Read the books, which must be in order."""
+        books = await read_books(self.shards)
+        assert breaches(books) == []
+        return books
+
+    async def queue_length(self) -> int | None:
+        """The orders waiting or being processed; None while the store is down."""
+        try:
+            return (await take_snapshot(self.shards)).queue_length
+        except STORE_ERRORS:
+            return None
+
+    async def at_rest(self, deadline_seconds: float = SETTLE_SECONDS) -> Books:
+        """Wait until every order has its end, and read the books."""
+
+        async def empty() -> bool:
+            return await self.queue_length() == 0
+
+        await wait_until(empty, deadline_seconds, "every order has been settled")
+        books = await self.books()
+        assert [order for order in books.orders.values() if order.status in LIVE] == []
+        return books
+
+
+def statuses(books: Books) -> Counter[str]:
+    """How many orders there are of each status."""
+    return Counter(str(order.status) for order in books.orders.values())
+
+
+def assert_kept(report: CrowdReport, books: Books) -> None:
+    """Assert that each order that a client saw accepted is there, and none that nobody asked for."""
+    seen = set(report.order_ids)
+    assert sorted(seen - books.orders.keys()) == []
+    assert report.accepted <= len(books.orders) <= report.accepted + report.unknown, report
+    assert report.idempotency_violations == 0
+
+
+def assert_paid_once(bank: Bank, books: Books) -> None:
+    """Assert that the bank kept the money of each confirmed order once, and of no other."""
+    confirmed = {order.order_id for order in books.orders.values() if order.status is Status.CONFIRMED}
+    kept = bank.kept()
+    assert bank.wrong == []
+    assert {order_id: n for order_id, n in kept.items() if n != 1} == {}
+    assert (sorted(kept.keys() - confirmed), sorted(confirmed - kept.keys())) == ([], [])
+
+
+async def metric(url: str, name: str, label: str) -> dict[str, float]:
+    """Scrape once and return the series of one metric, summed by one label."""
+    async with httpx.AsyncClient(timeout=15) as client:
+        text = (await client.get(f"{url}/metrics")).text
+    found: Counter[str] = Counter()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == name:
+                found[sample.labels[label]] += sample.value
+    return dict(found)
+
+
+def codes(report: CrowdReport) -> dict[tuple[int, str], int]:
+    """The answers of a crowd by status and code."""
+    return {(outcome.status, outcome.code): outcome.count for outcome in report.outcomes}
+
+
+async def posts_by_worker(url: str, workers: int) -> dict[str, float]:
+    """Scrape until every API process has answered; return how many `POST /orders` each has served."""
+    found: dict[str, float] = {}
+
+    async def all_seen() -> bool:
+        async with httpx.AsyncClient(timeout=15) as client:
+            text = (await client.get(f"{url}/metrics")).text
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = sample.labels
+                if sample.name == "http_server_request_duration_seconds_count" and (
+                    labels["http_request_method"], labels["http_route"]) == ("POST", "/orders"):  # fmt: skip
+                    found[labels["worker"]] = found.get(labels["worker"], 0) + sample.value
+        return len(found) >= workers
+
+    await wait_until(all_seen, 15, f"{workers} API processes have served orders")
+    return found
+
+
+class Load:
+    """A crowd without an end, for as long as the block lasts; `report` is there after it."""
+
+    def __init__(self, plan: CrowdPlan) -> None:
+        self._plan = plan
+        self._progress: Progress | None = None
+        self.report: CrowdReport
+
+    @property
+    def accepted(self) -> int:
+        """The orders that clients saw accepted so far."""
+        return self._progress.accepted if self._progress else 0
+
+    async def more(self, orders: int, deadline_seconds: float = 30) -> None:
+        """Wait until so many more orders have been accepted."""
+        goal = self.accepted + orders
+        await wait_until(lambda: self.accepted >= goal, deadline_seconds, f"{orders} more orders are accepted")
+
+    def _note(self, progress: Progress) -> None:
+        self._progress = progress
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(run_crowd(self._plan, self._note))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._task.cancel()
+        self.report = await self._task

@@ -1,0 +1,117 @@
+"""A store and a model of it, side by side: each step is done to both, and both must say and hold the same."""
+
+import asyncio
+import copy
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
+
+from service.orders.ledger import Entry, ledger_scripts
+from service.orders.models import NewOrder
+from service.store import connect
+from tests.orders.model import Model, ModelProduct
+from tests.orders.sale import LONG, Sale, ShardsTwice
+from tests.support import RedisServer
+
+SCRIPTS = ledger_scripts()
+
+
+class SaleMachine(RuleBasedStateMachine):
+    """Does each step to the model and to the store and compares what both say and hold."""
+
+    server: RedisServer
+
+    @initialize(allowed=st.sampled_from([1, 1, 2, 3]))
+    def open_the_sale(self, allowed: int) -> None:
+        """Begin with four products, an empty queue and no orders."""
+        self.server.flush()
+        self.runner = asyncio.Runner()
+        self.client = connect(self.server.url, name="machine")
+        self.shards = ShardsTwice(self.client, SCRIPTS)
+        self.sale = Sale(self.shards)
+        self.requests: list[NewOrder] = []
+        self.entries: list[Entry] = []
+        self.calls = 0
+        self.allowed = allowed
+        self.model = Model(
+            {
+                "limited": ModelProduct(6, limit=4),
+                "plain": ModelProduct(12),
+                "tomorrow": ModelProduct(5, refuses="sale_not_open"),
+                "yesterday": ModelProduct(5, refuses="sale_closed"),
+            }
+        )
+        self.runner.run(self._open())
+
+    async def _open(self) -> None:
+        await self.shards.prepare()
+        now = (await self.sale.snapshot()).taken_at
+        windows = {"tomorrow": {"opens": now + LONG}, "yesterday": {"opens": now - 2 * LONG, "closes": now - LONG}}
+        for name, product in self.model.products.items():
+            await self.sale.product(name, stock=product.stock, limit=product.limit, **windows.get(name, {}))
+
+    def teardown(self) -> None:
+        """Close what the run opened."""
+        if hasattr(self, "runner"):
+            self.runner.run(self.client.aclose())
+            self.runner.close()
+
+    def told(
+        self,
+        sending: tuple[int, int],
+        step: Callable[[], Any],
+        call: Callable[[], Awaitable[Any]],
+        *,
+        same: bool = False,
+    ) -> Any:
+        """Do a step to the model and to the store, which may hear it twice; `same`: the second answer is the first."""
+        self.shards.times, self.shards.kept = sending
+        answers = [step()]
+        if self.shards.times == 2:
+            before = copy.deepcopy(self.model)
+            answers.append(answers[0] if same else step())
+            assert self.model == before, "the model itself must not care"
+        answer = self.runner.run(_awaited(call))
+        self.shards.times = 1
+        assert answer == answers[self.shards.kept]
+        return answer
+
+    def order(self, number: int, *likely: str) -> str:
+        """Pick an order that was accepted, more often than not one that stands as the step expects."""
+        fitting = [name for name, order in self.model.orders.items() if order.status in likely and number % 4]
+        orders = fitting or list(self.model.orders)
+        return orders[number % len(orders)]
+
+    def some_order(self) -> bool:
+        """Say whether there is one."""
+        return bool(getattr(self, "model", None) and self.model.orders)
+
+    def some_entry(self) -> bool:
+        """Say whether an entry was ever delivered."""
+        return bool(getattr(self, "entries", None))
+
+    @invariant()
+    def the_store_holds_what_the_model_holds(self) -> None:
+        """Orders, units, places and totals are the same, and the store's own invariants hold."""
+        if not hasattr(self, "model"):
+            return
+        books, model = self.runner.run(self.sale.books()), self.model
+        assert {o.order_id: (o.status, o.attempts, o.life) for o in books.orders.values()} == {
+            name: (o.status, o.attempts, o.life) for name, o in model.orders.items()
+        }
+        assert {n: (p.stock, p.held, p.sold, p.restocked, p.per_user_limit) for n, p in books.products.items()} == {
+            n: (p.stock, p.held, p.sold, p.restocked, p.limit) for n, p in model.products.items()
+        }
+        figures = books.snapshot
+        held = len(model.pending_entries())
+        assert (figures.queue_length, figures.processing) == (model.live(), held + len(model.delayed))
+        assert (figures.dead_letters, books.dead) == (len(model.dead), model.dead)
+        assert {**figures.orders, "requeued": figures.requeued} == {
+            name: model.totals[name] for name in (*figures.orders, "requeued")
+        }
+
+
+async def _awaited(call: Callable[[], Awaitable[Any]]) -> Any:
+    return await call()

@@ -1,0 +1,218 @@
+"""The ledger as a plain Python model: what each step must do and say, without a store, a clock or a second copy."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import chain
+
+from service.orders.models import NewOrder
+
+LIVE = ("pending", "processing")
+
+
+@dataclass
+class ModelProduct:
+    """Units and terms of a product; `refuses` is the outcome of its window, '' when it is open."""
+
+    stock: int
+    limit: int | None = None
+    refuses: str = ""
+    held: int = 0
+    sold: int = 0
+    restocked: int = 0
+
+
+@dataclass
+class ModelOrder:
+    """An order; `entry` is its queue entry once it is delivered, to `owner`."""
+
+    request: NewOrder
+    due: bool
+    status: str = "pending"
+    attempts: int = 0
+    life: int = 0
+    entry: str = ""
+    owner: str = ""
+    call: int = 0
+
+
+@dataclass
+class Model:
+    """A shard."""
+
+    products: dict[str, ModelProduct]
+    orders: dict[str, ModelOrder] = field(default_factory=dict)
+    keys: dict[str, NewOrder] = field(default_factory=dict)
+    undelivered: list[str] = field(default_factory=list)
+    delayed: dict[str, bool] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)
+    totals: Counter[str] = field(default_factory=Counter)
+
+    # What is seen from outside
+
+    def pending_entries(self, owner: str = "") -> dict[str, str]:
+        """Return the entries in a consumer's hands, or in anybody's, with their orders."""
+        return {o.entry: name for name, o in self.orders.items() if o.entry and owner in ("", o.owner)}
+
+    def units_of(self, product: str, user: str) -> int:
+        """Return what counts against a buyer's limit."""
+        return sum(
+            order.request.quantity
+            for order in self.orders.values()
+            if (order.request.product_id, order.request.user_id) == (product, user)
+            and order.status in (*LIVE, "confirmed")
+        )
+
+    # Steps
+
+    def place(self, requests: list[NewOrder], due: bool) -> list[str]:
+        """Return an outcome for each request."""
+        return [self._seen(request) or self._refusal(request) or self._accept(request, due) for request in requests]
+
+    def _seen(self, request: NewOrder) -> str:
+        first = self.keys.get(request.digest) if request.digest else None
+        if first is None:
+            return "accepted" if request.order_id in self.orders else ""
+        if first.fingerprint != request.fingerprint:
+            return "idempotency_conflict"
+        return "accepted" if first.order_id == request.order_id else "replayed"
+
+    def _refusal(self, request: NewOrder) -> str:
+        product = self.products.get(request.product_id)
+        if product is None:
+            return "unknown_product"
+        if product.refuses:
+            return product.refuses
+        has = self.units_of(request.product_id, request.user_id)
+        if product.limit is not None and has + request.quantity > product.limit:
+            return "limit_exceeded"
+        return "sold_out" if product.stock < request.quantity else ""
+
+    def _accept(self, request: NewOrder, due: bool) -> str:
+        self._reserve(request)
+        self.orders[request.order_id] = ModelOrder(request, due)
+        self.undelivered.append(request.order_id)
+        if request.digest:
+            self.keys[request.digest] = request
+        return "accepted"
+
+    def _reserve(self, request: NewOrder) -> None:
+        product = self.products[request.product_id]
+        product.stock -= request.quantity
+        product.held += request.quantity
+        self.totals["pending"] += 1
+
+    def begin(self, name: str, entry: str, allowed: int, call: int) -> str:
+        """Return begun, dead or gone."""
+        order = self.orders[name]
+        if order.entry != entry:
+            return "dead" if name in self.dead else "gone"
+        if order.status == "pending" and order.due:
+            return self._finish(name, "expired", "gone")
+        if order.call == call:
+            return "begun"
+        if order.attempts >= allowed:
+            return self._bury(name)
+        order.status, order.attempts, order.call = "processing", order.attempts + 1, call
+        return "begun"
+
+    def settle(self, name: str, status: str) -> str:
+        """Return settled, repeated or refused."""
+        order = self.orders[name]
+        if order.status != "processing":
+            return "repeated" if order.status == status else "refused"
+        return self._finish(name, status, "settled")
+
+    def defer(self, name: str, due: bool, allowed: int) -> str:
+        """Return deferred, dead or gone."""
+        order = self.orders[name]
+        if order.status != "processing":
+            return "dead" if name in self.dead else "gone"
+        if order.attempts >= allowed:
+            return self._bury(name)
+        self._unqueue(name)
+        self.delayed.setdefault(name, due)
+        return "deferred"
+
+    def promote(self) -> int:
+        """Put those that are due back; how those of one millisecond stand among each other, the store says."""
+        back = [name for name, due in self.delayed.items() if due]
+        for name in back:
+            del self.delayed[name]
+        self.undelivered += back
+        return len(back)
+
+    def cancel(self, name: str, user: str) -> str:
+        """Return cancelled, not_cancellable or unknown_order."""
+        order = self.orders[name]
+        if order.request.user_id != user:
+            return "unknown_order"
+        if order.status == "pending":
+            return self._finish(name, "cancelled", "cancelled")
+        return "cancelled" if order.status == "cancelled" else "not_cancellable"
+
+    def expire(self) -> list[str]:
+        """Return the orders whose reservations ended."""
+        ended = sorted(name for name, order in self.orders.items() if order.status == "pending" and order.due)
+        for name in ended:
+            self._finish(name, "expired", "")
+        return ended
+
+    def restock(self, product: str, units: int) -> str:
+        """Return changed or bad_stock."""
+        units_now = self.products[product]
+        if units_now.stock + units < 0:
+            return "bad_stock"
+        units_now.stock += units
+        units_now.restocked += units
+        return "changed"
+
+    def requeue(self, name: str, due: bool) -> str:
+        """Return requeued, sold_out, limit_exceeded or not_dead."""
+        order = self.orders[name]
+        if name not in self.dead:
+            return "not_dead"
+        product = self.products[order.request.product_id]
+        if product.stock < order.request.quantity:
+            return "sold_out"
+        has = self.units_of(order.request.product_id, order.request.user_id)
+        if product.limit is not None and has + order.request.quantity > product.limit:
+            return "limit_exceeded"
+        self._reserve(order.request)
+        self.dead.remove(name)
+        self.totals["requeued"] += 1
+        self.orders[name] = ModelOrder(order.request, due, life=order.life + 1)
+        self.undelivered.append(name)
+        return "requeued"
+
+    def drop(self, name: str) -> bool:
+        """Say whether there was such a dead letter."""
+        there = name in self.dead
+        self.dead.discard(name)
+        return there
+
+    def _unqueue(self, name: str) -> None:
+        self.orders[name].entry = ""
+        if name in self.undelivered:
+            self.undelivered.remove(name)
+
+    def _bury(self, name: str) -> str:
+        self.dead.add(name)
+        return self._finish(name, "failed", "dead")
+
+    def _finish(self, name: str, status: str, answer: str) -> str:
+        order = self.orders[name]
+        product = self.products[order.request.product_id]
+        product.held -= order.request.quantity
+        if status == "confirmed":
+            product.sold += order.request.quantity
+        else:
+            product.stock += order.request.quantity
+        self._unqueue(name)
+        self.delayed.pop(name, None)
+        order.status, order.call = status, 0
+        self.totals[status] += 1
+        return answer
+
+    def live(self) -> int:
+        """Return how many orders wait or are being processed, counted place by place."""
+        return sum(1 for _ in chain(self.undelivered, self.pending_entries(), self.delayed))

@@ -1,0 +1,86 @@
+"""The API of this service in the event loop of the test: a real uvicorn, a real store, its spans and metrics."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.inventory.catalogue import Catalogue
+from service.monitoring.lease import Lease
+from service.monitoring.sampler import Sampler
+from service.opening import opened
+from service.orders.admission import Admission
+from service.orders.ledger import Ledger
+from service.orders.placing import Placer
+from service.services import Service
+from service.settings import Settings
+from telemetry.testing import Capture, capture
+from tests.support.http import serve
+from tests.support.service import ADMIN, ADMIN_TOKEN
+
+PRODUCT: dict[str, Any] = {"name": "Lamp", "price": 4950, "currency": "EUR", "stock": 10, "per_user_limit": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """An API that serves, and a client of it."""
+
+    client: httpx.AsyncClient
+    url: str
+    app: FastAPI
+    service: Service
+    seen: Capture
+
+    async def put(self, product_id: str = "lamp", **changes: Any) -> dict[str, Any]:
+        """Put a product on sale, or change it whole."""
+        answer = await self.client.put(f"/inventory/{product_id}", json={**PRODUCT, **changes}, headers=ADMIN)
+        assert answer.status_code in (200, 201), answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    async def order(self, key: str | None = None, **changes: Any) -> httpx.Response:
+        """Order one lamp for ada."""
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        body = {"product_id": "lamp", "user_id": "ada", "quantity": 1, **changes}
+        return await self.client.post("/orders", json=body, headers=headers)
+
+    async def product(self, product_id: str = "lamp") -> dict[str, Any]:
+        """Read a product."""
+        body: dict[str, Any] = (await self.client.get(f"/inventory/{product_id}")).json()
+        return body
+
+
+@asynccontextmanager
+async def open_shop(store_url: str, **settings: Any) -> AsyncIterator[Shop]:
+    """Serve the API on a store, without order workers; its telemetry is strict and records everything.
+
+    Args:
+        store_url: The value of `REDIS_URL`.
+        settings: Fields of `Settings`.
+    """
+    chosen = Settings.model_validate({"admin_token": ADMIN_TOKEN, **settings})
+    with capture() as seen:
+        async with opened(chosen, store_url, name="api-0", tracer=seen.telemetry.tracer("service.store")) as shards:
+            app = create_app(_service(chosen, seen, shards))
+            async with serve(app, log_config=None, access_log=False) as url:
+                async with httpx.AsyncClient(base_url=url, timeout=15) as client:
+                    yield Shop(client, url, app, app.state.service, seen)
+
+
+def _service(settings: Settings, seen: Capture, shards: Any) -> Service:
+    ledger = Ledger(shards, settings.terms)
+    return Service(
+        settings=settings,
+        telemetry=seen.telemetry,
+        shards=shards,
+        ledger=ledger,
+        catalogue=Catalogue(shards),
+        placer=Placer(ledger),
+        admission=Admission(max_in_flight=settings.max_in_flight, rate_per_second=settings.rate_limit_per_second),
+        sampler=Sampler(shards, Lease(shards, settings.fleet_id)),
+        connections=lambda: 0,
+    )
