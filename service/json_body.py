@@ -28,6 +28,10 @@ class StrictRoute(APIRoute):
         return strict
 
 
+class _NotStrictError(ValueError):
+    pass
+
+
 class _StrictRequest(Request):
     async def json(self) -> Any:  # noqa: ANN401 - whatever JSON there is
         return parse(await self.body())
@@ -47,8 +51,10 @@ def parse(body: bytes) -> Any:  # noqa: ANN401 - whatever JSON there is
         raise json.JSONDecodeError("not UTF-8", "", error.start) from None
     except RecursionError:
         raise json.JSONDecodeError("nested too deeply", "", 0) from None
-    except ValueError as error:
+    except _NotStrictError as error:
         raise json.JSONDecodeError(str(error), "", 0) from None
+    except ValueError:  # of `int`, which reads no more than some thousand digits
+        raise json.JSONDecodeError("a number has too many digits", "", 0) from None
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -60,7 +66,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number of JSON")
+    raise _NotStrictError(f"{name} is not a number of JSON")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant)

@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import os
+import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -72,9 +74,7 @@ def process(
     # The telemetry makes many short-lived objects: a collector run for every 700 of them costs a quarter of a request.
     gc.set_threshold(50_000, 20, 100)
     if slot == "crowd":
-        from service.crowd import run_demo_crowd
-
-        uvloop.run(run_demo_crowd(url, rate))
+        uvloop.run(_shop(url, rate))
         return
     from service.roles import serve_api, serve_worker, telemetry_settings
     from telemetry import Telemetry
@@ -87,6 +87,16 @@ def process(
         uvloop.run(serve_api(settings, telemetry, store_url, listener))
     else:
         uvloop.run(serve_worker(settings, telemetry, store_url, listener))
+
+
+async def _shop(url: str, rate: float) -> None:
+    """Shops until SIGTERM, and still says what the last round came to."""
+    from service.crowd import run_demo_crowd
+
+    task = asyncio.ensure_future(run_demo_crowd(url, rate))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _settings() -> "Settings":

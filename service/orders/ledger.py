@@ -64,16 +64,17 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How an order ended, in the worker's eyes."""
+    """How an order ended, in the worker's eyes; `life` is the life of it that the worker saw, None for any."""
 
     order_id: str
     status: Literal[Status.CONFIRMED, Status.FAILED]
     reason: str = ""
     payment_id: str = ""
+    life: int | None = None
 
 
 class SettleResult(StrEnum):
-    """`repeated`: the same verdict stood already; `refused`: another one did."""
+    """`repeated`: the same verdict stood already; `refused`: another one did, or the order has another life now."""
 
     SETTLED = "settled"
     REPEATED = "repeated"
@@ -140,7 +141,9 @@ class Ledger:
 
     async def settle(self, shard: int, verdicts: Sequence[Verdict], shared: Shared = ALONE) -> list[Settled]:
         """Ends orders that were begun; the first verdict on an order stands."""
-        args = [part for v in verdicts for part in (v.order_id, v.status, v.reason, v.payment_id)]
+        args: list[str | int] = []
+        for v in verdicts:
+            args += (v.order_id, "" if v.life is None else v.life, v.status, v.reason, v.payment_id)
         replies = await self.shards.run("settle", shard, *args, batch=len(verdicts), shared=shared)
         return [
             Settled(

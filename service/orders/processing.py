@@ -106,21 +106,21 @@ class Processor:
             return await self._defer(shard, order, error.code, error.retry_after)
         except PaymentRejected as error:
             self._log.error("the gateway calls a payment wrong", order_id=order.order_id, error=str(error))
-            return await self._settle(shard, Verdict(order.order_id, Status.FAILED, error.code))
+            return (await self._settle(shard, _failed(order, error.code))).status
         except Exception:  # noqa: BLE001 - a defect in a gateway must not end the worker
             self._log.exception("a payment could not be made", order_id=order.order_id)
             return await self._defer(shard, order, "internal_error", None)
         if isinstance(answer, Declined):
-            return await self._settle(shard, Verdict(order.order_id, Status.FAILED, answer.reason or "declined"))
-        verdict = Verdict(order.order_id, Status.CONFIRMED, payment_id=answer.payment_id)
-        status = await self._settle(shard, verdict)
-        if status != Status.CONFIRMED:
-            self._log.warning("a payment came too late", order_id=order.order_id, status=status)
+            return (await self._settle(shard, _failed(order, answer.reason or "declined"))).status
+        verdict = Verdict(order.order_id, Status.CONFIRMED, payment_id=answer.payment_id, life=order.life)
+        settled = await self._settle(shard, verdict)
+        if settled.result not in {SettleResult.SETTLED, SettleResult.REPEATED}:
+            self._log.warning("a payment came too late", order_id=order.order_id, status=settled.status)
             await self._refund(charge, answer.payment_id)
-        return status
+        return settled.status
 
-    async def _settle(self, shard: int, verdict: Verdict) -> str:
-        """Ends the order, however long the store takes to come back; returns the status that stands."""
+    async def _settle(self, shard: int, verdict: Verdict) -> Settled:
+        """Ends the order, however long the store takes to come back."""
         while True:
             try:
                 settled = await self._settlers[shard].submit(_Item(verdict, get_current_span()))
@@ -129,7 +129,7 @@ class Processor:
                 continue
             if settled.result is SettleResult.SETTLED:
                 self._processing.record(settled.since_begun.total_seconds())
-            return settled.status
+            return settled
 
     async def _defer(self, shard: int, order: Order, reason: str, wish: timedelta | None) -> str:
         deferral = Deferral(order.order_id, max(self._backoff(order.attempts), wish or timedelta()), reason)
@@ -176,6 +176,10 @@ class Processor:
             return await self._ledger.settle(shard, [item.verdict for item in items], shared)
 
         return Batcher(send, most=MOST_AT_ONCE)
+
+
+def _failed(order: Order, reason: str) -> Verdict:
+    return Verdict(order.order_id, Status.FAILED, reason, life=order.life)
 
 
 def _charge(order: Order) -> Charge:

@@ -20,6 +20,7 @@ class Bank:
         held: The share of charges whose answer is held back for up to `hold_seconds`, the money captured.
         declined: The share of orders that are declined, always the same ones.
         down: Nothing is captured and every answer is 503.
+        lossy: Charges are captured, and every answer is 503.
         gate: While it is cleared, charges wait before anything is captured.
         late_gate: While it is cleared, charges are captured and their answers wait.
     """
@@ -28,7 +29,7 @@ class Bank:
         self.held = held
         self.hold_seconds = hold_seconds
         self.declined = declined
-        self.down = False
+        self.down = self.lossy = False
         self.gate, self.late_gate = asyncio.Event(), asyncio.Event()
         self.gate.set()
         self.late_gate.set()
@@ -70,6 +71,8 @@ class Bank:
         if self.captured.setdefault(key, body) != body:
             self.wrong.append(f"{key} was charged for {self.captured[key]} and then for {body}")
         await self.late_gate.wait()
+        if self.lossy:
+            return JSONResponse({}, UNAVAILABLE)
         if self._random.random() < self.held:
             await asyncio.sleep(self._random.random() * self.hold_seconds)  # a slow gateway, not a test that waits
         return JSONResponse({"status": "captured", "payment_id": f"pay-{key}"})
@@ -77,7 +80,7 @@ class Bank:
     async def refund(self, request: Request) -> Response:
         """Give the money back; 404 when none was taken."""
         key = (await request.json())["charge_key"]
-        if self.down:
+        if self.down or self.lossy:
             return JSONResponse({}, UNAVAILABLE)
         if key not in self.captured:
             return JSONResponse({}, NOT_FOUND)

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Iterable
+from datetime import timedelta
 from time import perf_counter
 
 import httpx
@@ -96,28 +97,151 @@ async def test_kill_9_between_payment_and_settle(
         assert max(bank.asked.values()) > 1, "no payment was asked for twice: the kills missed"
 
 
+async def reads(auditor: Auditor) -> bool:
+    """Whether a worker waits for new orders."""
+    return any(client["cmd"] == "xreadgroup" for client in await auditor.client.client_list())
+
+
 async def test_sigterm_lets_a_worker_finish_what_it_began(durable: RedisServer, auditor: Auditor, paid: Paid) -> None:
-    """What is begun is settled at the first attempt; the rest stays in the queue for the next worker."""
+    """What is begun is settled at its first attempt; what comes later stays for the next worker."""
     bank, env = paid
-    env |= PATIENT | {"ORDER_CONCURRENCY": str(ORDERS), "SHUTDOWN_SECONDS": "8"}
+    env |= PATIENT | {"SHUTDOWN_SECONDS": "8"}
     async with fleet(durable.url, command="api") as api:
         await put_product(api.url, stock=1_000)
         bank.late_gate.clear()
         async with fleet(durable.url, command="worker", env=env) as worker:
-            await buy(api.url, 2 * ORDERS)
-            await wait_until(lambda: bank.waiting == ORDERS, 15, "the worker has its hands full")
+            begun = await buy(api.url, ORDERS)
+            await wait_until(lambda: bank.waiting == ORDERS, 15, "all are begun")
             ending = asyncio.create_task(asyncio.to_thread(worker.terminate))
-            gone = "the worker reads no more"
-            await wait_until(lambda: not reads(auditor), 10, gone) if False else None
+
+            async def reads_no_more() -> bool:
+                return not await reads(auditor)
+
+            await wait_until(reads_no_more, 10, "the worker reads no more")
+            late = await buy(api.url, ORDERS)
             bank.late_gate.set()
             assert await ending == 0
-        books = await auditor.books()
-        ended = [order for order in books.orders.values() if order.status is Status.CONFIRMED]
-        rest = [order for order in books.orders.values() if order.status is Status.PENDING]
-        assert len(ended) + len(rest) == 2 * ORDERS
-        assert len(ended) >= ORDERS
-        assert {order.attempts for order in ended} == {1}
+        orders = (await auditor.books()).orders
+        assert {(orders[order_id].status, orders[order_id].attempts) for order_id in begun} == {("confirmed", 1)}
+        assert {(orders[order_id].status, orders[order_id].attempts) for order_id in late} == {("pending", 0)}
         assert await holdings(auditor) == {}, "the worker has taken its leave"
         async with fleet(durable.url, command="worker", env=env):
-            assert statuses(await auditor.at_rest()) == {"confirmed": 2 * ORDERS}
-        assert_paid_once(bank, await auditor.books())
+            books = await auditor.at_rest()
+        assert statuses(books) == {"confirmed": 2 * ORDERS}
+        assert_paid_once(bank, books)
+
+
+async def test_sigterm_of_a_worker_that_cannot_finish(durable: RedisServer, auditor: Auditor, paid: Paid) -> None:
+    """It ends within SHUTDOWN_SECONDS + 1, and another worker has its orders long before the silence is over."""
+    bank, env = paid
+    silence = 10
+    env |= PATIENT | {"SHUTDOWN_SECONDS": str(SHUTDOWN_SECONDS), "WORKER_SILENCE_SECONDS": str(silence)}
+    async with (
+        fleet(durable.url, command="api") as api,
+        fleet(durable.url, command="worker", env=env) as first,
+    ):
+        await put_product(api.url, stock=1_000)
+        bank.late_gate.clear()
+        await buy(api.url, ORDERS)
+        await wait_until(lambda: bank.waiting == ORDERS, 15, "all are begun")
+        (consumer,) = await holdings(auditor)
+        async with fleet(durable.url, command="worker", env=env):
+            began = perf_counter()
+            assert await asyncio.to_thread(first.terminate) == 0
+            assert perf_counter() - began < SHUTDOWN_SECONDS + 1
+            assert "role killed" not in first.log
+            assert await relieved(auditor, [consumer], silence) < silence / 2
+            bank.late_gate.set()
+            books = await auditor.at_rest()
+        assert statuses(books) == {"confirmed": ORDERS}
+        assert_paid_once(bank, books)
+
+
+async def pause(worker: Fleet, auditor: Auditor) -> str:
+    """Stop an order worker in its tracks; return the name under which it holds orders."""
+    held = await holdings(auditor)
+    worker.kill("order-0", signal.SIGSTOP)
+    return max(held, key=lambda name: held[name])
+
+
+async def wait_until_gone_on(worker: Fleet, auditor: Auditor, name: str) -> None:
+    """Let a paused worker go on, and wait until it says again that it lives."""
+    worker.kill("order-0", signal.SIGCONT)
+
+    async def beats() -> bool:
+        age = await auditor.client.zscore(keys.prefix(0) + "workers", name)
+        now = await auditor.client.time()
+        return age is not None and now[0] * 1000 - age < SILENCE_SECONDS * 2000
+
+    await wait_until(beats, 10, f"{name} is back")
+
+
+@pytest.mark.parametrize("attempts", [5, 1], ids=["another worker confirms", "the order is given up"])
+async def test_a_paused_worker_changes_nothing(
+    durable: RedisServer, auditor: Auditor, paid: Paid, attempts: int
+) -> None:
+    """Its verdict comes when another stands. A payment that then has no order is given back."""
+    bank, env = paid
+    env |= PATIENT | {"WORKER_SILENCE_SECONDS": str(SILENCE_SECONDS), "ORDER_ATTEMPTS": str(attempts)}
+    async with (
+        fleet(durable.url, command="api") as api,
+        fleet(durable.url, command="worker", env=env) as paused,
+    ):
+        await put_product(api.url, stock=1_000)
+        bank.gate.clear()
+        await buy(api.url, ORDERS)
+        await wait_until(lambda: bank.waiting == ORDERS, 15, "all are begun")
+        name = await pause(paused, auditor)
+        async with fleet(durable.url, command="worker", env=env):
+            if attempts == 1:
+                before = await auditor.at_rest()
+                assert bank.captured == {}
+                bank.gate.set()
+            else:
+                await relieved(auditor, [name], 10)
+                bank.gate.set()
+                before = await auditor.at_rest()
+            await wait_until(lambda: len(bank.captured) == ORDERS, 15, "all are paid")
+            await wait_until_gone_on(paused, auditor, name)
+            expected = "failed" if attempts == 1 else "confirmed"
+            refunds = ORDERS if attempts == 1 else 0
+            await wait_until(lambda: len(bank.refunded) == refunds, 15, "late payments are given back")
+        after = await auditor.at_rest()
+        assert statuses(after) == {expected: ORDERS}
+        assert after.orders == before.orders
+        assert_paid_once(bank, after)
+
+
+async def test_a_paused_worker_cannot_pay_for_the_next_life(
+    durable: RedisServer, auditor: Auditor, paid: Paid, seed: int
+) -> None:
+    """An order that was given up and requeued is under way again when the verdict of its first life arrives."""
+    del seed
+    bank, env = paid
+    env |= PATIENT | {"WORKER_SILENCE_SECONDS": str(SILENCE_SECONDS), "ORDER_ATTEMPTS": "1"}
+    async with (
+        fleet(durable.url, command="api") as api,
+        fleet(durable.url, command="worker", env=env) as paused,
+    ):
+        await put_product(api.url, stock=1_000)
+        bank.late_gate.clear()
+        order_ids = await buy(api.url, ORDERS)
+        await wait_until(lambda: bank.waiting == ORDERS, 15, "all are begun and paid")
+        name = await pause(paused, auditor)
+        async with fleet(durable.url, command="worker", env=env):
+            await auditor.at_rest()
+            await wait_until(lambda: len(bank.refunded) == ORDERS, 15, "the first payments are given back")
+            bank.late_gate.set()  # the receipts of the first life wait for the paused worker
+            await wait_until(lambda: bank.waiting == 0, 15, "the bank has answered")
+            bank.late_gate.clear()
+            letters = DeadLetters(auditor.shards)
+            assert set((await letters.requeue(order_ids, timedelta(minutes=5))).values()) == {Requeued.REQUEUED}
+            await wait_until(lambda: bank.waiting == ORDERS, 15, "all are paid for in their second life")
+            await wait_until_gone_on(paused, auditor, name)
+            await wait_until(lambda: sum(bank.refunded.values()) >= 2 * ORDERS, 15, "late receipts are given back")
+            assert statuses(await auditor.books()) == {"processing": ORDERS}
+            bank.late_gate.set()
+            books = await auditor.at_rest()
+        assert statuses(books) == {"confirmed": ORDERS}
+        assert {order.payment_id for order in books.orders.values()} == {f"pay-{order_id}-1" for order_id in order_ids}
+        assert_paid_once(bank, books)

@@ -148,11 +148,17 @@ class Sale:
         return await self.begin(*await self.deliver(consumer, most, shard))
 
     async def settle(
-        self, order: Order, status: Status = Status.CONFIRMED, reason: str = "", payment_id: str = ""
+        self,
+        order: Order,
+        status: Status = Status.CONFIRMED,
+        reason: str = "",
+        payment_id: str = "",
+        *,
+        life: int | None = None,
     ) -> Settled:
         """Tell the ledger how an order ended."""
         assert status in (Status.CONFIRMED, Status.FAILED)
-        verdict = Verdict(order.order_id, status, reason, payment_id)
+        verdict = Verdict(order.order_id, status, reason, payment_id, life)
         (settled,) = await self.ledger.settle(int(order.order_id[:2]), [verdict])
         return settled
 

@@ -65,6 +65,21 @@ async def test_a_requeued_order_can_be_cancelled_expire_and_die_again(sale: Sale
     assert await sale.units() == (9, 1, 0)
 
 
+async def test_a_verdict_on_an_earlier_life_is_refused(sale: Sale) -> None:
+    """Its payment was given back, so neither it confirms the order nor its failure ends what is processed now."""
+    await sale.product()
+    letter = await sale.dead_letter()
+    await sale.dead_letters.requeue([letter.order_id], LONG)
+    await sale.take()
+    for status in (Status.CONFIRMED, Status.FAILED):
+        late = await sale.settle(letter, status, payment_id="p-0", life=0)
+        assert (late.result, late.status) == (SettleResult.REFUSED, Status.PROCESSING)
+    assert (await sale.settle(letter, payment_id="p-1", life=1)).result is SettleResult.SETTLED
+    assert (await sale.settle(letter, payment_id="p-0", life=0)).result is SettleResult.REFUSED
+    assert (await sale.order(letter)).payment_id == "p-1"
+    assert await sale.units() == (9, 0, 1)
+
+
 async def test_requeue_sells_nothing_that_is_not_there(sale: Sale) -> None:
     """Units sold meanwhile are gone, a limit used up stays used up; the letter stays on the list."""
     await sale.product("phone", stock=1)

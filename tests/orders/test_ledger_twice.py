@@ -169,10 +169,15 @@ async def patch(_: Sale, twice: Sale) -> Any:
     return (await twice.catalogue.patch("phone", stock=3, limit=4))[0]
 
 
+async def lease(_: Sale, twice: Sale) -> Any:
+    """Who has the lease keeps it, and nobody else gets it."""
+    return [await twice.shards.run("lease", 0, "name", holder, 60_000) for holder in ("me", "you")]
+
+
 STEPS: tuple[Step, ...] = (
     *(place, claim, begin, begin_again, begin_the_last, begin_one_too_many, begin_what_is_over, confirm, fail),
     *(defer, defer_the_last, promote, cancel, expire, reclaim, leave, requeue, drop),
-    *(restock, take_units_out, put, patch),
+    *(restock, take_units_out, put, patch, lease),
 )
 
 
@@ -222,6 +227,6 @@ async def test_a_step_sent_twice_counts_once(store: Redis, step: Step, kept: int
 def test_every_step_is_told_twice() -> None:
     """A script that writes and is not tried here would be a gap: new scripts have to come here."""
     reads = {"books", "dead", "order", "orders_of", "product", "products", "snapshot"}
-    told_here = {"begin", "cancel", "claim", "defer", "drop", "expire", "leave", "place", "promote", "reclaim"}
+    told_here = {"begin", "cancel", "claim", "defer", "drop", "expire", "lease", "leave", "place", "promote", "reclaim"}
     told_here |= {"requeue", "settle", "stock"}
     assert set(ledger_scripts()) == reads | told_here

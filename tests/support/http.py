@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 @asynccontextmanager
 async def serve(app: Any, **config: Any) -> AsyncIterator[str]:
     """Serve an ASGI application, lifespan included; yields its base URL. `config` goes to uvicorn."""
-    listener = socket.socket()
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)
     options: dict[str, Any] = {"lifespan": "on", "log_level": "warning", "timeout_graceful_shutdown": 5}

@@ -1,5 +1,7 @@
 """The API of this service in the event loop of the test: a real uvicorn, a real store, its spans and metrics."""
 
+import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,10 +18,10 @@ from service.opening import opened
 from service.orders.admission import Admission
 from service.orders.ledger import Ledger
 from service.orders.placing import Placer
+from service.roles import serving
 from service.services import Service
 from service.settings import Settings
 from telemetry.testing import Capture, capture
-from tests.support.http import serve
 from tests.support.service import ADMIN, ADMIN_TOKEN
 
 PRODUCT: dict[str, Any] = {"name": "Lamp", "price": 4950, "currency": "EUR", "stock": 10, "per_user_limit": None}
@@ -63,12 +65,15 @@ async def open_shop(store_url: str, **settings: Any) -> AsyncIterator[Shop]:
         settings: Fields of `Settings`.
     """
     chosen = Settings.model_validate({"admin_token": ADMIN_TOKEN, **settings})
-    with capture() as seen:
+    with capture() as seen, socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1024)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with opened(chosen, store_url, name="api-0", tracer=seen.telemetry.tracer("service.store")) as shards:
             app = create_app(_service(chosen, seen, shards))
-            async with serve(app, log_config=None, access_log=False) as url:
-                async with httpx.AsyncClient(base_url=url, timeout=15) as client:
-                    yield Shop(client, url, app, app.state.service, seen)
+            async with serving(app, chosen, listener), httpx.AsyncClient(base_url=url, timeout=15) as client:
+                await client.get("/healthz")
+                yield Shop(client, url, app, app.state.service, seen)
 
 
 def _service(settings: Settings, seen: Capture, shards: Any) -> Service:
@@ -84,3 +89,14 @@ def _service(settings: Settings, seen: Capture, shards: Any) -> Service:
         sampler=Sampler(shards, Lease(shards, settings.fleet_id)),
         connections=lambda: 0,
     )
+
+
+def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Return the body of a refusal, having checked that it is the problem that it should be."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+    body: dict[str, Any] = answer.json()
+    assert (body["status"], body["code"], body["type"]) == (status, code, f"urn:flash-sale:problem:{code}"), body
+    assert body["title"]
+    assert body["detail"]
+    assert re.fullmatch("[0-9a-f]{32}", body["trace_id"])
+    return body

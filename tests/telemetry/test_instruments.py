@@ -1,7 +1,6 @@
 """Declared instruments: names, zeros, guards, and series that disappear."""
 
 import math
-import sys
 import threading
 
 import pytest
@@ -185,29 +184,33 @@ def test_label_values_and_help_are_escaped() -> None:
         assert seen.value("shop_stock", product=awkward) == 1
 
 
-def test_scrapes_at_once_do_not_mix() -> None:
-    """Each of 160 scrapes from 8 threads has each family once."""
+def test_scrapes_take_turns() -> None:
+    """A second scrape reads nothing before the first has read everything: the exporter would mix them up."""
+    first_is_inside, first_may_end = threading.Event(), threading.Event()
+    reads: list[str] = []
+
+    def quick() -> list[tuple[float, dict[str, str]]]:
+        reads.append(threading.current_thread().name)
+        return []
+
+    def slow() -> list[tuple[float, dict[str, str]]]:
+        first_is_inside.set()
+        first_may_end.wait(10)
+        return []
+
     with capture() as seen:
-        seen.telemetry.counter(ORDERS)
-        texts: list[str] = []
-        together = threading.Barrier(8)
-
-        def scrape() -> None:
-            together.wait()
-            texts.extend(seen.telemetry.exposition()[0].decode() for _ in range(20))
-
-        threads = [threading.Thread(target=scrape) for _ in range(8)]
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)  # let the threads meet
-        try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        finally:
-            sys.setswitchinterval(interval)
-    assert len(texts) == 160
-    assert {text.count("# TYPE shop_orders_total counter") for text in texts} == {1}
+        seen.telemetry.observe(GaugeSpec(name="shop.quick", unit="", description="Read first."), quick)
+        seen.telemetry.observe(GaugeSpec(name="shop.slow", unit="", description="Read last.", scope="fleet"), slow)
+        threads = [threading.Thread(target=seen.telemetry.exposition, name=name) for name in ("first", "second")]
+        threads[0].start()
+        assert first_is_inside.wait(10)
+        threads[1].start()
+        threads[1].join(0.3)
+        assert reads == ["first"]
+        first_may_end.set()
+        for thread in threads:
+            thread.join(10)
+    assert reads == ["first", "second"]
 
 
 def test_disabled_sdk_measures_nothing_and_breaks_nothing() -> None:

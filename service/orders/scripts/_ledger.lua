@@ -9,6 +9,7 @@
 --   order:<id>         hash: one order, fields in O
 --   user:<id>          sorted set of order ids by time of acceptance
 --   idem:<digest>      string '<order id> <fingerprint>', ends with its time to live
+--   claim:<digest>     string '<fingerprint>': a key used for a product of another shard, ends with its time to live
 --   request:<id>       string: the reply to an admin request already carried out, ends with its time to live
 --   queue              stream: o = order id, t = traceparent; group 'workers'
 --   workers            sorted set: consumer -> time of its last heartbeat
@@ -75,11 +76,12 @@ end
 
 local function load_order(id)
   local v = redis.call('HMGET', order_key(id), O.state, O.product, O.user, O.quantity, O.accepted, O.expires,
-                       O.entry, O.attempts, O.begun, O.eta, O.trace, O.call)
+                       O.entry, O.attempts, O.begun, O.eta, O.trace, O.call, O.life)
   if not v[1] then return nil end
   return {id = id, state = v[1], product = v[2], user = v[3], quantity = tonumber(v[4]), accepted = tonumber(v[5]),
           expires = tonumber(v[6]), entry = v[7], attempts = tonumber(v[8]) or 0, begun = tonumber(v[9]),
-          eta = tonumber(v[10]) or 0, trace = v[11] or '', call = v[12]}
+          eta = tonumber(v[10]) or 0, trace = v[11] or '', call = v[12],
+          life = tonumber(v[13]) or 0}
 end
 
 local function enqueue(order)

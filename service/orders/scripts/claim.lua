@@ -6,8 +6,9 @@
 local replies = {}
 for i = 2, #ARGV, 2 do
   local key = P .. 'claim:' .. ARGV[i]
-  local known = redis.call('GET', key)
-  if not known then redis.call('SET', key, ARGV[i + 1], 'PX', ARGV[1]) end
-  replies[#replies + 1] = (not known or known == ARGV[i + 1]) and 1 or 0
+  local known, placed = unpack(redis.call('MGET', key, P .. 'idem:' .. ARGV[i]))
+  if not known and not placed then redis.call('SET', key, ARGV[i + 1], 'PX', ARGV[1]) end
+  -- Who asks has a product in another shard, so an order that was placed here is another request's.
+  replies[#replies + 1] = not placed and (not known or known == ARGV[i + 1]) and 1 or 0
 end
 return replies

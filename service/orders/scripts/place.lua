@@ -9,7 +9,8 @@ local drain = drain_milli()
 
 local function seen_before(id, digest, fingerprint)
   if digest ~= '' then
-    local known = redis.call('GET', P .. 'idem:' .. digest)
+    local known, claimed = unpack(redis.call('MGET', P .. 'idem:' .. digest, P .. 'claim:' .. digest))
+    if claimed then return {'idempotency_conflict', 0} end -- by a request for a product of another shard
     if known then
       local space = string.find(known, ' ', 1, true)
       local first = string.sub(known, 1, space - 1)

@@ -1,10 +1,12 @@
--- Settles a list of orders that were begun. The first verdict stands. Safe to send twice.
+-- Settles a list of orders that were begun. The first verdict stands; one on an earlier life of an order that was
+-- requeued since is refused, because its payment was given back. Safe to send twice.
 -- Keys:    1 the shard's prefix
--- Args:    4 per order: order id, confirmed|failed, reason or '', payment id or ''
+-- Args:    5 per order: order id, life that was paid for or '' for any, confirmed|failed, reason or '', payment id or ''
 -- Returns: per order {settled|repeated|refused|gone, status that stands, ms from accepted, ms from begun}
-local function verdict(id, status, reason, payment)
+local function verdict(id, life, status, reason, payment)
   local order = load_order(id)
   if not order then return {'gone', '', 0, 0} end
+  if life ~= '' and tonumber(life) ~= order.life then return {'refused', order.state, 0, 0} end
   if order.state ~= 'processing' then
     return {order.state == status and 'repeated' or 'refused', order.state, 0, 0}
   end
@@ -13,7 +15,9 @@ local function verdict(id, status, reason, payment)
 end
 
 local replies = {}
-for i = 1, #ARGV, 4 do replies[#replies + 1] = verdict(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) end
+for i = 1, #ARGV, 5 do
+  replies[#replies + 1] = verdict(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+end
 local drain = window(10, 'settled')
 if drain > 0 then redis.call('HSET', P .. 'totals', 'drain', drain * 100) end
 return replies

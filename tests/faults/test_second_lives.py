@@ -1,0 +1,95 @@
+"""Orders that cannot be paid for, and reservations that nobody begins."""
+
+import asyncio
+import os
+import sys
+from collections import Counter
+
+import httpx
+import pytest
+
+from service.orders.models import Status
+from tests.faults.conftest import Paid
+from tests.faults.kit import PRODUCT, Auditor, assert_paid_once, fleet, metric, put_product, statuses
+from tests.support import RedisServer, wait_until
+
+ORDERS = 20
+STOCK = 100
+ATTEMPTS = 3
+
+
+async def buy(url: str, orders: int) -> list[str]:
+    """Place orders of one unit by different users, and return their ids."""
+    async with httpx.AsyncClient(base_url=url, timeout=15) as client:
+        bodies = [{"product_id": PRODUCT, "user_id": f"u{n}", "quantity": 1} for n in range(orders)]
+        answers = await asyncio.gather(*(client.post("/orders", json=body) for body in bodies))
+    assert {answer.status_code for answer in answers} == {202}
+    return [answer.json()["order_id"] for answer in answers]
+
+
+async def dead_letters(store_url: str, *arguments: str) -> str:
+    """Run `flash-sale dead-letters`, which must succeed, and return what it says."""
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "dead-letters", *arguments),
+        env={**os.environ, "REDIS_URL": store_url},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await program.communicate()
+    assert program.returncode == 0, output
+    return output.decode()
+
+
+@pytest.mark.parametrize("mood", ["down", "lossy"])
+async def test_orders_outlive_a_gateway_that_is_out(
+    durable: RedisServer, auditor: Auditor, paid: Paid, mood: str
+) -> None:
+    """Deferred, given up, their units for sale again; requeued they are confirmed. One charge a life is kept."""
+    bank, env = paid
+    setattr(bank, mood, True)
+    env |= {"ORDER_ATTEMPTS": str(ATTEMPTS), "ORDER_RETRY_SECONDS": "0.1", "PAYMENT_ATTEMPTS": "1"}
+    async with (
+        fleet(durable.url, command="api") as api,
+        fleet(durable.url, command="worker", workers=2, env=env),
+    ):
+        await put_product(api.url, stock=STOCK)
+        order_ids = await buy(api.url, ORDERS)
+
+        async def all_dead() -> bool:
+            return (await auditor.books()).dead == set(order_ids)
+
+        await wait_until(all_dead, 20, "all orders are dead letters")
+        books = await auditor.at_rest()
+        assert statuses(books) == {"failed": ORDERS}
+        assert {order.attempts for order in books.orders.values()} == {ATTEMPTS}
+        assert (books.products[PRODUCT].stock, books.products[PRODUCT].held) == (STOCK, 0)
+        assert bank.asked == dict.fromkeys(order_ids, ATTEMPTS)
+        assert f"{ORDERS} dead letters" in await dead_letters(durable.url, "list")
+        setattr(bank, mood, False)
+        await wait_until(lambda: bank.kept() == {}, 15, "what was captured in the first life is given back")
+        assert f"{ORDERS} requeued" in await dead_letters(durable.url, "requeue", "--all")
+        books = await auditor.at_rest()
+        assert statuses(books) == {"confirmed": ORDERS}
+        assert books.products[PRODUCT].stock == STOCK - ORDERS
+        assert_paid_once(bank, books)
+        lives = Counter(body["order_id"] for body in bank.captured.values())
+        assert lives == dict.fromkeys(order_ids, 1 if mood == "down" else 2)
+
+
+async def test_reservations_end_once_though_two_processes_keep_house(durable: RedisServer, auditor: Auditor) -> None:
+    """No worker comes: after RESERVATION_TTL_SECONDS the units are for sale again, each once."""
+    async with fleet(durable.url, command="api", api=2, env={"RESERVATION_TTL_SECONDS": "1"}) as api:
+        await put_product(api.url, stock=STOCK)
+        await buy(api.url, STOCK)
+        assert (await auditor.books()).products[PRODUCT].stock == 0
+        books = await auditor.at_rest(10)
+        product = books.products[PRODUCT]
+        assert (product.stock, product.held, product.sold) == (STOCK, 0, 0)
+        assert books.snapshot.orders[Status.EXPIRED] == STOCK
+        await buy(api.url, STOCK)
+        books = await auditor.at_rest(10)
+        assert (books.products[PRODUCT].stock, books.snapshot.orders[Status.EXPIRED]) == (STOCK, 2 * STOCK)
+
+        async def told() -> bool:
+            return (await metric(api.url, "flash_sale_orders_total", "status"))["expired"] == 2 * STOCK
+
+        await wait_until(told, 10, "the metrics say so")

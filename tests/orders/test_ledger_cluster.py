@@ -1,0 +1,116 @@
+"""Every step on a real cluster-enabled server with four shards: each script stays within one slot."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from redis.asyncio import Redis
+
+from service.inventory.catalogue import Change
+from service.orders.dead_letters import Requeued
+from service.orders.ledger import ledger_scripts
+from service.orders.models import Outcome, Placement, Status
+from service.orders.placing import Placer
+from service.store import Shards, ShardsDifferError, connect, keys
+from tests.conftest import MakeServer
+from tests.orders.sale import AT_ONCE, LONG, Sale
+from tests.support import eventually
+
+SHARDS = 4
+NAMES = [f"product-{number}" for number in range(8)]
+
+
+@pytest.fixture(params=["valkey", "redis"])
+async def cluster(make_server: MakeServer, request: pytest.FixtureRequest) -> AsyncIterator[Redis]:
+    """Yield a client of a cluster of one node that has all slots, by way of a `redis+cluster://` address."""
+    server = make_server(request.param, cluster_enabled="yes")
+    with server.sync_client() as node:
+        node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        eventually(lambda: node.cluster("info")["cluster_state"] == "ok", 10, "the cluster is whole")
+    async with connect(server.url.replace("redis://", "redis+cluster://"), name="test") as client:
+        yield client
+
+
+async def test_every_step_works_in_every_shard(cluster: Redis) -> None:
+    """An order of each kind in each shard, from the catalogue to the dead letters; the books are in order."""
+    sale = await Sale.open(cluster, count=SHARDS)
+    assert {sale.shards.of(name) for name in NAMES} == set(range(SHARDS))
+    for name in NAMES:
+        assert (await sale.product(name, stock=20))[0] is Change.CREATED
+    for name in NAMES:
+        await whole_life(sale, name)
+    books = await sale.books()
+    assert len(books.orders) == 5 * len(NAMES)
+    assert [(p.product_id, p.stock, p.held, p.sold) for p in await sale.catalogue.products()] == [
+        (name, 22, 1, 1) for name in NAMES
+    ]
+    listed = await sale.ledger.orders_of("ann", 100)
+    assert {order.order_id for order in listed} == set(books.orders)
+    found = [str(key) async for key in cluster.scan_iter()]
+    assert {key[:8] for key in found} == {keys.prefix(shard) for shard in range(SHARDS)}
+
+
+async def whole_life(sale: Sale, name: str) -> None:
+    """Do every step in the shard of a product, and leave one order pending and one sold."""
+    shard = sale.shards.of(name)
+    sold, late, cancelled = [await sale.buy(name) for _ in range(3)]
+    assert (await sale.ledger.cancel(cancelled.order_id, "ann"))[0] == "cancelled"
+    expired = await sale.under(reservation=AT_ONCE).buy(name)
+    assert expired.order_id in await sale.ledger.expire(shard)
+    await sale.ledger.reclaim(shard, "w1", LONG, 10)
+    await sale.deliver("w1", shard=shard)
+    assert await sale.ledger.leave(shard, "w1") >= 2
+    entries = await sale.ledger.reclaim(shard, "w2", LONG, 10)
+    await sale.begin(*entries)
+    assert (await sale.settle(sold)).result == "settled"
+    assert await sale.defer(late) == "deferred"
+    assert await sale.ledger.promote(shard) == 1
+    await sale.take("w2", shard=shard)
+    assert await sale.under(attempts=1).defer(late) == "dead"
+    assert late.order_id in [letter.order_id for letter in await sale.dead_letters.list()]
+    assert (await sale.dead_letters.requeue([late.order_id], LONG))[late.order_id] is Requeued.REQUEUED
+    assert not (await sale.dead_letters.drop([late.order_id]))[late.order_id]
+    assert (await sale.catalogue.restock(name, 4))[0] is Change.CHANGED
+    assert (await sale.catalogue.patch(name, limit=9))[0] is Change.CHANGED
+    assert (await sale.ledger.cancel((await sale.buy(name)).order_id))[0] == "cancelled"
+    assert await sale.status(sold) is Status.CONFIRMED
+    assert await sale.status(late) is Status.PENDING
+
+
+async def test_a_key_is_one_order_whatever_the_shard(cluster: Redis) -> None:
+    """The key is claimed in its own shard, so it cannot be used for two products that live apart."""
+    sale = await Sale.open(cluster, count=SHARDS)
+    for name in NAMES:
+        await sale.product(name)
+    placer = Placer(sale.ledger)
+
+    async def place(product: str, key: str) -> Placement:
+        return await placer.place(product_id=product, user_id="ann", quantity=1, idempotency_key=key)
+
+    for number, name in enumerate(NAMES):
+        other = NAMES[(number + 1) % len(NAMES)]
+        first, again, conflict = [await place(product, f"key-{number}") for product in (name, name, other)]
+        assert [p.outcome for p in (first, again, conflict)] == [
+            Outcome.ACCEPTED,
+            Outcome.REPLAYED,
+            Outcome.IDEMPOTENCY_CONFLICT,
+        ]
+        assert first.order == again.order
+    assert len((await sale.books()).orders) == len(NAMES)
+
+
+async def test_a_claim_is_for_one_request_and_ends(cluster: Redis) -> None:
+    """In each shard: the same request may claim again, another may not, until the time is over."""
+    sale = await Sale.open(cluster, count=SHARDS)
+    for shard in sale.shards:
+        claims = [("d1", "f1"), ("d1", "f2"), ("d2", "f2"), ("d1", "f1")]
+        assert await sale.ledger.claim(shard, claims) == [True, False, True, True]
+        assert 0 < await cluster.pttl(f"{keys.prefix(shard)}claim:d1") <= timedelta(days=1) / timedelta(milliseconds=1)
+
+
+async def test_the_number_of_shards_stays_what_it_was(cluster: Redis) -> None:
+    """A product's shard follows from it, so another number is refused before anything is written."""
+    await Sale.open(cluster, count=SHARDS)
+    await Sale.open(cluster, count=SHARDS)
+    with pytest.raises(ShardsDifferError, match="STORE_SHARDS is 2, but this store was first used with 4"):
+        await Shards(cluster, ledger_scripts(), count=2).prepare()
