@@ -12,9 +12,9 @@ INTRODUCTION = """# Metrics
 What `GET /metrics` shows. This page is made from the declarations in `service/metrics.py` by `make docs`.
 
 A plain `sum()` over all targets is right. Series of a process carry `worker` (`api-0`, `order-0`, ...); the slots are
-used again, so a process that took over looks like a counter that was reset. Series of the ledger are read from the store
-once a second and exported by one fleet of processes at a time. While the store does not answer they are left out: never
-a false 0, never a stale value.
+used again, so a process that took over looks like a counter that was reset. Series of the ledger are read from the
+store once a second and exported by one fleet of processes at a time. While the store does not answer they are left
+out: never a false 0, never a stale value.
 
 ## The sale
 
@@ -26,8 +26,8 @@ Recorded by the interceptor, after the stable HTTP conventions of OpenTelemetry;
 
 | name | type | labels | exported by | meaning |
 |---|---|---|---|---|
-| `http_server_request_duration_seconds` | histogram | `http_request_method`, `http_route`, `http_response_status_code` \
-| every process (`worker`) | Duration of requests, by route template. |
+| `http_server_request_duration_seconds` | histogram | `http_request_method`, `http_route`, \
+`http_response_status_code` | every process (`worker`) | Duration of requests, by route template. |
 | `http_server_active_requests` | gauge | `http_request_method` | every process (`worker`) | Requests under way. |
 
 ## The telemetry itself

@@ -92,11 +92,16 @@ async def test_rejections_are_counted_by_code(shop: Shop) -> None:
     assert shop.seen.value(name) == 2
 
 
-async def test_openmetrics_is_given_to_who_asks_for_it(shop: Shop) -> None:
-    """By `Accept`, as Prometheus does."""
-    answer = await shop.client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
-    assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
-    assert answer.text.endswith("# EOF\n")
+@pytest.mark.parametrize(
+    "accept", ["*/*", "application/json", "application/openmetrics-text; version=1.0.0", "text/plain;version=0.0.4"]
+)
+async def test_metrics_are_in_a_format_that_prometheus_reads(shop: Shop, accept: str) -> None:
+    """Whatever is asked for, the type says what the body is."""
+    answer = await shop.client.get("/metrics", headers={"Accept": accept})
+    kind = answer.headers["content-type"].partition(" charset")[0].strip("; ")
+    assert answer.status_code == 200
+    assert kind in ("text/plain; version=0.0.4", "application/openmetrics-text; version=1.0.0")
+    assert answer.text.endswith("# EOF\n") == kind.startswith("application/openmetrics-text")
 
 
 async def test_the_live_figures_are_those_of_the_ledger(shop: Shop) -> None:

@@ -1,0 +1,149 @@
+"""Anything may die at any time, by a seed, while a crowd buys, cancels and asks twice. Then it gets quiet."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import pytest
+
+from tests.conftest import MakeServer
+from tests.faults.conftest import Paid
+from tests.faults.kit import (
+    PRODUCT,
+    Auditor,
+    Load,
+    assert_kept,
+    assert_paid_once,
+    crowd_plan,
+    fleet,
+    metric,
+    put_product,
+)
+from tests.support import RedisServer, wait_until
+from tests.support.program import alive
+from tests.support.service import Fleet
+
+ROUNDS = 14
+SCARCE = "watch"
+CROWD = {
+    "rate": 120,
+    "users": 200,
+    "mix": {PRODUCT: 0.8, SCARCE: 0.2},
+    "quantities": {1: 0.7, 2: 0.3},
+    "idempotency_share": 0.6,
+    "retry_share": 0.3,
+    "cancel_share": 0.15,
+}
+ENV = {"WORKER_SILENCE_SECONDS": "0.5", "ORDER_RETRY_SECONDS": "0.1", "PAYMENT_TIMEOUT_SECONDS": "1"}
+
+
+class Chaos:
+    """What may happen to a sale. Each method is one misfortune; whatever it stops goes on at `quiet`."""
+
+    def __init__(self, chance: Random, store: RedisServer, api: Fleet, workers: Fleet, paid: Paid) -> None:
+        self._chance = chance
+        self._store = store
+        self._api = api
+        self._workers = workers
+        self._bank = paid.bank
+        self._paused: list[int] = []
+        self.misfortunes: list[Callable[[], Awaitable[None]]] = [
+            *(self.kill_api, self.kill_worker, self.kill_worker, self.end_worker),
+            *(self.kill_store, self.hang_store, self.pause_worker, self.toggle_bank),
+        ]
+
+    async def strike(self) -> None:
+        """Let one thing happen."""
+        misfortune = self._chance.choice(self.misfortunes)
+        print("chaos:", misfortune.__name__)  # noqa: T201 - pytest shows it with a failure
+        await misfortune()
+
+    async def kill_api(self) -> None:
+        """SIGKILL to an API process."""
+        self._send(self._api, f"api-{self._chance.randrange(2)}", signal.SIGKILL)
+
+    async def kill_worker(self) -> None:
+        """SIGKILL to an order worker."""
+        self._send(self._workers, f"order-{self._chance.randrange(2)}", signal.SIGKILL)
+
+    async def end_worker(self) -> None:
+        """SIGTERM to an order worker."""
+        self._send(self._workers, f"order-{self._chance.randrange(2)}", signal.SIGTERM)
+
+    async def kill_store(self) -> None:
+        """SIGKILL to the store, which is then started again."""
+        self._store.kill9()
+        await asyncio.to_thread(self._store.start)
+
+    async def hang_store(self) -> None:
+        """The store stops answering for longer than its clients wait, and goes on."""
+        self._store.pause()
+        await asyncio.sleep(self._chance.uniform(0.1, 1.2))  # this is the misfortune itself
+        self._store.resume()
+
+    async def pause_worker(self) -> None:
+        """A worker stands still for some rounds; the one that stood still before goes on."""
+        self.go_on()
+        if pid := self._send(self._workers, f"order-{self._chance.randrange(2)}", signal.SIGSTOP):
+            self._paused.append(pid)
+
+    async def toggle_bank(self) -> None:
+        """The payment gateway goes down, or comes back."""
+        self._bank.down = not self._bank.down
+
+    def go_on(self) -> None:
+        """Let paused workers go on."""
+        while self._paused:
+            if alive(pid := self._paused.pop()):
+                os.kill(pid, signal.SIGCONT)
+
+    def quiet(self) -> None:
+        """End what lasts."""
+        self.go_on()
+        self._bank.down = False
+
+    def _send(self, target: Fleet, role: str, number: signal.Signals) -> int | None:
+        """Send a signal, unless the process is dead just now."""
+        pid = target.pid(role)
+        if not alive(pid):
+            return None
+        os.kill(pid, number)
+        return pid
+
+
+@pytest.mark.parametrize("attempts", [100, 2], ids=["endless attempts", "two attempts"])
+async def test_chaos(make_server: MakeServer, paid: Paid, seed: int, attempts: int) -> None:
+    """Each accepted order has one end, the books add up, and who has no order has their money."""
+    chance = Random(f"{seed}/chaos/{attempts}")
+    bank, env = paid
+    bank.held, bank.declined = 0.3, 0.1
+    store = make_server(chance.choice(["valkey", "redis"]), aof=True)
+    env |= ENV | {"ORDER_ATTEMPTS": str(attempts)}
+    async with (
+        Auditor.of(store.url) as auditor,
+        fleet(store.url, command="api", api=2) as api,
+        fleet(store.url, command="worker", workers=2, env=env) as workers,
+    ):
+        await put_product(api.url, stock=1_000_000)
+        await put_product(api.url, SCARCE, stock=50, limit=2)
+        chaos = Chaos(chance, store, api, workers, paid)
+        async with Load(crowd_plan(api.url, seed, **CROWD)) as load:
+            for _ in range(ROUNDS):
+                await load.more(chance.randrange(5, 60), 60)
+                await chaos.strike()
+            chaos.quiet()
+            await load.more(20, 60)
+        books = await auditor.at_rest(90)
+        assert_kept(load.report, books)
+        assert books.products[SCARCE].sold <= 50
+
+        async def metrics_agree() -> bool:
+            return await metric(api.url, "flash_sale_orders_total", "status") == dict(books.snapshot.orders)
+
+        await wait_until(metrics_agree, 15, "the metrics say what the ledger says")
+        if attempts > 2:
+            assert books.dead == frozenset()
+        await wait_until(lambda: sum(bank.kept().values()) == books.snapshot.orders["confirmed"], 30, "refunds are made")
+        assert_paid_once(bank, books)
