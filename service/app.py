@@ -8,19 +8,23 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse
+from opentelemetry.trace import format_trace_id, get_current_span
 
 from service import errors, health
 from service.background import running
 from service.errors import Problem, ProblemDetails
 from service.inventory import api as inventory_api
-from service.metrics import ACTIVE_CONNECTIONS, REASONS, REJECTIONS, SNAPSHOT_AGE, observe_ledger
+from service.metrics import ACTIVE_CONNECTIONS, REASONS, SNAPSHOT_AGE, WINDOWS_DROPPED, observe_ledger
 from service.middleware import BodyLimit
 from service.monitoring import api as monitoring_api
+from service.monitoring.live import SERVER_ERROR
+from service.monitoring.reporting import keep_reporting, report_last
 from service.orders import api as orders_api
 from service.orders.housekeeping import keep_house
 from service.services import Service
 
 MAX_BODY_BYTES = 64 * 1024
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 DESCRIPTION = """Sells a limited stock to far more buyers than there are units.
 
 Every error is `application/problem+json` with a stable `code`. A refusal (`sold_out`, `limit_exceeded`, ...) is an
@@ -30,6 +34,7 @@ answer, not a failure. Send an `Idempotency-Key` with `POST /orders` and it is s
 def create_app(service: Service) -> FastAPI:
     """Builds the application around one process's parts; its lifespan runs what belongs to them."""
     telemetry = service.telemetry
+    telemetry.listen(service.windows.record)
     app = FastAPI(
         title="flash-sale",
         version=version("flash-sale"),
@@ -39,23 +44,39 @@ def create_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    rejections = telemetry.counter(REJECTIONS)
 
-    def count_rejection(request: Request, problem: Problem) -> None:
-        if request.method == "POST" and request.url.path == "/orders":
-            rejections.add(1, {"reason": problem.code if problem.code in REASONS else "other"})
+    def note(request: Request, problem: Problem) -> None:
+        _note(service, request, problem)
 
-    errors.install(app, count_rejection)
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, on_problem=count_rejection)
+    errors.install(app, note)
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, on_problem=note)
     app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     for module in (orders_api, inventory_api, monitoring_api, health):
         app.include_router(module.router)
     observe_ledger(telemetry, service.sampler.exported)
     telemetry.observe(SNAPSHOT_AGE, lambda: [(service.sampler.age_seconds(), {})])
+    telemetry.observe(WINDOWS_DROPPED, lambda: [(service.windows.dropped, {})])
     telemetry.observe(ACTIVE_CONNECTIONS, lambda: [(service.connections(), {})])
     telemetry.instrument(app)
     _document(app, service)
     return app
+
+
+def _note(service: Service, request: Request, problem: Problem) -> None:
+    """Counts an order that was refused, unless the ledger did; keeps the context of a failure."""
+    if request.method == "POST" and request.url.path == "/orders" and not problem.counted:
+        service.rejections.count(problem.code if problem.code in REASONS else "other")
+    status = problem.kind.status
+    if status >= SERVER_ERROR and request.url.path not in service.telemetry.settings.excluded_paths:
+        context = get_current_span().get_span_context()
+        service.windows.fail(
+            method=request.method if request.method in METHODS else "_OTHER",
+            route=errors.route_of(request),
+            status=status,
+            code=problem.code,
+            exception=problem.__cause__,
+            trace_id=format_trace_id(context.trace_id) if context.is_valid else None,
+        )
 
 
 @asynccontextmanager
@@ -64,10 +85,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     service.telemetry.start()
     try:
-        async with running(service.sampler.run(), keep_house(service.ledger)), service.telemetry.offered():
+        reporting = keep_reporting(service.rejections, service.windows)
+        async with running(service.sampler.run(), keep_house(service.ledger), reporting), service.telemetry.offered():
             yield
             service.draining = True
     finally:
+        await report_last(service.rejections, service.windows)
         await asyncio.to_thread(service.telemetry.shutdown)
 
 
@@ -83,13 +106,22 @@ def _document(app: FastAPI, service: Service) -> None:
             schemas |= problem.pop("$defs", {})
             schemas["ProblemDetails"] = problem
             if not service.settings.auth_jwt.enabled:
-                order = schemas["OrderRequest"]
-                order["required"].append("user_id")
-                order["properties"]["user_id"] = order["properties"]["user_id"]["anyOf"][0]
-                for parameter in document["paths"]["/orders"]["get"]["parameters"]:
-                    if parameter["name"] == "user_id":
-                        parameter["required"] = True
-                        parameter["schema"] = parameter["schema"]["anyOf"][0]
+                _document_without_tokens(document)
         return app.openapi_schema or document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _document_without_tokens(document: dict[str, Any]) -> None:
+    """Where shoppers show no token, an order names its user."""
+    order = document["components"]["schemas"]["OrderRequest"]
+    order["required"].append("user_id")
+    order["properties"]["user_id"] = order["properties"]["user_id"]["anyOf"][0]
+    for parameter in document["paths"]["/orders"]["get"]["parameters"]:
+        if parameter["name"] == "user_id":
+            parameter |= {"required": True, "schema": parameter["schema"]["anyOf"][0]}
+    del document["components"]["securitySchemes"]["shopper"]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            if operation.get("security") == [{"shopper": []}]:
+                del operation["security"], operation["responses"]["401"]

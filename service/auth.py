@@ -10,6 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from service.errors import Problem
 from service.settings import JwtSettings
 
+LONGEST_SUBJECT = 255
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="flash-sale"'}
 
 admin_scheme = HTTPBearer(auto_error=False, scheme_name="admin", description="ADMIN_TOKEN")
@@ -47,9 +48,12 @@ def shopper(
     if given is None:
         raise Problem("unauthorized", "This route needs a bearer token.", headers=_CHALLENGE)
     try:
-        return str(_claims(given.credentials, settings)["sub"])
+        subject = str(_claims(given.credentials, settings)["sub"])
     except jwt.InvalidTokenError as error:
         raise Problem("unauthorized", f"The token is not valid: {error}.", headers=_CHALLENGE) from None
+    if not 0 < len(subject) <= LONGEST_SUBJECT or any("\ud800" <= letter <= "\udfff" for letter in subject):
+        raise Problem("unauthorized", "The token's subject cannot name a user.", headers=_CHALLENGE)
+    return subject
 
 
 def _claims(token: str, settings: JwtSettings) -> dict[str, Any]:

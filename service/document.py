@@ -16,6 +16,9 @@ used again, so a process that took over looks like a counter that was reset. Ser
 store once a second and exported by one fleet of processes at a time. While the store does not answer they are left
 out: never a false 0, never a stale value.
 
+When another fleet takes over the ledger's series they go on under another `instance`, from the figure where they were.
+So ask how a sum grew, not for the sum of what each series grew by: `increase(sum(flash_sale_orders_total)[1h:])`.
+
 ## The sale
 
 """

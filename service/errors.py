@@ -18,7 +18,8 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from service.store import STORE_ERRORS, is_store_down
+from service.crashes import CrashGuard
+from service.store import is_store_down
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_STORE_SECONDS = 1
@@ -87,7 +88,7 @@ class ProblemDetails(BaseModel):
 
 
 class Problem(Exception):  # noqa: N818 - the RFC's word
-    """An answer that is not what the caller hoped for."""
+    """An answer that is not what the caller hoped for. `counted`: the ledger has counted the refusal already."""
 
     def __init__(
         self,
@@ -96,9 +97,11 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         *,
         errors: Sequence[FieldProblem] = (),
         headers: Mapping[str, str] | None = None,
+        counted: bool = False,
     ) -> None:
         super().__init__(code)
         self.code = code
+        self.counted = counted
         self.kind = PROBLEMS[code]
         self.errors = list(errors)
         self.detail = detail or "; ".join(_say(field) for field in self.errors[:3]) or self.kind.title
@@ -160,14 +163,15 @@ def install(app: FastAPI, on_problem: OnProblem) -> None:
     async def crash(request: Request, error: Exception) -> JSONResponse:
         if is_store_down(error):
             return await refuse(request, error)
+        get_current_span().record_exception(error)
         log.error("request failed", route=request.url.path, method=request.method, exc_info=error)
-        return answer(request, Problem("internal_error", "The service made a mistake; it has been written down."))
+        problem = Problem("internal_error", "The service made a mistake; it has been written down.")
+        problem.__cause__ = error
+        return answer(request, problem)
 
     for kind in (Problem, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, refuse)
-    for store_error in STORE_ERRORS:
-        app.add_exception_handler(store_error, crash)
-    app.add_exception_handler(Exception, crash)
+    app.add_middleware(CrashGuard, answer=crash)
 
 
 def _as_problem(request: Request, error: Exception) -> Problem:
@@ -179,20 +183,28 @@ def _as_problem(request: Request, error: Exception) -> Problem:
         return Problem(code, str(error.detail), headers=headers)
     if isinstance(error, RequestValidationError):
         return _invalid(request, error)
-    return Problem(
+    problem = Problem(
         "store_unavailable",
         "The store does not answer; an order sent with an Idempotency-Key is safe to send again.",
         headers={"Retry-After": str(RETRY_STORE_SECONDS)},
     )
+    problem.__cause__ = error
+    return problem
+
+
+def route_of(request: Request) -> str:
+    """The template of the request's route; '' if none matches."""
+    for route in iter_route_contexts(request.app.routes):
+        if route.matches(request.scope)[0] is Match.FULL:
+            return route.path_format or ""
+    return ""
 
 
 def _allowed(request: Request) -> str:
-    """The methods of all routes with this path; the framework names those of the first."""
-    methods: set[str] = set()
-    for route in iter_route_contexts(request.app.routes):
-        if route.methods and route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods
-    return ", ".join(sorted(methods))
+    """The methods of all routes of this path; the framework names those of the first."""
+    routes = [route for route in iter_route_contexts(request.app.routes) if route.methods]
+    path = next((route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE), None)
+    return ", ".join(sorted({method for route in routes if route.path == path for method in route.methods or ()}))
 
 
 def _invalid(request: Request, error: RequestValidationError) -> Problem:
@@ -209,7 +221,8 @@ def _field_problem(entry: Mapping[str, Any]) -> FieldProblem:
     location, *path = entry["loc"]
     if entry["type"] == "json_invalid":
         return FieldProblem(location="body", pointer="#", detail=f"not JSON: {entry['ctx']['error']} at {path[0]}")
-    return FieldProblem(location=str(location), pointer="/".join(["#", *map(_token, path)]), detail=entry["msg"])
+    detail = entry["msg"].removeprefix("Value error, ")
+    return FieldProblem(location=str(location), pointer="/".join(["#", *map(_token, path)]), detail=detail)
 
 
 def _token(part: str | int) -> str:

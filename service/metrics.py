@@ -113,6 +113,7 @@ REJECTIONS = CounterSpec(
     unit="{order}",
     description="Orders refused, by the code of the answer.",
     attributes={"reason": REASONS},
+    scope="fleet",
 )
 ORDER_WAIT = HistogramSpec(
     name="flash_sale.order.wait",
@@ -143,10 +144,16 @@ PAYMENTS_REFUNDED = CounterSpec(
     attributes={"result": ("refunded", "failed")},
 )
 
+WINDOWS_DROPPED = CounterSpec(
+    name="flash_sale.windows.dropped",
+    unit="{request}",
+    description="Requests missing in the windows because the store was away too long; they count in all else.",
+)
+
 SPECS = (
     *(ORDERS, QUEUE_LENGTH, THROUGHPUT, ERROR_RATE, ACTIVE_CONNECTIONS, PROCESSING_TIME, INVENTORY),
     *(HELD, SOLD, DRIFT, OLDEST_AGE, DEAD_LETTERS, ETA_ERROR, REJECTIONS, ORDER_WAIT, ORDER_PROCESSING),
-    *(SNAPSHOT_AGE, PAYMENTS_REFUNDED),
+    *(SNAPSHOT_AGE, PAYMENTS_REFUNDED, WINDOWS_DROPPED),
 )
 
 Labels = dict[str, str | int | bool]
@@ -184,6 +191,15 @@ def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None]) 
             for snapshot in [latest()]
             if snapshot
             for status, count in snapshot.orders.items()
+        ],
+    )
+    telemetry.observe(
+        REJECTIONS,
+        lambda: [
+            (snapshot.rejections.get(reason, 0), {"reason": reason})
+            for snapshot in [latest()]
+            if snapshot
+            for reason in REASONS
         ],
     )
     for spec, of in _OF_THE_LEDGER:

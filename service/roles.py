@@ -24,6 +24,7 @@ from service.orders.ledger import Ledger
 from service.orders.payments import gateway
 from service.orders.placing import Placer
 from service.orders.processing import Processor
+from service.orders.refunds import Refunds
 from service.orders.worker import BLOCK_SECONDS, Worker, new_consumer
 from service.services import Service
 from service.settings import Settings
@@ -95,7 +96,7 @@ async def serve_worker(
             )
             with stopped_by_signals(stop):
                 async with (
-                    running(keep_house(ledger)),
+                    running(keep_house(ledger), Refunds(ledger, payments, telemetry).run()),
                     telemetry.offered(),
                     serving(create_worker_app(telemetry, shards), settings, listener),
                 ):

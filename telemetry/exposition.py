@@ -2,17 +2,25 @@
 
 One `Exposition` gathers the families of this process from three sources: the series of the process (label
 ``worker``), the figures of the process itself, and the series of the fleet, which are left out while another
-process exports them. The text is written by prometheus_client: version 0.0.4, escaped as it says.
+process exports them. The text is written by prometheus_client: OpenMetrics 1.0 with exemplars for those who prefer it,
+version 0.0.4 for everyone else.
 """
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
+from opentelemetry import context
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.exposition import generate_latest as text
+from prometheus_client.openmetrics.exposition import ALLOWUTF8
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
+
+from telemetry.negotiation import Format, negotiate
+
+_WRITERS: dict[Format, Callable[..., bytes]] = {Format.TEXT: text, Format.OPENMETRICS: openmetrics}
 
 
 class Exposition:
@@ -40,21 +48,29 @@ class Exposition:
         """The body and the content type of one scrape.
 
         Args:
-            accept: the request's ``Accept`` header. Text 0.0.4 is given whatever it says.
+            accept: the request's ``Accept`` header.
         """
-        del accept
-        with self._lock:  # the exporter's collector mixes up two scrapes at once
-            return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+        form = negotiate(accept)
+        return self._write(self.registry, form), form.value
 
-    def render_own(self) -> bytes:
-        """This process's part of the answer that a sibling gives."""
-        with self._lock:
-            return generate_latest(self.own)
+    def render_own(self, accept: str | None = None) -> bytes:
+        """This process's part of the answer that a sibling gives, in the format that the sibling prefers."""
+        return self._write(self.own, negotiate(accept))
 
     def families(self) -> list[Metric]:
         """The families of one scrape, as prometheus_client's objects."""
         with self._lock:
             return list(self.registry.collect())
+
+    def _write(self, registry: CollectorRegistry, form: Format) -> bytes:
+        # A scrape that is itself traced must not become the exemplar of what is read during it.
+        token = context.attach(context.Context())
+        try:
+            with self._lock:  # the readers take one scrape at a time
+                # Every name is plain ASCII by now; the other schemes look at each character of it again.
+                return _WRITERS[form](registry, escaping=ALLOWUTF8)
+        finally:
+            context.detach(token)
 
 
 class _When(Collector):

@@ -1,8 +1,8 @@
 """Declared instruments: what is measured, in which unit, with which attributes.
 
 A spec is data: name, unit, description, attributes and scope. An attribute is declared by name, with its
-closed set of values or None for an open one. An observation must carry exactly the declared attributes:
-`telemetry.recording` sees to it.
+closed set of values or None for an open one, which ``limit`` bounds. An observation must carry exactly the declared
+attributes: `telemetry.recording` sees to it.
 
 Units are UCUM. A unit in braces, such as ``{order}``, adds nothing to the Prometheus name; ``s`` adds
 ``_seconds``. Scope ``process`` puts the label ``worker`` on each series; scope ``fleet`` is for values that
@@ -22,6 +22,9 @@ from opentelemetry.exporter.prometheus._mapping import (
 AttributeValues = Mapping[str, str | int | bool]
 Scope = Literal["process", "fleet"]
 
+MOST_SERIES = 2_000
+"""How many sets of attributes the SDK keeps for one instrument."""
+
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Bounds that the HTTP semantic conventions advise for durations in seconds."""
 
@@ -36,6 +39,12 @@ class InstrumentSpec:
         description: one sentence; the HELP line.
         attributes: each attribute with its closed set of values, or None when the set is open.
         scope: ``process`` or ``fleet``.
+        limit: how many sets of attributes become series when one of them is open; at most `MOST_SERIES`. What is
+            recorded beyond it goes to one series labelled ``otel_metric_overflow``, what is read at a scrape is left
+            out, and both are counted in ``telemetry_observations_overflowed_total``.
+
+    Raises:
+        ValueError: the limit is out of range.
     """
 
     kind: ClassVar[str] = ""
@@ -46,6 +55,16 @@ class InstrumentSpec:
     description: str
     attributes: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
     scope: Scope = "process"
+    limit: int = MOST_SERIES
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.limit <= MOST_SERIES:
+            raise ValueError(f"{self.name}: a limit of {self.limit} is not 1 to {MOST_SERIES}")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an attribute may take any value."""
+        return None in self.attributes.values()
 
     @property
     def prometheus_name(self) -> str:
@@ -58,9 +77,9 @@ class InstrumentSpec:
 
     def combinations(self) -> list[dict[str, str]]:
         """Every set of attributes that can occur, or none when an attribute is open."""
-        closed = [values for values in self.attributes.values() if values is not None]
-        if len(closed) < len(self.attributes):
+        if self.is_open:
             return []
+        closed = [values for values in self.attributes.values() if values is not None]
         return [dict(zip(self.attributes, values, strict=True)) for values in product(*closed)]
 
     def problem(self, attributes: AttributeValues) -> str | None:

@@ -3,7 +3,7 @@
 ``contrib`` is OpenTelemetry's `FastAPIInstrumentor`; ``native`` is FastAPI's own telemetry, which must be
 given to the constructor: ``FastAPI(telemetry=fastapi_config(...))``. Both give one server span per request,
 and the metrics ``http.server.request.duration`` and ``http.server.active_requests`` of the stable HTTP
-conventions.
+conventions, with the same names and labels: `telemetry.levelling` sees to that.
 
 The contrib instrumentation names its metrics after ``OTEL_SEMCONV_STABILITY_OPT_IN``, which it reads once per
 process. `use_stable_conventions` puts ``http,database`` in force; under the old default, the client's Host
@@ -12,7 +12,7 @@ header becomes a metric label.
 
 import os
 import re
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -27,8 +27,12 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics.view import DropAggregation, ExplicitBucketHistogramAggregation, View
 from opentelemetry.trace import TracerProvider
+from starlette.types import ASGIApp
 
+from telemetry.afterwards import Afterwards, AfterwardsWriter
 from telemetry.instruments import SECONDS_BUCKETS
+from telemetry.levelling import level_contrib, level_native
+from telemetry.routes import Routes
 from telemetry.settings import TelemetrySettings
 
 _DURATION = "http.server.request.duration"
@@ -69,18 +73,40 @@ def _http_is_stable() -> bool:
     return mode is _StabilityMode.HTTP
 
 
-def instrument(app: FastAPI, settings: TelemetrySettings, tracers: TracerProvider, meters: MeterProvider) -> None:
+def instrument(
+    app: FastAPI,
+    settings: TelemetrySettings,
+    tracers: TracerProvider,
+    meters: MeterProvider,
+    afterwards: AfterwardsWriter | None = None,
+) -> None:
     """Instrument an application, before it serves its first request.
+
+    Args:
+        app: the application.
+        settings: which interceptor, and the paths that it leaves alone.
+        tracers: where spans come from.
+        meters: where metrics go.
+        afterwards: writes the spans of requests that were not recorded and that failed; None writes none.
 
     Raises:
         RuntimeError: ``native`` is asked for, and the application was built without `fastapi_config`.
     """
     if settings.sdk_disabled:
         return
+    routes = Routes(app)
+
+    def inside(layer: ASGIApp) -> ASGIApp:
+        if afterwards is None:
+            return layer
+        slow, excluded = settings.slow_seconds, frozenset(settings.excluded_paths)
+        return Afterwards(layer, routes, afterwards, slow_seconds=slow, excluded=excluded)
+
     if settings.interceptor == "native":
         config = app._telemetry  # noqa: SLF001 - FastAPI shows its settings nowhere else
         if config.get("tracer_provider") is not tracers:
             raise RuntimeError("TELEMETRY_INTERCEPTOR=native needs FastAPI(telemetry=telemetry.fastapi_config())")
+        _rebuild(app, lambda stack: inside(level_native(stack, routes)))
         return
     use_stable_conventions()
     FastAPIInstrumentor.instrument_app(
@@ -90,6 +116,13 @@ def instrument(app: FastAPI, settings: TelemetrySettings, tracers: TracerProvide
         excluded_urls=_exact_urls(settings.excluded_paths),
         exclude_spans=["receive", "send"],
     )
+    _rebuild(app, lambda stack: level_contrib(stack, routes, inside))
+
+
+def _rebuild(app: FastAPI, change: Callable[[ASGIApp], ASGIApp]) -> None:
+    """Have the application's stack of layers changed when it is built, at the first request."""
+    build = app.build_middleware_stack
+    app.build_middleware_stack = lambda: change(build())  # type: ignore[method-assign]  # contrib does the same
 
 
 def fastapi_config(settings: TelemetrySettings, tracers: TracerProvider, meters: MeterProvider) -> TelemetryConfig:

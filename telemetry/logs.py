@@ -5,12 +5,15 @@ has ``timestamp`` (RFC 3339, UTC), ``level``, ``logger`` and ``event``; inside a
 ``span_id``. An exception is a list of objects with type, value and frames; the values of local variables are
 never logged.
 
+While a `telemetry.Telemetry` with an endpoint for logs runs, each line also goes to the collector: the same fields,
+redacted in the same pass.
+
 uvicorn configures logging itself unless it is told not to: run it with ``log_config=None``.
 """
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 import structlog
@@ -26,6 +29,8 @@ _SECRET_KEY = re.compile(
 _USERINFO = re.compile(r"(?<=://)[^/?#\s@]*@")
 _BEARER = re.compile(r"\b(bearer|basic)\s+[^\s,;\"']+", re.IGNORECASE)
 _UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
+_Take = Callable[[Mapping[str, Any]], None]
+_takers: list[_Take] = []
 _MAX_DEPTH = 8
 _MAX_FRAMES = 20
 
@@ -82,6 +87,23 @@ def configure_logging(*, level: str | int = "INFO", stream: TextIO, json: bool =
     logging.captureWarnings(capture=True)
 
 
+def share_with(take: _Take) -> None:
+    """Give every line from now on to another taker as well; it must not raise."""
+    _takers.append(take)
+
+
+def share_no_longer_with(take: _Take) -> None:
+    """Forget a taker."""
+    if take in _takers:
+        _takers.remove(take)
+
+
+def _share(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    for take in _takers:
+        take(event)
+    return event
+
+
 def add_trace_context(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Add the ids of the current span, if there is one."""
     context = get_current_span().get_span_context()
@@ -127,11 +149,13 @@ def _renderers(stream: TextIO, *, json: bool) -> list[Processor]:
         return [
             structlog.processors.format_exc_info,
             redact,
+            _share,
             structlog.dev.ConsoleRenderer(colors=stream.isatty()),
         ]
     structured = ExceptionDictTransformer(show_locals=False, max_frames=_MAX_FRAMES)
     return [
         structlog.processors.ExceptionRenderer(structured),
         redact,
+        _share,
         structlog.processors.JSONRenderer(),
     ]

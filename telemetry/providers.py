@@ -4,25 +4,24 @@ Nothing here registers with ``atexit``: under uvicorn it never runs on SIGTERM, 
 the SDK's own handlers would hold up the end of the process.
 """
 
-import logging
-import threading
+from collections.abc import Sequence
 
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.view import DropAggregation, View
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from prometheus_client import CollectorRegistry
 
+from telemetry.exemplars import Exemplars, ExportedTraces, RecordedSpans
 from telemetry.interceptor import http_views
+from telemetry.reader import PrometheusReader, ReaderCollector
 from telemetry.settings import BatchSettings, OtlpSettings, TelemetrySettings
 
 WORKER = "worker"
 _COMPRESSION = {"none": Compression.NoCompression, "gzip": Compression.Gzip, "deflate": Compression.Deflate}
-_logger = logging.getLogger(__name__)
 
 
 def make_resource(settings: TelemetrySettings) -> Resource:
@@ -35,34 +34,62 @@ def make_resource(settings: TelemetrySettings) -> Resource:
     return Resource.create(attributes)
 
 
-def process_meter_provider(resource: Resource, registry: CollectorRegistry) -> MeterProvider:
-    """The provider of series that carry ``worker``; the interceptor's metrics are among them."""
-    reader = PrometheusMetricReader(
-        registry=registry, scope_info_enabled=False, resource_attribute_filter=lambda name: name == WORKER
+def process_meter_provider(
+    resource: Resource, registry: CollectorRegistry, exported: ExportedTraces | None = None
+) -> MeterProvider:
+    """The provider of series that carry ``worker``; the interceptor's metrics are among them.
+
+    Args:
+        resource: from `make_resource`.
+        registry: what ``/metrics`` reads.
+        exported: the traces that an exemplar may name; None for every recorded one.
+    """
+    reader = PrometheusReader(Exemplars(exported), resource_labels=[WORKER], target_info=True)
+    registry.register(ReaderCollector(reader))
+    return MeterProvider(
+        [reader], resource, shutdown_on_exit=False, views=http_views(), exemplar_filter=RecordedSpans()
     )
-    return MeterProvider([reader], resource, shutdown_on_exit=False, views=http_views())
 
 
 def fleet_meter_provider(resource: Resource, registry: CollectorRegistry) -> MeterProvider:
-    """The provider of series that describe all processes together."""
-    reader = PrometheusMetricReader(registry=registry, scope_info_enabled=False, disable_target_info=True)
+    """The provider of series that describe all processes together; they have no exemplars."""
+    reader = PrometheusReader(Exemplars(), target_info=False)
+    registry.register(ReaderCollector(reader))
     # The reader measures itself as the other one does, and two families of one name are no valid exposition.
     own = View(instrument_name="otel.sdk.*", aggregation=DropAggregation())
-    return MeterProvider([reader], resource, shutdown_on_exit=False, views=[own])
+    return MeterProvider(
+        [reader], resource, shutdown_on_exit=False, views=[own], exemplar_filter=AlwaysOffExemplarFilter()
+    )
 
 
-def span_exporter(settings: OtlpSettings, meters: MeterProvider) -> OTLPSpanExporter:
-    """The OTLP exporter, which counts in ``meters`` what it sends and what it loses."""
-    return OTLPSpanExporter(
+class _NotingExporter(OTLPSpanExporter):
+    """The OTLP exporter, which says whose spans the collector took."""
+
+    noted: ExportedTraces | None = None
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = super().export(spans)
+        if result is SpanExportResult.SUCCESS and self.noted is not None:
+            self.noted.add(span.context.trace_id for span in spans if span.context)
+        return result
+
+
+def span_exporter(
+    settings: OtlpSettings, meters: MeterProvider, exported: ExportedTraces | None = None
+) -> OTLPSpanExporter:
+    """The OTLP exporter, which counts in ``meters`` what it sends and what it loses, and notes it in ``exported``."""
+    exporter = _NotingExporter(
         endpoint=settings.traces_endpoint,
         headers=settings.headers,
         timeout=settings.timeout_seconds,
         compression=_COMPRESSION[settings.compression],
         meter_provider=meters,
     )
+    exporter.noted = exported
+    return exporter
 
 
-def span_processor(exporter: OTLPSpanExporter, settings: BatchSettings, meters: MeterProvider) -> BatchSpanProcessor:
+def span_processor(exporter: SpanExporter, settings: BatchSettings, meters: MeterProvider) -> BatchSpanProcessor:
     """The queue in front of the exporter, which counts in ``meters`` what it drops."""
     return BatchSpanProcessor(
         exporter,
@@ -71,23 +98,3 @@ def span_processor(exporter: OTLPSpanExporter, settings: BatchSettings, meters: 
         max_export_batch_size=settings.max_export_batch_size,
         meter_provider=meters,
     )
-
-
-def drain(tracers: TracerProvider, exporter: OTLPSpanExporter | None, timeout: float) -> bool:
-    """Shut a tracer provider down, and wait ``timeout`` seconds for what it still has to export.
-
-    The SDK waits 30 s for a batch that is under way, and its ``force_flush`` waits for ever; so it runs in a
-    thread that is left behind.
-
-    Returns:
-        Whether everything was handed over in time.
-    """
-    thread = threading.Thread(target=tracers.shutdown, name="telemetry-drain", daemon=True)
-    thread.start()
-    thread.join(timeout)
-    if not thread.is_alive():
-        return True
-    _logger.warning("spans are left unsent: the exporter did not finish within %.1f s", timeout)
-    if exporter is not None:
-        exporter.shutdown()  # type: ignore[no-untyped-call]  # ends a wait between two tries
-    return False

@@ -1,12 +1,14 @@
 """Recording what specs declare.
 
 An observation that does not match its declaration is an error under ``strict``, for tests; in production it
-is counted in ``telemetry_observations_dropped_total`` and dropped, so that telemetry never breaks its host.
+is counted in ``telemetry_observations_dropped_total`` and dropped, so that telemetry never breaks its host. One whose
+attributes are too many for the spec's ``limit`` is counted in ``telemetry_observations_overflowed_total``.
 Counters whose sets of attributes are closed exist at 0 from the moment they are made.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
 from opentelemetry.metrics import (
@@ -38,6 +40,13 @@ DROPPED = CounterSpec(
     description="Observations dropped because they did not match their declaration, or could not be read.",
     attributes={"instrument": None},
 )
+OVERFLOWED = CounterSpec(
+    name="telemetry.observations.overflowed",
+    unit="{observation}",
+    description="Observations without a series of their own, because the instrument has as many as its limit.",
+    attributes={"instrument": None},
+)
+_OVERFLOW: AttributeValues = {"otel.metric.overflow": True}  # as the SDK itself does beyond its limit
 
 
 class InstrumentError(ValueError):
@@ -47,14 +56,18 @@ class InstrumentError(ValueError):
 class Guard:
     """Keeps a faulty observation from breaking its host, without hiding it."""
 
-    def __init__(self, dropped: OTelCounter, *, strict: bool) -> None:
+    def __init__(self, dropped: OTelCounter, overflowed: OTelCounter, *, strict: bool) -> None:
         self._dropped = dropped
+        self._overflowed = overflowed
         self._strict = strict
         self._failures: list[Exception] = []
+        self._recorded: defaultdict[str, set[Hashable]] = defaultdict(set)
 
     def watch(self, spec: InstrumentSpec) -> None:
-        """Have the count of dropped observations begin at 0."""
+        """Have the counts of observations that were dropped, or overflowed, begin at 0."""
         self._dropped.add(0, {"instrument": spec.name})
+        if spec.is_open:
+            self._overflowed.add(0, {"instrument": spec.name})
 
     def pass_on(
         self,
@@ -70,6 +83,8 @@ class Guard:
         if problem is None:
             try:
                 if value >= least:
+                    if spec.is_open and not self.admits(spec, attributes, self._recorded[spec.name]):
+                        attributes = _OVERFLOW
                     record(value, attributes)
                     return
                 problem = f"{value} is not {least} or more"
@@ -78,6 +93,17 @@ class Guard:
         self._dropped.add(1, {"instrument": spec.name})
         if self._strict:
             raise InstrumentError(f"{spec.name}: {problem}")
+
+    def admits(self, spec: InstrumentSpec, attributes: AttributeValues, series: set[Hashable]) -> bool:
+        """Whether attributes are in ``series`` or still fit under the limit; otherwise it is counted."""
+        key = tuple(attributes[name] for name in spec.attributes)
+        if key in series:
+            return True
+        if len(series) < spec.limit:
+            series.add(key)
+            return True
+        self._overflowed.add(1, {"instrument": spec.name})
+        return False
 
     def failed(self, spec: InstrumentSpec, error: Exception) -> None:
         """Count a failure inside a callback; under ``strict`` it waits for `reraise`."""
@@ -149,11 +175,13 @@ def observation_callback(
 
     def callback(_: CallbackOptions) -> list[Observation]:
         observations = []
+        series: set[Hashable] = set()
         try:
             for value, attributes in read():
                 problem = spec.problem(attributes)
                 if problem is None:
-                    observations.append(Observation(value, attributes))
+                    if guard.admits(spec, attributes, series):
+                        observations.append(Observation(value, attributes))
                 else:
                     guard.failed(spec, InstrumentError(f"{spec.name}: {problem}"))
         except Exception as error:  # noqa: BLE001 - whatever a reader raises, the scrape goes on
@@ -172,8 +200,11 @@ class Instruments:
             "fleet": fleet.get_meter(_SCOPE),
         }
         self._made: dict[str, tuple[InstrumentSpec, object]] = {}
-        dropped = self._meters["process"].create_counter(DROPPED.name, DROPPED.unit, DROPPED.description)
-        self.guard = Guard(dropped, strict=strict)
+        dropped, overflowed = (
+            self._meters["process"].create_counter(spec.name, spec.unit, spec.description)
+            for spec in (DROPPED, OVERFLOWED)
+        )
+        self.guard = Guard(dropped, overflowed, strict=strict)
 
     def counter(self, spec: CounterSpec) -> Counter:
         """The counter of a spec."""

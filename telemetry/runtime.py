@@ -3,7 +3,7 @@
 Two meter providers feed one ``/metrics``: the series of the *process* provider carry the label ``worker``,
 those of the *fleet* provider do not. Providers are passed to whoever needs them; `Telemetry.start` also makes
 them the global ones, unless it is told not to. Spans leave by OTLP when an endpoint is set; otherwise none is
-recorded.
+recorded. So do log lines, from `telemetry.logs`.
 
 uvicorn runs the lifespan's shutdown on SIGTERM and then raises the signal again, so ``atexit`` never runs:
 call `Telemetry.shutdown` in the lifespan.
@@ -19,20 +19,27 @@ import httpx
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import metrics, propagate, trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.environment_variables import OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry
 
-from telemetry import interceptor, providers
+from telemetry import interceptor, logs, providers
+from telemetry.afterwards import AfterwardsWriter, GivenIds, RateLimit
+from telemetry.delivery import FAILURES, Failed, GuardedProcessor, Outlet, SpanDelivery, drain
+from telemetry.exemplars import ExportedTraces
 from telemetry.exposition import Exposition
 from telemetry.instruments import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
+from telemetry.log_export import LogSink
 from telemetry.recording import Counter, Histogram, Instruments, Read, UpDownCounter
 from telemetry.sampling import make_sampler
 from telemetry.settings import TelemetrySettings
 from telemetry.siblings import Siblings, merge
+from telemetry.tap import Listener, tapped
 
 SHUTDOWN_SECONDS = 3.0
 
@@ -40,6 +47,12 @@ UNREACHABLE = CounterSpec(
     name="telemetry.worker.unreachable",
     unit="{scrape}",
     description="Scrapes in which a sibling process did not answer in time; its series are missing from them.",
+)
+AFTERWARDS = CounterSpec(
+    name="telemetry.afterwards",
+    unit="{span}",
+    description="Requests that failed or were slow without being recorded: spans written afterwards, or left out.",
+    attributes={"result": ("written", "left_out")},
 )
 SAMPLING_RATIO = GaugeSpec(
     name="telemetry.sampling.ratio",
@@ -76,7 +89,8 @@ class Telemetry:
         self.fleet_exporter = True
         self._set_global = set_global
         self._span_processors = span_processors
-        self._exporter: OTLPSpanExporter | None = None
+        self._delivery: SpanDelivery | None = None
+        self._listener: Listener | None = None
         self._started = False
         self._stopped = False
         interceptor.use_stable_conventions()
@@ -84,11 +98,21 @@ class Telemetry:
         os.environ.setdefault(OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED, "true")
         resource = providers.make_resource(settings)
         self._exposition = Exposition(settings.worker, exports_fleet=lambda: self.fleet_exporter)
-        self._process = providers.process_meter_provider(resource, self._exposition.process)
+        self._exported = ExportedTraces() if settings.otlp is not None else None
+        self._process = providers.process_meter_provider(resource, self._exposition.process, self._exported)
         self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet)
         sampler, budget = make_sampler(settings, recording=settings.otlp is not None or bool(span_processors))
-        self._tracers = TracerProvider(sampler, resource, shutdown_on_exit=False, meter_provider=self._process)
+        self._processors = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
+        self._tracers = self._tracer_provider(sampler, resource)
         self._instruments = Instruments(self.meter_provider, self._off_or(self._fleet), strict=strict)
+        failures = self.counter(FAILURES)
+        self._failed: Failed = lambda part: failures.add(1, {"part": part})
+        self._strict = strict
+        self._afterwards = None if budget is None else self._afterwards_writer(resource)
+        self._logs: LogSink | None = None
+        if settings.otlp_logs is not None and set_global and not settings.sdk_disabled:
+            self._logs = LogSink(settings.otlp_logs, settings.log_batch, resource, self._process, self._failed)
+            logs.share_with(self._logs.take)
         self._siblings: Siblings | None = None
         if settings.socket_dir is not None:
             missed = self.counter(UNREACHABLE)
@@ -128,12 +152,15 @@ class Telemetry:
         self._started = True
         if not self.settings.sdk_disabled:
             for processor in self._span_processors:
-                self._tracers.add_span_processor(processor)
+                self._processors.add_span_processor(GuardedProcessor(processor, self._failed, strict=self._strict))
             if self.settings.otlp is not None:
-                self._exporter = providers.span_exporter(self.settings.otlp, self._process)
-                self._tracers.add_span_processor(
-                    providers.span_processor(self._exporter, self.settings.batch, self._process)
-                )
+                exporter = providers.span_exporter(self.settings.otlp, self._process, self._exported)
+                self._delivery = SpanDelivery(exporter)
+                self._delivery.failed = self._failed
+                queue = providers.span_processor(self._delivery, self.settings.batch, self._process)
+                self._processors.add_span_processor(GuardedProcessor(queue, self._failed, strict=self._strict))
+            if self._logs is not None:
+                self._logs.start()
         if self._set_global:
             trace.set_tracer_provider(self.tracer_provider)
             metrics.set_meter_provider(self.meter_provider)
@@ -141,10 +168,10 @@ class Telemetry:
                 propagate.set_global_textmap(TraceContextTextMapPropagator())
 
     def shutdown(self, timeout: float = SHUTDOWN_SECONDS) -> bool:
-        """Export the spans that are left, and stop; a second call does nothing.
+        """Export the spans and log lines that are left, and stop; a second call does nothing.
 
         Blocks for up to ``timeout`` seconds, and only while the collector does not answer: in an event loop,
-        call it in a thread.
+        call it in a thread. A collector that took nothing before is given less, see `telemetry.delivery.drain`.
 
         Returns:
             Whether everything was handed over in time.
@@ -152,7 +179,12 @@ class Telemetry:
         if self._stopped:
             return True
         self._stopped = True
-        drained = providers.drain(self._tracers, self._exporter, timeout)
+        outlets = [Outlet("spans", self._tracers.shutdown, self._delivery)]
+        if self._logs is not None:
+            outlets.append(Outlet("log lines", self._logs.stop, self._logs.delivery))
+        drained = drain(outlets, timeout)
+        if self._logs is not None:
+            self._logs.end(collector_answers=drained)
         self._process.shutdown()
         self._fleet.shutdown()
         return drained
@@ -198,7 +230,7 @@ class Telemetry:
         body, content_type = self.exposition(accept)
         if self._siblings is None:
             return body, content_type
-        return merge([body, *await self._siblings.texts()]), content_type
+        return merge([body, *await self._siblings.texts(content_type)]), content_type
 
     @asynccontextmanager
     async def offered(self) -> AsyncIterator[None]:
@@ -218,15 +250,44 @@ class Telemetry:
         Raises:
             RuntimeError: the interceptor is ``native`` and the app was built without `fastapi_config`.
         """
-        interceptor.instrument(app, self.settings, self.tracer_provider, self.meter_provider)
+        tracers, meters = self.tracer_provider, self._request_meters()
+        interceptor.instrument(app, self.settings, tracers, meters, self._afterwards)
 
     def fastapi_config(self) -> TelemetryConfig:
         """What to build an application with: ``FastAPI(telemetry=telemetry.fastapi_config())``."""
-        return interceptor.fastapi_config(self.settings, self.tracer_provider, self.meter_provider)
+        return interceptor.fastapi_config(self.settings, self.tracer_provider, self._request_meters())
+
+    def listen(self, listener: Listener) -> None:
+        """Have `listener` told of each request that the interceptor measures; call it before `fastapi_config`."""
+        self._listener = listener
 
     def instrument_client(self, client: httpx.AsyncClient | httpx.Client) -> None:
         """Give each request of an HTTP client a client span, and its trace context to the server."""
         HTTPXClientInstrumentor.instrument_client(client, self.tracer_provider, self.meter_provider)
+
+    def _request_meters(self) -> metrics.MeterProvider:
+        return tapped(self.meter_provider, self._listener) if self._listener else self.meter_provider
+
+    def _tracer_provider(self, sampler: Sampler, resource: Resource, ids: IdGenerator | None = None) -> TracerProvider:
+        return TracerProvider(
+            sampler,
+            resource,
+            shutdown_on_exit=False,
+            active_span_processor=self._processors,
+            id_generator=ids,
+            meter_provider=self._process,
+        )
+
+    def _afterwards_writer(self, resource: Resource) -> AfterwardsWriter:
+        """Spans by another provider, which records everything under ids that exist already."""
+        ids = GivenIds()
+        spans = self.counter(AFTERWARDS)
+        return AfterwardsWriter(
+            self._tracer_provider(ALWAYS_ON, resource, ids).get_tracer("telemetry.afterwards"),
+            ids,
+            RateLimit(self.settings.afterwards_per_second),
+            lambda written: spans.add(1, {"result": "written" if written else "left_out"}),
+        )
 
     def _off_or(self, provider: metrics.MeterProvider) -> metrics.MeterProvider:
         return metrics.NoOpMeterProvider() if self.settings.sdk_disabled else provider

@@ -5,14 +5,14 @@ raises `SettingsError`, one line that starts with the variable's name. Nothing e
 environment, apart from OpenTelemetry's own libraries.
 
 ``OTEL_EXPORTER_OTLP_TIMEOUT`` is in seconds, as in every OpenTelemetry exporter for Python;
-``OTEL_BSP_SCHEDULE_DELAY`` is in milliseconds.
+``OTEL_BSP_SCHEDULE_DELAY`` and ``OTEL_BLRP_SCHEDULE_DELAY`` are in milliseconds.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypedDict, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from opentelemetry.util.re import parse_env_headers
@@ -40,7 +40,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchSettings:
-    """Limits of the span queue (``OTEL_BSP_*``)."""
+    """Limits of the queue in front of an exporter: of spans (``OTEL_BSP_*``), or of log lines (``OTEL_BLRP_*``)."""
 
     max_queue_size: int = 2048
     max_export_batch_size: int = 512
@@ -48,20 +48,32 @@ class BatchSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OtlpSettings:
-    """Where finished spans go, by OTLP over HTTP with protobuf bodies.
+class OtlpOptions:
+    """How something is sent by OTLP over HTTP with protobuf bodies.
 
     Attributes:
-        traces_endpoint: the whole URL, path included.
         headers: sent with each export; may hold a credential, so it is not shown by ``repr``.
         timeout_seconds: for one export with its retries.
         compression: of the request body.
     """
 
-    traces_endpoint: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout_seconds: float = 10.0
     compression: Compression = "none"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OtlpSettings(OtlpOptions):
+    """Where finished spans go; ``traces_endpoint`` is the whole URL, path included."""
+
+    traces_endpoint: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OtlpLogSettings(OtlpOptions):
+    """Where log lines go besides their stream; ``logs_endpoint`` is the whole URL, path included."""
+
+    logs_endpoint: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,9 +88,12 @@ class TelemetrySettings:
         resource_attributes: further attributes of the resource.
         sdk_disabled: no spans and no metrics at all.
         otlp: where spans go; None keeps none.
+        otlp_logs: where log lines go besides their stream; None sends none.
         sampler: one of `SAMPLERS`, or None for the budget.
         sampler_arg: the ratio of the two ratio samplers, 0 to 1.
         traces_per_second: the budget of this process, in traces begun here.
+        slow_seconds: from how long on a request leaves its span although its trace is not recorded.
+        afterwards_per_second: how many spans a second are written afterwards, for requests that failed or were slow.
         trust_client_sampling: whether the sampled flag of a ``traceparent`` from the network is obeyed.
         keep_propagators: leave the global propagator as OpenTelemetry made it from ``OTEL_PROPAGATORS``;
             otherwise it is set to trace context alone, so that a client's baggage goes no further.
@@ -86,6 +101,7 @@ class TelemetrySettings:
         socket_dir: a directory in which sibling processes find each other, so that each answers ``/metrics`` for all.
         excluded_paths: request paths that get neither spans nor metrics.
         batch: limits of the span queue.
+        log_batch: limits of the queue of log lines.
     """
 
     service_name: str
@@ -94,15 +110,19 @@ class TelemetrySettings:
     resource_attributes: Mapping[str, str] = field(default_factory=dict)
     sdk_disabled: bool = False
     otlp: OtlpSettings | None = None
+    otlp_logs: OtlpLogSettings | None = None
     sampler: str | None = None
     sampler_arg: float = 1.0
     traces_per_second: float = 100.0
+    slow_seconds: float = 1.0
+    afterwards_per_second: int = 100
     trust_client_sampling: bool = False
     keep_propagators: bool = False
     interceptor: Interceptor = "contrib"
     socket_dir: Path | None = None
     excluded_paths: tuple[str, ...] = ("/metrics", "/healthz", "/readyz")
     batch: BatchSettings = field(default_factory=BatchSettings)
+    log_batch: BatchSettings = field(default_factory=lambda: BatchSettings(schedule_delay_millis=1000))
 
     @classmethod
     def from_env(
@@ -121,15 +141,19 @@ class TelemetrySettings:
             worker=worker,
             resource_attributes=resource,
             sdk_disabled=env.read("OTEL_SDK_DISABLED", _boolean, default=False),
-            otlp=_otlp(env),
+            otlp=_otlp_traces(env),
+            otlp_logs=_otlp_logs(env),
             sampler=env.read("OTEL_TRACES_SAMPLER", _one_of(*SAMPLERS), None),
             sampler_arg=env.read("OTEL_TRACES_SAMPLER_ARG", _number(0, 1), 1.0),
             traces_per_second=env.read("TELEMETRY_TRACES_PER_SECOND", _number(0, 1_000_000), 100.0),
+            slow_seconds=env.read("TELEMETRY_SLOW_SECONDS", _number(0.001, 86_400), 1.0),
+            afterwards_per_second=env.read("TELEMETRY_AFTERWARDS_PER_SECOND", _whole_number(0, 1_000_000), 100),
             trust_client_sampling=env.read("TELEMETRY_TRUST_CLIENT_SAMPLING", _boolean, default=False),
             keep_propagators=env.text("OTEL_PROPAGATORS") is not None,
             interceptor=_interceptor(env),
             socket_dir=env.read("TELEMETRY_SOCKET_DIR", Path, None),
-            batch=_batch(env),
+            batch=_batch(env, "OTEL_BSP", 5000),
+            log_batch=_batch(env, "OTEL_BLRP", 1000),
         )
 
 
@@ -152,39 +176,57 @@ class _Environment:
             raise SettingsError(f"{name}: {error}") from None
 
 
-def _otlp(env: _Environment) -> OtlpSettings | None:
-    exporter = env.read("OTEL_TRACES_EXPORTER", _one_of("otlp", "none"), "otlp")
+def _otlp_traces(env: _Environment) -> OtlpSettings | None:
+    endpoint = _endpoint(env, "TRACES")
+    return OtlpSettings(traces_endpoint=endpoint, **_options(env, "TRACES")) if endpoint else None
+
+
+def _otlp_logs(env: _Environment) -> OtlpLogSettings | None:
+    endpoint = _endpoint(env, "LOGS")
+    return OtlpLogSettings(logs_endpoint=endpoint, **_options(env, "LOGS")) if endpoint else None
+
+
+def _endpoint(env: _Environment, signal: str) -> str | None:
+    """The whole URL that a signal goes to; the variable of the signal itself is used as it stands."""
+    exporter = env.read(f"OTEL_{signal}_EXPORTER", _one_of("otlp", "none"), "otlp")
     base = env.read("OTEL_EXPORTER_OTLP_ENDPOINT", _http_url, None)
-    endpoint = env.read("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", _http_url, None)
+    endpoint = env.read(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", _http_url, None)
     if endpoint is None and base is not None:
-        endpoint = f"{base.removesuffix('/')}/v1/traces"
-    if endpoint is None or exporter == "none":
-        return None
-    for name in ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"):
+        endpoint = f"{base.removesuffix('/')}/v1/{signal.lower()}"
+    return endpoint if exporter == "otlp" else None
+
+
+class _Options(TypedDict):
+    headers: Mapping[str, str]
+    timeout_seconds: float
+    compression: Compression
+
+
+def _options(env: _Environment, signal: str) -> _Options:
+    """How a signal is sent: its own variables go before the common ones."""
+    for name in ("OTEL_EXPORTER_OTLP_PROTOCOL", f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"):
         env.read(name, _one_of("http/protobuf"), "")
     headers = env.read("OTEL_EXPORTER_OTLP_HEADERS", _headers, _NOTHING)
-    headers = headers | env.read("OTEL_EXPORTER_OTLP_TRACES_HEADERS", _headers, _NOTHING)
     seconds = _number(0.001, 3600)
     timeout = env.read("OTEL_EXPORTER_OTLP_TIMEOUT", seconds, 10.0)
     compression = env.read("OTEL_EXPORTER_OTLP_COMPRESSION", _compression, COMPRESSIONS[0])
-    return OtlpSettings(
-        traces_endpoint=endpoint,
-        headers=headers,
-        timeout_seconds=env.read("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", seconds, timeout),
-        compression=env.read("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", _compression, compression),
-    )
+    return {
+        "headers": headers | env.read(f"OTEL_EXPORTER_OTLP_{signal}_HEADERS", _headers, _NOTHING),
+        "timeout_seconds": env.read(f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT", seconds, timeout),
+        "compression": env.read(f"OTEL_EXPORTER_OTLP_{signal}_COMPRESSION", _compression, compression),
+    }
 
 
-def _batch(env: _Environment) -> BatchSettings:
+def _batch(env: _Environment, prefix: str, delay_millis: int) -> BatchSettings:
     whole = _whole_number(1, 1_000_000)
-    queue = env.read("OTEL_BSP_MAX_QUEUE_SIZE", whole, 2048)
-    batch = env.read("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", whole, min(512, queue))
+    queue = env.read(f"{prefix}_MAX_QUEUE_SIZE", whole, 2048)
+    batch = env.read(f"{prefix}_MAX_EXPORT_BATCH_SIZE", whole, min(512, queue))
     if batch > queue:
-        raise SettingsError(f"OTEL_BSP_MAX_EXPORT_BATCH_SIZE: {batch} is more than the queue holds ({queue})")
+        raise SettingsError(f"{prefix}_MAX_EXPORT_BATCH_SIZE: {batch} is more than the queue holds ({queue})")
     return BatchSettings(
         max_queue_size=queue,
         max_export_batch_size=batch,
-        schedule_delay_millis=env.read("OTEL_BSP_SCHEDULE_DELAY", whole, 5000),
+        schedule_delay_millis=env.read(f"{prefix}_SCHEDULE_DELAY", whole, delay_millis),
     )
 
 

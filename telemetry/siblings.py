@@ -3,8 +3,8 @@
 Whoever is scraped asks the others and puts all families together. Every series of a process carries the label
 ``worker``, so two processes never give the same series. Nothing is kept in files: a process that was killed leaves a
 socket that nobody answers, and the process that takes its slot replaces it. A sibling that hangs costs
-`PATIENCE_SECONDS` and is counted, it never fails the scrape. An answer begins with its length in `LENGTH_BYTES`, so
-that half an answer is none.
+`PATIENCE_SECONDS` and is counted, it never fails the scrape. A question is one line that says, as an ``Accept`` header
+would, which format is wanted. An answer begins with its length in `LENGTH_BYTES`, so that half an answer is none.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from pathlib import Path
 PATIENCE_SECONDS = 0.2
 LENGTH_BYTES = 8
 SUFFIX = ".sock"
+_EOF = b"# EOF"
 
 
 class Siblings:
@@ -23,12 +24,12 @@ class Siblings:
     Args:
         directory: Where the sockets are; private to the user that runs the processes.
         name: This process's own, the same as its label ``worker``.
-        render: The text of this process's series, as ``/metrics`` would show them.
+        render: The text of this process's series, as ``/metrics`` would show them to this ``Accept`` header.
         unreachable: Told the name of a sibling that did not answer in time.
     """
 
     def __init__(
-        self, directory: Path, name: str, render: Callable[[], bytes], unreachable: Callable[[str], None]
+        self, directory: Path, name: str, render: Callable[[str], bytes], unreachable: Callable[[str], None]
     ) -> None:
         self._directory = directory
         self._name = name
@@ -52,27 +53,33 @@ class Siblings:
             self._server = None
             self._path.unlink(missing_ok=True)
 
-    async def texts(self) -> list[bytes]:
-        """What every sibling answers within `PATIENCE_SECONDS`, by name; this process is not among them."""
+    async def texts(self, accept: str) -> list[bytes]:
+        """What every sibling answers within `PATIENCE_SECONDS`, by name; this process is not among them.
+
+        Args:
+            accept: the format, as an ``Accept`` header of one line.
+        """
         paths = sorted(path for path in self._directory.glob(f"*{SUFFIX}") if path != self._path)
-        answers = await asyncio.gather(*(self._ask(path) for path in paths))
+        answers = await asyncio.gather(*(self._ask(path, accept) for path in paths))
         return [answer for answer in answers if answer is not None]
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        del reader
-        with suppress(OSError):
-            text = self._render()
-            writer.write(len(text).to_bytes(LENGTH_BYTES, "big") + text)
-            await writer.drain()
+        with suppress(OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
+            async with asyncio.timeout(PATIENCE_SECONDS):  # after that, nobody waits for the answer
+                accept = await reader.readuntil()
+                text = self._render(accept.decode("latin-1").strip())
+                writer.write(len(text).to_bytes(LENGTH_BYTES, "big") + text)
+                await writer.drain()
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
 
-    async def _ask(self, path: Path) -> bytes | None:
+    async def _ask(self, path: Path, accept: str) -> bytes | None:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 reader, writer = await asyncio.open_unix_connection(path)
                 try:
+                    writer.write(accept.encode("latin-1") + b"\n")
                     length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
                     return await reader.readexactly(length)
                 finally:
@@ -88,21 +95,26 @@ def merge(texts: list[bytes]) -> bytes:
     """One exposition out of several: each family once, with the samples of all.
 
     Args:
-        texts: Prometheus text 0.0.4 as prometheus_client writes it, families headed by ``# HELP`` and ``# TYPE``.
+        texts: as prometheus_client writes them, all in one format, families headed by ``# HELP``.
     """
     if len(texts) == 1:
         return texts[0]
     families: dict[bytes, tuple[list[bytes], list[bytes]]] = {}
+    end: list[bytes] = []
     for text in texts:
         head: list[bytes] = []
         samples: list[bytes] = []
         is_new = True
-        for line in text.splitlines():
+        # Not `splitlines`: a carriage return in a label does not end a line.
+        for line in text.removesuffix(b"\n").split(b"\n"):
             if line.startswith(b"# HELP "):
                 head, samples = families.setdefault(line.split(b" ", 3)[2], ([], []))
                 is_new = not head
             if not line.startswith(b"#"):
                 samples.append(line)
+            elif line == _EOF:
+                end = [_EOF]
             elif is_new:
                 head.append(line)
-    return b"\n".join(line for head, samples in families.values() for line in (*head, *samples)) + b"\n"
+    lines = [line for head, samples in families.values() for line in (*head, *samples)]
+    return b"\n".join(lines + end) + b"\n"

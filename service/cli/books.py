@@ -111,6 +111,8 @@ def requeue_letters(order_ids: OrderIds = None, everything: All = False) -> None
     """Reserve the units anew and put the orders back into the queue; status 1 when that cannot be done for one."""
     from service.orders.dead_letters import DeadLetters
 
+    _check(order_ids, everything=everything)
+
     async def requeue(shards: "Shards", settings: "Settings") -> dict[str, str]:
         chosen = await _chosen(shards, order_ids, everything=everything)
         keep = timedelta(seconds=settings.reservation_ttl_seconds)
@@ -122,6 +124,8 @@ def requeue_letters(order_ids: OrderIds = None, everything: All = False) -> None
 def drop_letters(order_ids: OrderIds = None, everything: All = False) -> None:
     """Take orders off the list for good; they stay failed. Status 1 when one was not on it."""
     from service.orders.dead_letters import DeadLetters
+
+    _check(order_ids, everything=everything)
 
     async def drop(shards: "Shards", _: "Settings") -> dict[str, str]:
         chosen = await _chosen(shards, order_ids, everything=everything)
@@ -144,12 +148,15 @@ async def _dead(shards: "Shards", _: "Settings") -> "list[Order]":
     return await DeadLetters(shards).list()
 
 
+def _check(order_ids: list[str] | None, *, everything: bool) -> None:
+    if everything == bool(order_ids):
+        raise typer.BadParameter("name the orders, or say --all")
+
+
 async def _chosen(shards: "Shards", order_ids: list[str] | None, *, everything: bool) -> list[str]:
     from service.orders.dead_letters import DeadLetters
     from service.orders.models import ORDER_ID, shard_of_order
 
-    if everything == bool(order_ids):
-        raise typer.BadParameter("name the orders, or say --all")
     if everything:
         return [order.order_id for order in await DeadLetters(shards).list()]
     for order_id in order_ids or ():

@@ -31,11 +31,25 @@ def crowd(
     watch: Annotated[int, typer.Option(min=0, help="follow so many accepted orders until they are settled")] = 0,
     seed: Annotated[int | None, typer.Option(help="the same seed gives the same shoppers")] = None,
     json: Annotated[bool, typer.Option("--json", help="the summary as JSON")] = False,
+    truth: Annotated[bool, typer.Option("--truth", help="compare clients, ledger, /metrics and spans")] = False,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="with --truth: a URL of /metrics, may be repeated; without it, that of --url"),
+    ] = None,
+    receive: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="with --truth: receive spans here (OTEL_EXPORTER_OTLP_ENDPOINT, sampler always_on)"
+        ),
+    ] = None,
 ) -> None:
     """Send a crowd of simulated shoppers to a running service and say exactly what they met.
 
     Latency counts from the moment an order was due, so a service that stalls cannot hide it. Exit status 1 means that
     the service broke a promise: two orders for one key, or an accepted order that is gone.
+
+    --truth reads the store itself (REDIS_URL, or the embedded store in DATA_DIR) and every --target before and after,
+    and ends with status 1 when two of them differ by one. Nobody else may use the service meanwhile (CROWD=0).
     """
     from pydantic import ValidationError
 
@@ -63,6 +77,10 @@ def crowd(
     except ValidationError as error:
         first = error.errors()[0]
         raise typer.BadParameter(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if truth:
+        from service.cli.truth import truth_command
+
+        raise typer.Exit(truth_command(plan, target or [], receive, as_json=json))
     raise typer.Exit(crowd_command(plan, as_json=json, watch=watch))
 
 

@@ -1,13 +1,13 @@
 """The routes of the catalogue."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from service.auth import Admin
-from service.errors import Problem, describe
+from service.errors import FieldProblem, Problem, describe
 from service.inventory.catalogue import Change
 from service.inventory.models import Product
 from service.json_body import StrictRoute
@@ -16,10 +16,30 @@ from service.services import Service, service_of
 
 MOST_UNITS = 1_000_000_000
 
+
+def _not_a_route(product_id: str) -> str:
+    if product_id == "metrics":
+        raise ValueError("Another resource has this address")
+    return product_id
+
+
+def _rfc_3339(value: Any) -> Any:  # noqa: ANN401 - whatever JSON there is
+    """Refuses the numbers, and the numbers in strings, that pydantic would take for seconds of the epoch."""
+    if not isinstance(value, datetime) and (not isinstance(value, str) or "T" not in value.upper()):
+        raise ValueError("Input should be an RFC 3339 time, such as 2026-11-27T09:00:00Z")
+    return value
+
+
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["iPhone 15 Pro"])]
 Price = Annotated[int, Field(strict=True, ge=0, le=10**12, description="minor units of `currency`", examples=[99900])]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", description="ISO 4217", examples=["USD"])]
 Units = Annotated[int, Field(strict=True, ge=0, le=MOST_UNITS, description="units left to sell from now on")]
+NewProductId = Annotated[ProductId, AfterValidator(_not_a_route)]
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_rfc_3339),
+    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC)),
+]
 Limit = Annotated[int, Field(strict=True, ge=1, le=MOST_UNITS, description="units a user may hold or buy")]
 
 router = APIRouter(tags=["inventory"], route_class=StrictRoute)
@@ -84,8 +104,8 @@ class ProductPut(BaseModel):
     currency: Currency
     stock: Units
     per_user_limit: Limit | None = None
-    opens_at: AwareDatetime | None = Field(None, description="null: now")
-    closes_at: AwareDatetime | None = Field(None, description="null: never")
+    opens_at: Moment | None = Field(None, description="null: now")
+    closes_at: Moment | None = Field(None, description="null: never")
 
 
 class ProductPatch(BaseModel):
@@ -98,8 +118,8 @@ class ProductPatch(BaseModel):
     currency: Currency = ""
     stock: Units = 0
     per_user_limit: Limit | None = None
-    opens_at: AwareDatetime | None = Field(None, description="null: now")
-    closes_at: AwareDatetime | None = Field(None, description="null: never")
+    opens_at: Moment | None = Field(None, description="null: now")
+    closes_at: Moment | None = Field(None, description="null: never")
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -153,7 +173,9 @@ async def read_product(product_id: ProductId, service: Services) -> ProductView:
     dependencies=[Admin],
     responses={201: {"model": ProductView, "description": "created"}, **_ADMIN_PROBLEMS},
 )
-async def put_product(product_id: ProductId, product: ProductPut, response: Response, service: Services) -> ProductView:
+async def put_product(
+    product_id: NewProductId, product: ProductPut, response: Response, service: Services
+) -> ProductView:
     """Creates a product, or changes it whole."""
     change, stored = await service.catalogue.put(product_id, **_fields(product, product.model_fields_set | _ALL))
     if change is Change.CREATED:
@@ -189,7 +211,8 @@ def _fields(product: ProductPut | ProductPatch, names: set[str]) -> dict[str, An
 
 def _answer(change: Change, product: Product | None) -> ProductView:
     if change is Change.BAD_WINDOW:
-        raise Problem("invalid", "closes_at must be later than opens_at")
+        wrong = FieldProblem(location="body", pointer="#/closes_at", detail="it must be later than opens_at")
+        raise Problem("invalid", errors=[wrong])
     if product is None:
         raise Problem("unknown_product")
     return ProductView.of(product)

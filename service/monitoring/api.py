@@ -1,17 +1,19 @@
 """The live figures of the sale as JSON, and the health of the parts behind it."""
 
-from datetime import datetime
+from datetime import timedelta
 from importlib.metadata import version
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel
 
+from service.auth import Admin
 from service.errors import describe
+from service.monitoring.live import MOST_ERRORS, Benchmark, ErrorEntry, MetricsData, errors_of
 from service.monitoring.snapshot import QueueView, Snapshot
-from service.orders.models import Status
 from service.services import Service, service_of
 from service.store import STORE_ERRORS
+from telemetry.live import KEEP_SECONDS
 
 SILENT_SECONDS = 5.0
 
@@ -19,30 +21,16 @@ router = APIRouter(prefix="/monitoring", tags=["monitoring"])
 Services = Annotated[Service, Depends(service_of)]
 
 
-class ProductMetrics(BaseModel):
-    """The units of one product."""
+class ErrorList(BaseModel):
+    """Requests that the service failed, the newest first."""
 
-    product_id: str
-    name: str
-    stock: int
-    held: int
-    sold: int
-    initial_stock: int
+    errors: list[ErrorEntry]
 
 
-class MetricsData(BaseModel):
-    """The sale at one instant, the same from every replica."""
+class Cleared(BaseModel):
+    """The windows are empty."""
 
-    type: Literal["snapshot"] = "snapshot"
-    timestamp: datetime
-    snapshot_age_seconds: float
-    orders: dict[Status, int] = Field(description="orders that reached each status")
-    throughput: float = Field(description="orders settled per second over the last 10 s")
-    error_rate: float = Field(description="percent of the orders settled over the last 60 s that failed")
-    processing_time_avg_ms: float
-    queue: QueueView
-    active_connections: int = Field(description="open connections of this process")
-    products: list[ProductMetrics]
+    status: Literal["cleared"] = "cleared"
 
 
 class WorkerHealth(BaseModel):
@@ -65,19 +53,33 @@ class ServiceHealth(BaseModel):
 
 @router.get("/metrics", responses=describe("store_unavailable"))
 async def read_metrics(service: Services) -> MetricsData:
-    """Tells all figures of the sale, read at most a second ago."""
-    snapshot = service.sampler.latest() or await service.sampler.fresh()
-    return MetricsData(
-        timestamp=snapshot.taken_at,
-        snapshot_age_seconds=round(service.sampler.age_seconds(), 3),
-        orders=snapshot.orders,
-        throughput=snapshot.throughput,
-        error_rate=snapshot.error_rate,
-        processing_time_avg_ms=snapshot.processing_time_avg_ms,
-        queue=QueueView.of(snapshot),
-        active_connections=service.connections(),
-        products=[ProductMetrics(**{n: getattr(p, n) for n in ProductMetrics.model_fields}) for p in snapshot.products],
-    )
+    """Tells all figures of the sale and of the requests of the last 60 s, read at most a second ago."""
+    return await service.live.picture()
+
+
+@router.get("/errors", responses=describe("store_unavailable"))
+async def read_errors(service: Services) -> ErrorList:
+    """Lists the last 100 requests of the hour that the service failed."""
+    return ErrorList(errors=errors_of(await service.windows.read(timedelta(0), failures=MOST_ERRORS)))
+
+
+@router.get("/benchmark", responses=describe("invalid", "store_unavailable"))
+async def read_benchmark(
+    service: Services, window_seconds: Annotated[int, Query(ge=10, le=KEEP_SECONDS, description="how far back")] = 60
+) -> Benchmark:
+    """Tells how many requests there were and how fast they were answered, by all processes together."""
+    return Benchmark.of(await service.windows.read(timedelta(seconds=window_seconds)))
+
+
+@router.post(
+    "/metrics/clear",
+    dependencies=[Admin],
+    responses=describe("unauthorized", "admin_disabled", "store_unavailable"),
+)
+async def clear_metrics(service: Services) -> Cleared:
+    """Empties the windows and the list of errors; the ledger and everything read from it stay."""
+    await service.windows.clear()
+    return Cleared()
 
 
 @router.get("/health")

@@ -10,7 +10,7 @@ from time import monotonic
 from service.store import Shards
 
 NAME = "exporter"
-TTL_SECONDS = 4.0
+TTL_SECONDS = 3.0
 
 
 class Lease:

@@ -25,6 +25,7 @@ class Sampler:
         self._started = clock()
         self._taken: float | None = None
         self._snapshot: Snapshot | None = None
+        self.readings = 0
 
     def latest(self) -> Snapshot | None:
         """The newest snapshot; None when the last reading failed or is long ago."""
@@ -47,6 +48,7 @@ class Sampler:
         with suppressed():
             self._snapshot = await take_snapshot(self._shards)
         self._taken = self._clock()
+        self.readings += 1
         return self._snapshot
 
     async def run(self) -> None:

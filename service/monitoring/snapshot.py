@@ -1,5 +1,6 @@
 """A snapshot of the ledger: all that metrics and pages show, read at one instant in one round trip a shard."""
 
+from collections import Counter
 from dataclasses import dataclass
 from dataclasses import field as with_default
 from datetime import datetime
@@ -30,6 +31,7 @@ class Snapshot:
     processing_time_avg_ms: float
     eta_error_seconds: float
     workers: dict[str, float] = with_default(default_factory=dict)
+    rejections: dict[str, int] = with_default(default_factory=dict)
 
     @property
     def waiting(self) -> int:
@@ -43,6 +45,9 @@ class Snapshot:
         add = [sum(reply[index] for reply in replies) for index in range(3, 14) if index != 5]  # noqa: PLR2004
         length, processing, dead, drain, recent, settled, failed, took, begun, eta_error = add
         products = [Product.from_row(row) for reply in replies for row in reply[2]]
+        refused: Counter[str] = Counter()
+        for reply in replies:
+            refused.update(dict(zip(reply[15][::2], map(int, reply[15][1::2]), strict=True)))
         ages = [pairs for reply in replies for pairs in zip(reply[14][::2], reply[14][1::2], strict=True)]
         return cls(
             taken_at=at(min(reply[0] for reply in replies)),
@@ -59,6 +64,7 @@ class Snapshot:
             processing_time_avg_ms=took / settled if settled else 0.0,
             eta_error_seconds=eta_error / begun / 1000 if begun else 0.0,
             workers={consumer: int(age) / 1000 for consumer, age in ages},
+            rejections=dict(refused),
         )
 
 

@@ -141,7 +141,7 @@ def refusal(placement: Placement) -> Problem:
         Outcome.SOLD_OUT: f"{placement.units_left} units are left.",
         Outcome.IDEMPOTENCY_CONFLICT: "The key was used for a request that differs from this one.",
     }
-    return Problem(placement.outcome.value, details.get(placement.outcome, ""))
+    return Problem(placement.outcome.value, details.get(placement.outcome, ""), counted=placement.counted)
 
 
 @router.get("/orders", responses=describe("unauthorized", "invalid", "store_unavailable"))

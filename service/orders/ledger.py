@@ -5,7 +5,7 @@ A step raises only what the store raises; all that the ledger itself has to say 
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,6 +14,8 @@ from typing import Any, Literal
 from service.orders.models import Cancellation, NewOrder, Order, Outcome, Placement, Status, shard_of_order
 from service.store import Script, Shards, keys, load_scripts
 from service.store.shards import ALONE, Shared
+
+REFUSALS_REMEMBERED = timedelta(hours=1)
 
 
 def ledger_scripts() -> dict[str, Script]:
@@ -64,13 +66,17 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How an order ended, in the worker's eyes; `life` is the life of it that the worker saw, None for any."""
+    """How an order ended, in the worker's eyes.
+
+    `life` is the life that was paid for, None for the present one; `unsure` that a failed order may have been paid for.
+    """
 
     order_id: str
     status: Literal[Status.CONFIRMED, Status.FAILED]
     reason: str = ""
     payment_id: str = ""
     life: int | None = None
+    unsure: bool = False
 
 
 class SettleResult(StrEnum):
@@ -109,6 +115,15 @@ class DeferResult(StrEnum):
     GONE = "gone"
 
 
+@dataclass(frozen=True, slots=True)
+class OwedRefund:
+    """A payment to be given back; the ticket says when it was handed out."""
+
+    payment_key: str
+    ticket: str
+    order: Order
+
+
 class Ledger:
     """Selling, in one store. Lists given to a step all belong to one shard."""
 
@@ -119,12 +134,18 @@ class Ledger:
     async def place(self, shard: int, orders: Sequence[NewOrder], shared: Shared = ALONE) -> list[Placement]:
         """Places orders, each on its own, in the order given."""
         args: list[str | int] = [milliseconds(self.terms.reservation), milliseconds(self.terms.idempotency)]
+        args.append(secrets.token_hex(6))
         for order in orders:
             product, user = keys.escape(order.product_id), keys.escape(order.user_id)
             args += (order.order_id, product, user, order.quantity)
             args += (order.digest, order.fingerprint, order.traceparent)
         replies = await self.shards.run("place", shard, *args, batch=len(orders), shared=shared)
         return [Placement(Outcome(reply[0]), reply[1], _order(reply, 2)) for reply in replies]
+
+    async def refuse(self, process: str, lot: int, refusals: Mapping[str, int]) -> None:
+        """Counts refusals, by reason, that a process decided by itself; a lot counts once."""
+        args = [part for refusal in refusals.items() for part in refusal]
+        await self.shards.run("refuse", 0, process, lot, milliseconds(REFUSALS_REMEMBERED), *args)
 
     async def claim(self, shard: int, claims: Sequence[tuple[str, str]]) -> list[bool]:
         """Binds idempotency digests to fingerprints; False where another request has the digest."""
@@ -144,6 +165,7 @@ class Ledger:
         args: list[str | int] = []
         for v in verdicts:
             args += (v.order_id, "" if v.life is None else v.life, v.status, v.reason, v.payment_id)
+            args += ("1" if v.unsure else "",)
         replies = await self.shards.run("settle", shard, *args, batch=len(verdicts), shared=shared)
         return [
             Settled(
@@ -162,6 +184,16 @@ class Ledger:
             args += (deferral.order_id, milliseconds(deferral.delay), deferral.reason)
         replies = await self.shards.run("defer", shard, *args, batch=len(deferrals))
         return [DeferResult(reply) for reply in replies]
+
+    async def refunds(
+        self, shard: int, lease: timedelta, most: int, made: Sequence[OwedRefund] = ()
+    ) -> list[OwedRefund]:
+        """Takes the refunds that were made off the list; hands out others that are due, to be made within the lease."""
+        args: list[str | int] = [milliseconds(lease), most]
+        for refund in made:
+            args += (refund.payment_key, refund.ticket)
+        replies = await self.shards.run("refunds", shard, *args, batch=len(made))
+        return [OwedRefund(key, ticket, Order.from_row(row)) for key, ticket, row in replies]
 
     async def promote(self, shard: int, most: int = 1000) -> int:
         """Puts deferred orders whose time has come back into the queue; says how many."""

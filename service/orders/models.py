@@ -138,8 +138,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The ledger's answer to one order; `order` is set when it was accepted or replayed."""
+    """The answer to one order; `order` is set when it was accepted or replayed. `counted`: the ledger counted it."""
 
     outcome: Outcome
     units_left: int
     order: Order | None
+    counted: bool = True

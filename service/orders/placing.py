@@ -49,7 +49,7 @@ class Placer:
             fingerprint = keys.digest(product_id, user_id, str(quantity))
             home = shards.of(digest)
             if home != shard and not (await self._ledger.claim(home, [(digest, fingerprint)]))[0]:
-                return Placement(Outcome.IDEMPOTENCY_CONFLICT, 0, None)
+                return Placement(Outcome.IDEMPOTENCY_CONFLICT, 0, None, counted=False)
         order = NewOrder(
             order_id=new_order_id(shard),
             product_id=product_id,

@@ -2,7 +2,8 @@
 
 Whatever the payment says, the order is ended by `ledger.settle` or put aside by `ledger.defer`. A store that is
 down is waited for: the payment's answer is kept, and if this process dies meanwhile the payment is asked again
-under the same key. A payment that was captured for an order that can no longer be confirmed is given back.
+under the same key. A payment for an order that can no longer be confirmed is noted in the ledger, and `refunds` gives
+it back.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from datetime import timedelta
 import structlog
 from opentelemetry.trace import Span, SpanContext, Tracer, get_current_span
 
-from service.metrics import ORDER_PROCESSING, ORDER_WAIT, PAYMENTS_REFUNDED
+from service.metrics import ORDER_PROCESSING, ORDER_WAIT
 from service.orders.ledger import (
     BeginResult,
     Begun,
@@ -28,13 +29,12 @@ from service.orders.ledger import (
 )
 from service.orders.models import Order, Status
 from service.orders.payments import (
-    Charge,
     Declined,
-    PaymentError,
     PaymentGateway,
     PaymentRejected,
     PaymentUnavailable,
 )
+from service.orders.refunds import charge_of
 from service.store import STORE_ERRORS, Batcher, Shared
 from telemetry import Telemetry, consumer_span
 
@@ -66,7 +66,6 @@ class Processor:
         self._tracer: Tracer = telemetry.tracer(__name__)
         self._wait = telemetry.histogram(ORDER_WAIT)
         self._processing = telemetry.histogram(ORDER_PROCESSING)
-        self._refunds = telemetry.counter(PAYMENTS_REFUNDED)
         self._settlers = [self._settler(shard) for shard in ledger.shards]
         self._log = structlog.get_logger("service.orders.processing")
 
@@ -91,7 +90,7 @@ class Processor:
             },
         ) as span:
             if begun.result is BeginResult.DEAD:
-                await self._bury(order, "too_many_attempts")
+                self._bury(order, "too_many_attempts")
                 return
             if begun.wait is not None:
                 self._wait.record(begun.wait.total_seconds())
@@ -99,24 +98,31 @@ class Processor:
             span.set_attribute("flash_sale.order.status", status)
 
     async def _pay_and_settle(self, shard: int, order: Order) -> str:
-        charge = _charge(order)
         try:
-            answer = await self._gateway.charge(charge)
+            answer = await self._gateway.charge(charge_of(order, order.payment_key))
         except PaymentUnavailable as error:
             return await self._defer(shard, order, error.code, error.retry_after)
         except PaymentRejected as error:
             self._log.error("the gateway calls a payment wrong", order_id=order.order_id, error=str(error))
-            return (await self._settle(shard, _failed(order, error.code))).status
+            # An earlier try may have gone through without our knowing.
+            verdict = Verdict(order.order_id, Status.FAILED, error.code, life=order.life, unsure=True)
+            return (await self._settle(shard, verdict)).status
         except Exception:  # noqa: BLE001 - a defect in a gateway must not end the worker
             self._log.exception("a payment could not be made", order_id=order.order_id)
             return await self._defer(shard, order, "internal_error", None)
         if isinstance(answer, Declined):
-            return (await self._settle(shard, _failed(order, answer.reason or "declined"))).status
+            verdict = Verdict(order.order_id, Status.FAILED, answer.reason or "declined", life=order.life)
+            return (await self._settle(shard, verdict)).status
         verdict = Verdict(order.order_id, Status.CONFIRMED, payment_id=answer.payment_id, life=order.life)
         settled = await self._settle(shard, verdict)
         if settled.result not in {SettleResult.SETTLED, SettleResult.REPEATED}:
-            self._log.warning("a payment came too late", order_id=order.order_id, status=settled.status)
-            await self._refund(charge, answer.payment_id)
+            self._log.warning(
+                "a payment came too late",
+                order_id=order.order_id,
+                payment_id=answer.payment_id,
+                status=settled.status,
+                result=settled.result,
+            )
         return settled.status
 
     async def _settle(self, shard: int, verdict: Verdict) -> Settled:
@@ -141,28 +147,17 @@ class Processor:
                 continue
             break
         if result is DeferResult.DEAD:
-            await self._bury(order, reason)
+            self._bury(order, reason)
             return Status.FAILED
         self._log.warning(
             "an order is tried again later", order_id=order.order_id, reason=reason, attempt=order.attempts
         )
         return Status.PROCESSING
 
-    async def _bury(self, order: Order, reason: str) -> None:
-        """A dead letter may have been paid for without our knowing: whatever was captured is given back."""
+    def _bury(self, order: Order, reason: str) -> None:
         self._log.error(
             "an order became a dead letter", order_id=order.order_id, reason=reason, attempts=order.attempts
         )
-        await self._refund(_charge(order), None)
-
-    async def _refund(self, charge: Charge, payment_id: str | None) -> None:
-        try:
-            await self._gateway.refund(charge, payment_id=payment_id)
-        except PaymentError as error:
-            self._refunds.add(1, {"result": "failed"})
-            self._log.error("a payment could not be given back", order_id=charge.order_id, error=str(error))
-        else:
-            self._refunds.add(1, {"result": "refunded"})
 
     def _backoff(self, attempts: int) -> timedelta:
         """Doubles from attempt to attempt, with a quarter of jitter so that orders do not return in step."""
@@ -176,17 +171,3 @@ class Processor:
             return await self._ledger.settle(shard, [item.verdict for item in items], shared)
 
         return Batcher(send, most=MOST_AT_ONCE)
-
-
-def _failed(order: Order, reason: str) -> Verdict:
-    return Verdict(order.order_id, Status.FAILED, reason, life=order.life)
-
-
-def _charge(order: Order) -> Charge:
-    return Charge(
-        order_id=order.order_id,
-        user_id=order.user_id,
-        amount=order.amount,
-        currency=order.currency,
-        key=order.payment_key,
-    )

@@ -63,6 +63,7 @@ class Worker:
         self._concurrency = concurrency
         self._silence = silence
         self._in_hand: dict[tuple[int, str], asyncio.Task[None]] = {}
+        self._beginning: set[tuple[int, str]] = set()
         self._freed = asyncio.Event()
         self._unsure = dict.fromkeys(ledger.shards, True)
         self._log = structlog.get_logger("service.orders.worker").bind(consumer=consumer)
@@ -114,9 +115,9 @@ class Worker:
         room = min(self._concurrency - self.in_hand, MOST_AT_ONCE)
         queue = keys.queue(shard)
         if self._unsure[shard]:
+            self._unsure[shard] = False  # first: a heartbeat that fails meanwhile asks for another look
             own = await self._fetch(shard, queue, "0", self._concurrency + MOST_AT_ONCE, None)
-            missed = [entry for entry in own if (shard, entry.entry_id) not in self._in_hand]
-            self._unsure[shard] = False
+            missed = [entry for entry in own if not self._has(shard, entry)]
             if missed:
                 return missed
         return await self._fetch(shard, queue, ">", room, int(BLOCK_SECONDS * 1000))
@@ -134,9 +135,24 @@ class Worker:
         return [read_entry(entry_id, fields) for _, entries in reply or () for entry_id, fields in entries if fields]
 
     async def _take(self, shard: int, entries: Sequence[Entry]) -> None:
-        """Begins a batch, and processes each order of it in a task of its own."""
+        """Begins a batch, and processes each order of it in a task of its own.
+
+        What was taken over may also be found in this consumer's pending list: begun twice it would lose an attempt.
+        """
+        entries = [entry for entry in entries if not self._has(shard, entry)]
         if not entries:
             return
+        taken = {(shard, entry.entry_id) for entry in entries}
+        self._beginning |= taken
+        try:
+            await self._begin(shard, entries)
+        finally:
+            self._beginning -= taken
+
+    def _has(self, shard: int, entry: Entry) -> bool:
+        return (shard, entry.entry_id) in self._in_hand or (shard, entry.entry_id) in self._beginning
+
+    async def _begin(self, shard: int, entries: Sequence[Entry]) -> None:
         shared = Shared.by(get_current_span(consumer_context(entry.traceparent)) for entry in entries)
         with self._tracer.start_as_current_span(
             "receive flash_sale.orders",
@@ -152,7 +168,7 @@ class Worker:
         ) as batch:
             begun = await self._ledger.begin(shard, entries)
         for entry, result in zip(entries, begun, strict=True):
-            if result.result is BeginResult.GONE or (shard, entry.entry_id) in self._in_hand:
+            if result.result is BeginResult.GONE:
                 continue
             task = asyncio.create_task(self._processor.process(shard, entry, result, batch.get_span_context()))
             self._in_hand[shard, entry.entry_id] = task

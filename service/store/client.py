@@ -23,7 +23,7 @@ from service.store.address import StoreAddress, Topology, parse_url
 StoreClient: TypeAlias = Redis
 
 RESENDS: Final = 1
-MAX_CONNECTIONS: Final = 64
+MAX_CONNECTIONS: Final = 1024
 
 STORE_ERRORS: Final[tuple[type[Exception], ...]] = (
     exceptions.RedisError,

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -52,7 +52,11 @@ class Bank:
 
     async def charge(self, request: Request) -> Response:
         """Take the money, once a key."""
-        key, body = request.headers["idempotency-key"], await request.json()
+        key = request.headers["idempotency-key"]
+        try:
+            body = await request.json()
+        except ClientDisconnect:  # it was killed while it asked
+            return Response()
         self.asked[key] += 1
         if self.down:
             return JSONResponse({}, UNAVAILABLE)
@@ -79,7 +83,10 @@ class Bank:
 
     async def refund(self, request: Request) -> Response:
         """Give the money back; 404 when none was taken."""
-        key = (await request.json())["charge_key"]
+        try:
+            key = (await request.json())["charge_key"]
+        except ClientDisconnect:
+            return Response()
         if self.down or self.lossy:
             return JSONResponse({}, UNAVAILABLE)
         if key not in self.captured:

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import pytest
@@ -21,11 +21,11 @@ class Paid(NamedTuple):
 
 
 @pytest.fixture
-def seed() -> Iterator[int]:
-    """Print and yield the seed of the test; `FAULTS_SEED` repeats one."""
+def seed() -> int:
+    """Print and return the seed of the test; `FAULTS_SEED` repeats one."""
     chosen = int(os.environ.get("FAULTS_SEED") or secrets.randbelow(2**32))
     print(f"FAULTS_SEED={chosen}")  # noqa: T201 - pytest shows it with a failure
-    yield chosen
+    return chosen
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +18,7 @@ from service.monitoring.snapshot import take_snapshot
 from service.orders.invariants import LIVE, Books, breaches, read_books
 from service.orders.ledger import ledger_scripts
 from service.orders.models import Status
-from service.store import STORE_ERRORS, Shards, connect
+from service.store import STORE_ERRORS, Shards, connect, keys
 from tests.faults.bank import Bank
 from tests.support.service import ADMIN, Fleet
 from tests.support.waiting import wait_until
@@ -37,6 +37,30 @@ async def fleet(store: Any, **options: Any) -> AsyncIterator[Fleet]:
         yield running
     finally:
         await asyncio.to_thread(stack.__exit__, *sys.exc_info())
+
+
+@asynccontextmanager
+async def sale(
+    store: str, *, api: int = 1, workers: int = 1, env: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[Fleet, Fleet]]:
+    """Start `flash-sale api` and `flash-sale worker` at one time; `env` is the worker's."""
+    async with AsyncExitStack() as stack:
+        fleets = [fleet(store, command="api", api=api), fleet(store, command="worker", workers=workers, env=env)]
+        started = await asyncio.gather(*map(stack.enter_async_context, fleets), return_exceptions=True)
+        for one in started:
+            if isinstance(one, BaseException):
+                raise one
+        api_fleet, worker_fleet = (one for one in started if isinstance(one, Fleet))
+        yield api_fleet, worker_fleet
+
+
+async def buy(url: str, orders: int) -> list[str]:
+    """Place orders of one unit by different users, and return their ids."""
+    async with httpx.AsyncClient(base_url=url, timeout=15) as client:
+        bodies = [{"product_id": PRODUCT, "user_id": f"u{n}", "quantity": 1} for n in range(orders)]
+        answers = await asyncio.gather(*(client.post("/orders", json=body) for body in bodies))
+    assert {answer.status_code for answer in answers} == {202}, [answer.text for answer in answers[:2]]
+    return [answer.json()["order_id"] for answer in answers]
 
 
 async def put_product(url: str, product_id: str = PRODUCT, *, stock: int, limit: int | None = None) -> None:
@@ -84,6 +108,10 @@ class Auditor:
         except STORE_ERRORS:
             return None
 
+    async def no_refund_owed(self) -> bool:
+        """Whether every payment that had to be given back has been looked after."""
+        return await self.client.zcard(keys.prefix(0) + "refunds") == 0
+
     async def at_rest(self, deadline_seconds: float = SETTLE_SECONDS) -> Books:
         """Wait until every order has its end, and read the books."""
 
@@ -122,12 +150,12 @@ async def metric(url: str, name: str, label: str) -> dict[str, float]:
     """Scrape once and return the series of one metric, summed by one label."""
     async with httpx.AsyncClient(timeout=15) as client:
         text = (await client.get(f"{url}/metrics")).text
-    found: Counter[str] = Counter()
+    found: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name == name:
-                found[sample.labels[label]] += sample.value
-    return dict(found)
+                found[sample.labels[label]] = found.get(sample.labels[label], 0) + sample.value
+    return found
 
 
 def codes(report: CrowdReport) -> dict[tuple[int, str], int]:

@@ -15,6 +15,7 @@ from tests.faults.kit import (
     fleet,
     metric,
     put_product,
+    sale,
     statuses,
 )
 from tests.support import RedisServer, wait_until
@@ -22,11 +23,12 @@ from tests.support.program import alive
 
 KILLS = 4
 UNDER_WAY = 20
+HANG_SECONDS = 0.5
 
 
 async def test_kill_9_of_api_processes_loses_no_order(durable: RedisServer, auditor: Auditor, seed: int) -> None:
     """What a client saw accepted is there and confirmed once; the supervisor brings each process back."""
-    async with fleet(durable.url, command="api", api=2) as api, fleet(durable.url, command="worker"):
+    async with sale(durable.url, api=2) as (api, _):
         await put_product(api.url, stock=1_000_000)
         async with Load(crowd_plan(api.url, seed, rate=300, cancel_share=0.1)) as load:
             for number in range(KILLS):
@@ -60,6 +62,7 @@ async def test_sigterm_of_the_api_answers_what_is_under_way(durable: RedisServer
             began = perf_counter()
             ending = asyncio.create_task(asyncio.to_thread(api.terminate))
             assert await asyncio.wait_for(idle.read(), 10) == b"", "an idle connection is closed: it has begun to end"
+            await asyncio.sleep(HANG_SECONDS)  # the store takes its time
             durable.resume()
             answers = await asyncio.gather(*posts)
             status = await ending

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from service.orders.models import Status
 from tests.conftest import MakeServer
 from tests.faults.conftest import Paid
 from tests.faults.kit import (
@@ -17,15 +18,15 @@ from tests.faults.kit import (
     assert_kept,
     assert_paid_once,
     crowd_plan,
-    fleet,
     metric,
     put_product,
+    sale,
 )
 from tests.support import RedisServer, wait_until
 from tests.support.program import alive
 from tests.support.service import Fleet
 
-ROUNDS = 14
+ROUNDS = 12
 SCARCE = "watch"
 CROWD = {
     "rate": 120,
@@ -123,8 +124,7 @@ async def test_chaos(make_server: MakeServer, paid: Paid, seed: int, attempts: i
     env |= ENV | {"ORDER_ATTEMPTS": str(attempts)}
     async with (
         Auditor.of(store.url) as auditor,
-        fleet(store.url, command="api", api=2) as api,
-        fleet(store.url, command="worker", workers=2, env=env) as workers,
+        sale(store.url, api=2, workers=2, env=env) as (api, workers),
     ):
         await put_product(api.url, stock=1_000_000)
         await put_product(api.url, SCARCE, stock=50, limit=2)
@@ -145,5 +145,7 @@ async def test_chaos(make_server: MakeServer, paid: Paid, seed: int, attempts: i
         await wait_until(metrics_agree, 15, "the metrics say what the ledger says")
         if attempts > 2:
             assert books.dead == frozenset()
-        await wait_until(lambda: sum(bank.kept().values()) == books.snapshot.orders["confirmed"], 30, "refunds are made")
+        await wait_until(
+            lambda: sum(bank.kept().values()) == books.snapshot.orders[Status.CONFIRMED], 30, "refunds are made"
+        )
         assert_paid_once(bank, books)

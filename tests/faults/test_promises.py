@@ -5,9 +5,20 @@ from collections import Counter
 
 import httpx
 
-from service.orders.models import Status
-from tests.faults.kit import PRODUCT, Auditor, codes, crowd_plan, fleet, metric, posts_by_worker, put_product, statuses
 from service.crowd import run_crowd
+from service.orders.models import Status
+from tests.faults.kit import (
+    PRODUCT,
+    Auditor,
+    codes,
+    crowd_plan,
+    fleet,
+    metric,
+    posts_by_worker,
+    put_product,
+    sale,
+    statuses,
+)
 from tests.support import RedisServer, wait_until
 
 UNITS = 100
@@ -17,10 +28,12 @@ REPEATS = 1_000
 
 async def test_ten_thousand_buyers_get_the_hundred_units(durable: RedisServer, auditor: Auditor, seed: int) -> None:
     """Exactly 100 are confirmed and all others hear `sold_out`; ledger, metrics and clients say the same."""
-    async with fleet(durable.url, command="api", api=2) as api, fleet(durable.url, command="worker"):
+    async with sale(durable.url, api=2) as (api, _):
         await put_product(api.url, stock=UNITS)
         report = await run_crowd(
-            crowd_plan(api.url, seed, orders=BUYERS, users=BUYERS, concurrency=100, idempotency_share=0.0, retry_share=0.0)
+            crowd_plan(
+                api.url, seed, orders=BUYERS, users=BUYERS, concurrency=100, idempotency_share=0.0, retry_share=0.0
+            )
         )
         assert codes(report) == {(202, "accepted"): UNITS, (409, "sold_out"): BUYERS - UNITS}
         assert report.errors == {}

@@ -5,26 +5,16 @@ import os
 import sys
 from collections import Counter
 
-import httpx
 import pytest
 
 from service.orders.models import Status
 from tests.faults.conftest import Paid
-from tests.faults.kit import PRODUCT, Auditor, assert_paid_once, fleet, metric, put_product, statuses
+from tests.faults.kit import PRODUCT, Auditor, assert_paid_once, buy, fleet, metric, put_product, sale, statuses
 from tests.support import RedisServer, wait_until
 
 ORDERS = 20
 STOCK = 100
 ATTEMPTS = 3
-
-
-async def buy(url: str, orders: int) -> list[str]:
-    """Place orders of one unit by different users, and return their ids."""
-    async with httpx.AsyncClient(base_url=url, timeout=15) as client:
-        bodies = [{"product_id": PRODUCT, "user_id": f"u{n}", "quantity": 1} for n in range(orders)]
-        answers = await asyncio.gather(*(client.post("/orders", json=body) for body in bodies))
-    assert {answer.status_code for answer in answers} == {202}
-    return [answer.json()["order_id"] for answer in answers]
 
 
 async def dead_letters(store_url: str, *arguments: str) -> str:
@@ -47,10 +37,7 @@ async def test_orders_outlive_a_gateway_that_is_out(
     bank, env = paid
     setattr(bank, mood, True)
     env |= {"ORDER_ATTEMPTS": str(ATTEMPTS), "ORDER_RETRY_SECONDS": "0.1", "PAYMENT_ATTEMPTS": "1"}
-    async with (
-        fleet(durable.url, command="api") as api,
-        fleet(durable.url, command="worker", workers=2, env=env),
-    ):
+    async with sale(durable.url, workers=2, env=env) as (api, _):
         await put_product(api.url, stock=STOCK)
         order_ids = await buy(api.url, ORDERS)
 

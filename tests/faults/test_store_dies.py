@@ -21,6 +21,7 @@ from tests.faults.kit import (
     crowd_plan,
     fleet,
     put_product,
+    sale,
     statuses,
 )
 from tests.support import wait_until
@@ -56,8 +57,7 @@ async def test_kill_9_of_the_store(make_server: MakeServer, kind: Kind, paid: Pa
     store = make_server(kind, aof=True)
     async with (
         Auditor.of(store.url) as auditor,
-        fleet(store.url, command="api", api=2) as api,
-        fleet(store.url, command="worker", workers=2, env=env | {"WORKER_SILENCE_SECONDS": "1"}) as workers,
+        sale(store.url, api=2, workers=2, env=env | {"WORKER_SILENCE_SECONDS": "1"}) as (api, workers),
     ):
         await put_product(api.url, stock=1_000_000)
         pids = [api.pid("api-0"), api.pid("api-1"), workers.pid("order-0"), workers.pid("order-1")]

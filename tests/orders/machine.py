@@ -108,6 +108,8 @@ class SaleMachine(RuleBasedStateMachine):
         held = len(model.pending_entries())
         assert (figures.queue_length, figures.processing) == (model.live(), held + len(model.delayed))
         assert (figures.dead_letters, books.dead) == (len(model.dead), model.dead)
+        assert {reason: n for reason, n in figures.rejections.items() if n} == model.refused
+        assert set(self.runner.run(self.client.zrange("{fs:00}:refunds", 0, -1))) == model.refunds
         assert {**figures.orders, "requeued": figures.requeued} == {
             name: model.totals[name] for name in (*figures.orders, "requeued")
         }

@@ -46,6 +46,8 @@ class Model:
     delayed: dict[str, bool] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
     totals: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    refunds: set[str] = field(default_factory=set)
 
     # What is seen from outside
 
@@ -66,7 +68,9 @@ class Model:
 
     def place(self, requests: list[NewOrder], due: bool) -> list[str]:
         """Return an outcome for each request."""
-        return [self._seen(request) or self._refusal(request) or self._accept(request, due) for request in requests]
+        said = [self._seen(request) or self._refusal(request) or self._accept(request, due) for request in requests]
+        self.refused.update(word for word in said if word not in ("accepted", "replayed"))
+        return said
 
     def _seen(self, request: NewOrder) -> str:
         first = self.keys.get(request.digest) if request.digest else None
@@ -115,11 +119,16 @@ class Model:
         order.status, order.attempts, order.call = "processing", order.attempts + 1, call
         return "begun"
 
-    def settle(self, name: str, status: str) -> str:
+    def settle(self, name: str, status: str, life: int | None = None) -> str:
         """Return settled, repeated or refused."""
         order = self.orders[name]
-        if order.status != "processing":
-            return "repeated" if order.status == status else "refused"
+        life = order.life if life is None else life
+        if (life, status) == (order.life, order.status):
+            return "repeated"
+        if life != order.life or order.status != "processing":
+            if status == "confirmed" and not (life == order.life and order.status == "pending"):
+                self.refunds.add(_payment_key(name, life))
+            return "refused"
         return self._finish(name, status, "settled")
 
     def defer(self, name: str, due: bool, allowed: int) -> str:
@@ -197,6 +206,7 @@ class Model:
 
     def _bury(self, name: str) -> str:
         self.dead.add(name)
+        self.refunds.add(_payment_key(name, self.orders[name].life))
         return self._finish(name, "failed", "dead")
 
     def _finish(self, name: str, status: str, answer: str) -> str:
@@ -216,3 +226,7 @@ class Model:
     def live(self) -> int:
         """Return how many orders wait or are being processed, counted place by place."""
         return sum(1 for _ in chain(self.undelivered, self.pending_entries(), self.delayed))
+
+
+def _payment_key(name: str, life: int) -> str:
+    return f"{name}-{life}" if life else name

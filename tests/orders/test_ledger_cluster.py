@@ -14,7 +14,7 @@ from service.orders.placing import Placer
 from service.store import Shards, ShardsDifferError, connect, keys
 from tests.conftest import MakeServer
 from tests.orders.sale import AT_ONCE, LONG, Sale
-from tests.support import eventually
+from tests.support import eventually, free_port
 
 SHARDS = 4
 NAMES = [f"product-{number}" for number in range(8)]
@@ -23,7 +23,8 @@ NAMES = [f"product-{number}" for number in range(8)]
 @pytest.fixture(params=["valkey", "redis"])
 async def cluster(make_server: MakeServer, request: pytest.FixtureRequest) -> AsyncIterator[Redis]:
     """Yield a client of a cluster of one node that has all slots, by way of a `redis+cluster://` address."""
-    server = make_server(request.param, cluster_enabled="yes")
+    # The port of the cluster bus is otherwise 10 000 above the port, which may be more than there are.
+    server = make_server(request.param, cluster_enabled="yes", cluster_port=str(free_port()))
     with server.sync_client() as node:
         node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         eventually(lambda: node.cluster("info")["cluster_state"] == "ok", 10, "the cluster is whole")

@@ -59,7 +59,7 @@ class LedgerMachine(SaleMachine):
         async def place() -> list[str]:
             return outcomes(await shop.ledger.place(0, requests))
 
-        self.told(sending, lambda: self.model.place(requests, due), place)
+        self.told(sending, lambda: self.model.place(requests, due), place, same=True)
 
     @precondition(SaleMachine.some_order)
     @rule(number=NUMBERS, user=st.sampled_from(["ann", "bob"]), sending=SENDINGS)
@@ -126,20 +126,20 @@ class LedgerMachine(SaleMachine):
         self.told(sending, step, begin)
 
     @precondition(SaleMachine.some_order)
-    @rule(number=NUMBERS, good=st.booleans(), sending=SENDINGS)
-    def settle(self, number: int, good: bool, sending: tuple[int, int]) -> None:
-        """A verdict on any order, whether or not anybody began it."""
+    @rule(number=NUMBERS, good=st.booleans(), late=SELDOM, sending=SENDINGS)
+    def settle(self, number: int, good: bool, late: bool, sending: tuple[int, int]) -> None:
+        """A verdict on any order, whether or not anybody began it, and perhaps on an earlier life of it."""
         name = self.order(number, "processing")
-        self.end(name, "confirmed" if good else "failed", sending)
+        self.end(name, "confirmed" if good else "failed", sending, max(self.model.orders[name].life - late, 0))
 
-    def end(self, name: str, fate: str, sending: tuple[int, int]) -> None:
+    def end(self, name: str, fate: str, sending: tuple[int, int], life: int | None = None) -> None:
         """Settle an order."""
         status = Status.CONFIRMED if fate == "confirmed" else Status.FAILED
 
         async def settle() -> str:
-            return (await self.sale.ledger.settle(0, [Verdict(name, status)]))[0].result
+            return (await self.sale.ledger.settle(0, [Verdict(name, status, life=life)]))[0].result
 
-        self.told(sending, lambda: self.model.settle(name, status), settle)
+        self.told(sending, lambda: self.model.settle(name, status, life), settle)
 
     @precondition(SaleMachine.some_order)
     @rule(number=NUMBERS, due=st.booleans(), sending=SENDINGS)

@@ -18,6 +18,7 @@ async def pages(sale: Sale, user: str, size: int) -> list[list[str]]:
     while page := await sale.ledger.orders_of(user, size, cursor):
         read.append([order.order_id for order in page])
         cursor = page[-1].accepted_at, page[-1].order_id
+        assert len(read) <= 100, "the pages have no end"
     return read
 
 
@@ -172,6 +173,19 @@ class TestSnapshot:
         snapshot = await sale.snapshot()
         assert (snapshot.throughput, snapshot.drain_rate) == (0, 2.5)
         assert (snapshot.error_rate, snapshot.processing_time_avg_ms) == (25, 200)
+
+    async def test_the_rate_is_kept_when_nothing_is_settled_any_more(self, sale: Sale) -> None:
+        """Each settlement notes the rate of the seconds before it, for the promises made after a pause."""
+        await sale.product()
+        order = await sale.buy()
+        await sale.take()
+        now = int((await sale.snapshot()).taken_at.timestamp())
+        await sale.shards.client.hset(f"{{fs:00}}:second:{now - 3}", "settled", 40)
+        await sale.settle(order)
+        async for key in sale.shards.client.scan_iter(match="*:second:*"):
+            await sale.shards.client.delete(key)
+        assert ((await sale.snapshot()).throughput, (await sale.snapshot()).drain_rate) == (0, 4)
+        assert (await sale.buy()).estimated_wait_seconds == 0.25
 
     async def test_the_seconds_end_by_themselves(self, sale: Sale) -> None:
         """No row of figures stays for ever, whatever figure came first."""

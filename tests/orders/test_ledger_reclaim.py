@@ -56,6 +56,19 @@ async def test_no_more_than_asked_for(sale: Sale) -> None:
     assert await consumers(sale) == {"w1": 3, "w2": 2}
 
 
+async def test_room_is_shared_by_all_who_are_dead(sale: Sale) -> None:
+    """Entries of several dead workers together are no more than there is room for."""
+    await sale.product()
+    for _ in range(6):
+        await sale.buy()
+    for name in ("w1", "w2"):
+        await sale.deliver(name, 3)
+        await sale.ledger.leave(0, name)
+    assert len(await sale.ledger.reclaim(0, "w3", LONG, 4)) == 4
+    assert (await consumers(sale))["w3"] == 4
+    assert len(await sale.ledger.reclaim(0, "w3", LONG, 4)) == 2
+
+
 async def test_a_worker_with_nothing_left_is_forgotten(sale: Sale) -> None:
     """Neither the group nor the snapshot keeps names of the dead."""
     await sale.product()

@@ -169,6 +169,20 @@ async def patch(_: Sale, twice: Sale) -> Any:
     return (await twice.catalogue.patch("phone", stock=3, limit=4))[0]
 
 
+async def refuse(_: Sale, twice: Sale) -> Any:
+    """A lot of refusals counts once, and the next one too."""
+    await twice.ledger.refuse("api-0", 1, {"rate_limited": 3, "sold_out": 1})
+    await twice.ledger.refuse("api-0", 2, {"rate_limited": 1})
+
+
+async def refunds(sale: Sale, twice: Sale) -> Any:
+    """A payment that is owed stays on the list until it is reported as given back; then it leaves."""
+    order = await sale.dead_letter(user_id="a")
+    await sale.shards.client.zadd("{fs:00}:refunds", {order.payment_key: 0})
+    owed = await sale.ledger.refunds(0, LONG, 10)
+    return [one.payment_key == order.payment_key for one in owed], await twice.ledger.refunds(0, LONG, 10, owed)
+
+
 async def lease(_: Sale, twice: Sale) -> Any:
     """Who has the lease keeps it, and nobody else gets it."""
     return [await twice.shards.run("lease", 0, "name", holder, 60_000) for holder in ("me", "you")]
@@ -177,7 +191,7 @@ async def lease(_: Sale, twice: Sale) -> Any:
 STEPS: tuple[Step, ...] = (
     *(place, claim, begin, begin_again, begin_the_last, begin_one_too_many, begin_what_is_over, confirm, fail),
     *(defer, defer_the_last, promote, cancel, expire, reclaim, leave, requeue, drop),
-    *(restock, take_units_out, put, patch, lease),
+    *(restock, take_units_out, put, patch, refuse, refunds, lease),
 )
 
 
@@ -209,6 +223,8 @@ async def figures(sale: Sale) -> dict[str, Any]:
         "products": [(p.product_id, p.stock, p.held, p.sold, p.restocked) for p in books.snapshot.products],
         "places": [sorted(name[order] for order in where) for where in (books.queued, books.delayed, books.dead)],
         "buyers": books.buyers,
+        "refused": books.snapshot.rejections,
+        "refunds": len(await sale.shards.client.zrange("{fs:00}:refunds", 0, -1)),
         "totals": (books.snapshot.orders, books.snapshot.requeued),
         "queue": (books.snapshot.queue_length, books.snapshot.processing),
         "counted": counted,
@@ -228,5 +244,5 @@ def test_every_step_is_told_twice() -> None:
     """A script that writes and is not tried here would be a gap: new scripts have to come here."""
     reads = {"books", "dead", "order", "orders_of", "product", "products", "snapshot"}
     told_here = {"begin", "cancel", "claim", "defer", "drop", "expire", "lease", "leave", "place", "promote", "reclaim"}
-    told_here |= {"requeue", "settle", "stock"}
+    told_here |= {"refunds", "refuse", "requeue", "settle", "stock"}
     assert set(ledger_scripts()) == reads | told_here

@@ -216,6 +216,17 @@ class TestDefer:
         assert await sale.ledger.promote(0) == 0
         assert ((await sale.order(order)).status, (await sale.order(order)).reason) == (Status.CONFIRMED, None)
 
+    async def test_nobody_has_it_while_it_waits(self, sale: Sale) -> None:
+        """The entry that the worker had is nothing any more, and being put aside again moves no time."""
+        await sale.product()
+        order = await sale.buy()
+        entries = await sale.deliver()
+        await sale.begin(*entries)
+        await sale.defer(order, AT_ONCE)
+        assert [begun.result for begun in await sale.begin(*entries)] == [BeginResult.GONE]
+        assert await sale.defer(order, LONG) is DeferResult.DEFERRED
+        assert await sale.ledger.promote(0) == 1
+
     async def test_after_its_last_attempt_it_is_dead(self, sale: Sale) -> None:
         """The reason of the last attempt is the reason of the dead letter."""
         await sale.product()

@@ -50,7 +50,7 @@ async def test_the_position_in_the_queue_counts_all_who_came_before(sale: Sale) 
 
 
 async def test_refusals_change_nothing(sale: Sale) -> None:
-    """Each refusal has its own word, says what is left, and leaves no trace in the books."""
+    """Each refusal has its own word, says what is left, is counted, and leaves no other trace in the books."""
     now = datetime.now(UTC)
     await sale.product("phone", stock=2)
     await sale.product("limited", stock=9, limit=2)
@@ -72,6 +72,9 @@ async def test_refusals_change_nothing(sale: Sale) -> None:
     ]
     books = await sale.books()
     assert (books.orders, books.snapshot.queue_length, sum(books.snapshot.orders.values())) == ({}, 0, 0)
+    assert {reason: n for reason, n in books.snapshot.rejections.items() if n} == {
+        str(placement.outcome): 1 for placement in placements
+    }
     assert all((product.held, product.sold) == (0, 0) for product in books.products.values())
 
 
@@ -111,8 +114,9 @@ async def test_the_limit_is_told_before_the_stock(sale: Sale) -> None:
 
 async def test_the_window_holds_its_beginning_and_not_its_end(sale: Sale) -> None:
     """An order is accepted from `opens_at` on and until just before `closes_at`, by the store's clock."""
-    opens = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
-    closes = opens + timedelta(milliseconds=50)
+    now = datetime.now(UTC)
+    opens = now.replace(microsecond=now.microsecond // 1000 * 1000) + timedelta(milliseconds=500)
+    closes = opens + timedelta(milliseconds=300)
     await sale.product(stock=100_000, opens=opens, closes=closes)
     seen: dict[Outcome, list[datetime]] = {}
 

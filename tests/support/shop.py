@@ -21,8 +21,11 @@ from service.orders.placing import Placer
 from service.roles import serving
 from service.services import Service
 from service.settings import Settings
+from telemetry import TelemetrySettings
+from telemetry.settings import Interceptor
 from telemetry.testing import Capture, capture
 from tests.support.service import ADMIN, ADMIN_TOKEN
+from tests.support.waiting import wait_until
 
 PRODUCT: dict[str, Any] = {"name": "Lamp", "price": 4950, "currency": "EUR", "stock": 10, "per_user_limit": None}
 
@@ -50,6 +53,13 @@ class Shop:
         body = {"product_id": "lamp", "user_id": "ada", "quantity": 1, **changes}
         return await self.client.post("/orders", json=body, headers=headers)
 
+    async def rejections(self, **labels: str) -> float:
+        """Return what `/metrics` says of refused orders, once this process has reported what it refused."""
+        await self.service.rejections.flush()
+        await self.service.sampler.fresh()
+        await wait_until(self.service.sampler.exported, 10, "the lease is ours")
+        return self.seen.value("flash_sale_rejections_total", **labels) or 0
+
     async def product(self, product_id: str = "lamp") -> dict[str, Any]:
         """Read a product."""
         body: dict[str, Any] = (await self.client.get(f"/inventory/{product_id}")).json()
@@ -57,15 +67,19 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(store_url: str, **settings: Any) -> AsyncIterator[Shop]:
+async def open_shop(store_url: str, *, interceptor: Interceptor = "contrib", **settings: Any) -> AsyncIterator[Shop]:
     """Serve the API on a store, without order workers; its telemetry is strict and records everything.
 
     Args:
         store_url: The value of `REDIS_URL`.
+        interceptor: What makes the spans of requests.
         settings: Fields of `Settings`.
     """
     chosen = Settings.model_validate({"admin_token": ADMIN_TOKEN, **settings})
-    with capture() as seen, socket.socket() as listener:
+    recorded = TelemetrySettings(
+        service_name="test", worker="api-0", sampler="parentbased_always_on", interceptor=interceptor
+    )
+    with capture(recorded) as seen, socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1024)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -5,21 +5,27 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Literal, Self
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 Mode = Literal["answer", "refuse", "hang"]
 
 
 class Collector:
-    """Keeps what it was sent. In mode `hang` it reads requests and never answers until it is closed."""
+    """Keeps what it was sent: spans in `requests`, log lines in `log_requests`.
+
+    In mode `hang` it reads requests and never answers until it is closed; in mode `refuse` it answers 503.
+    """
 
     def __init__(self, mode: Mode = "answer") -> None:
         self.mode = mode
         self.requests: list[ExportTraceServiceRequest] = []
+        self.log_requests: list[ExportLogsServiceRequest] = []
         self.headers: list[dict[str, str]] = []
         self._closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -39,6 +45,16 @@ class Collector:
             for resource in request.resource_spans
             for scope in resource.scope_spans
             for span in scope.spans
+        ]
+
+    def logs(self) -> list[tuple[str, LogRecord]]:
+        """Every log line received so far, with the name of its logger."""
+        return [
+            (scope.scope.name, record)
+            for request in list(self.log_requests)
+            for resource in request.resource_logs
+            for scope in resource.scope_logs
+            for record in scope.log_records
         ]
 
     def resource(self) -> dict[str, str]:
@@ -71,10 +87,13 @@ class Collector:
                     collector._closing.wait(60)
                     self.close_connection = True
                     return
-                if collector.mode == "answer":
+                answer = ExportTraceServiceResponse().SerializeToString()
+                if collector.mode == "answer" and self.path == "/v1/logs":
+                    collector.log_requests.append(ExportLogsServiceRequest.FromString(body))
+                    answer = ExportLogsServiceResponse().SerializeToString()
+                elif collector.mode == "answer":
                     assert self.path == "/v1/traces"
                     collector.requests.append(ExportTraceServiceRequest.FromString(body))
-                answer = ExportTraceServiceResponse().SerializeToString()
                 self.send_response(200 if collector.mode == "answer" else 503)
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", str(len(answer)))

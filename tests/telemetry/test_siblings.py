@@ -1,17 +1,25 @@
 """Several processes answer as one: any of them is asked, all of them are in the answer."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as plain
 
 from telemetry import CounterSpec, GaugeSpec, Telemetry, TelemetrySettings
-from telemetry.siblings import LENGTH_BYTES, merge
+from telemetry.siblings import LENGTH_BYTES, PATIENCE_SECONDS, merge
+from tests.support import Program
 
+TEXT = "text/plain"
+OPENMETRICS = "application/openmetrics-text"
+BOTH = pytest.mark.parametrize("accept", [TEXT, OPENMETRICS])
 SERVED = CounterSpec(name="shop.served", unit="{customer}", description='Customers "served" \\ done.')
 STOCK = GaugeSpec(name="shop.stock", unit="{unit}", description="Units left.", scope="fleet")
 
@@ -22,21 +30,26 @@ async def fleet(directory: Path, *workers: str) -> AsyncIterator[list[Telemetry]
     async with AsyncExitStack() as stack:
         members = []
         for number, worker in enumerate(workers, 1):
-            settings = TelemetrySettings(service_name="shop", worker=worker, socket_dir=directory)
-            telemetry = stack.enter_context(Telemetry(settings, set_global=False, strict=True))
-            telemetry.counter(SERVED).add(number)
+            settings = TelemetrySettings(
+                service_name="shop", worker=worker, socket_dir=directory, sampler="parentbased_always_on"
+            )
+            spans = [SimpleSpanProcessor(InMemorySpanExporter())]
+            telemetry = stack.enter_context(Telemetry(settings, set_global=False, strict=True, span_processors=spans))
+            with telemetry.tracer("test").start_as_current_span("serve"):
+                telemetry.counter(SERVED).add(number)
             telemetry.observe(STOCK, lambda: [(7.0, {})])
             await stack.enter_async_context(telemetry.offered())
             members.append(telemetry)
         yield members
 
 
-async def scrape(telemetry: Telemetry) -> dict[tuple[str, str], float]:
+async def scrape(telemetry: Telemetry, accept: str = TEXT) -> dict[tuple[str, str], float]:
     """Return the samples of one answer by name and worker; a series that is there twice is an error."""
-    body, _ = await telemetry.exposition_of_all()
+    body, content_type = await telemetry.exposition_of_all(accept)
+    assert content_type.startswith(accept)
     samples: dict[tuple[str, str], float] = {}
     seen = set()
-    for family in text_string_to_metric_families(body.decode()):
+    for family in openmetrics(body.decode()) if accept == OPENMETRICS else plain(body.decode()):
         for sample in family.samples:
             series = (sample.name, tuple(sorted(sample.labels.items())))
             assert series not in seen, f"{series} is in the answer twice"
@@ -45,19 +58,34 @@ async def scrape(telemetry: Telemetry) -> dict[tuple[str, str], float]:
     return samples
 
 
-async def test_each_process_answers_for_all_and_a_plain_sum_is_right(tmp_path: Path) -> None:
+@BOTH
+async def test_each_process_answers_for_all_and_a_plain_sum_is_right(tmp_path: Path, accept: str) -> None:
     async with fleet(tmp_path, "api-0", "api-1", "order-0") as members:
         for member in members:
-            samples = await scrape(member)
+            samples = await scrape(member, accept)
             served = {worker: value for (name, worker), value in samples.items() if name == "shop_served_total"}
             assert served == {"api-0": 1, "api-1": 2, "order-0": 3}
             assert samples["shop_stock", ""] == 7
             assert sum(value for (name, _), value in samples.items() if name == "shop_stock") == 7
 
 
+async def test_openmetrics_of_all_ends_once_and_has_the_exemplars_of_all(tmp_path: Path) -> None:
+    async with fleet(tmp_path, "api-0", "api-1", "order-0") as members:
+        body, _ = await members[0].exposition_of_all(OPENMETRICS)
+    assert (body.count(b"# EOF\n"), body.endswith(b"\n# EOF\n")) == (1, True)
+    assert body.count(b"# TYPE shop_served counter\n") == 1
+    served = next(family for family in openmetrics(body.decode()) if family.name == "shop_served")
+    exemplars = {sample.labels["worker"]: sample.exemplar for sample in served.samples}
+    assert all(exemplars.values())
+    assert len({exemplar.labels["trace_id"] for exemplar in exemplars.values() if exemplar}) == 3
+
+
 async def test_concurrent_scrapes_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Not even when they want different formats."""
     async with fleet(tmp_path, "api-0", "api-1") as members:
-        answers = await asyncio.gather(*(scrape(member) for _ in range(10) for member in members))
+        answers = await asyncio.gather(
+            *(scrape(member, accept) for _ in range(5) for member in members for accept in (TEXT, OPENMETRICS))
+        )
         for answer in answers:
             assert answer["shop_served_total", "api-0"] + answer["shop_served_total", "api-1"] == 3
 
@@ -73,6 +101,52 @@ async def test_a_hung_sibling_costs_a_fifth_of_a_second_and_is_counted(tmp_path:
         assert time.monotonic() - began < 1
         assert samples["shop_served_total", "api-0"] == 1
         assert (await scrape(member))["telemetry_worker_unreachable_total", "api-0"] >= 1
+
+
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("question", [b"", b"no line", b"x" * 100_000])
+async def test_who_asks_nothing_is_not_answered_and_not_waited_for(
+    tmp_path: Path, question: bytes, ends: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with fleet(tmp_path, "api-0", "api-1") as (member, _):
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "api-1.sock")
+        writer.write(question)
+        if ends:
+            writer.write_eof()
+        async with asyncio.timeout(10 * PATIENCE_SECONDS):
+            assert await reader.read() == b""
+        writer.close()
+        assert (await scrape(member))["shop_served_total", "api-1"] == 2
+    assert caplog.messages == []
+
+
+PROCESS = """
+import asyncio, pathlib, sys
+from telemetry import Telemetry, TelemetrySettings
+async def main():
+    settings = TelemetrySettings(service_name="shop", worker="api-1", socket_dir=pathlib.Path(sys.argv[1]))
+    with Telemetry(settings) as telemetry:
+        async with telemetry.offered():
+            print("offered", flush=True)
+            await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+async def test_a_process_that_is_killed_leaves_no_series_behind(tmp_path: Path) -> None:
+    """Its socket stays, nobody answers on it, and that is counted until its successor takes the slot."""
+    rss = ("process_resident_memory_bytes", "api-1")
+    missed = ("telemetry_worker_unreachable_total", "api-0")
+    async with fleet(tmp_path, "api-0") as (member,):
+        for _ in range(2):
+            with Program([sys.executable, "-c", PROCESS, str(tmp_path)]) as process:
+                await asyncio.to_thread(process.wait_for_line, "offered")
+                before = await scrape(member)
+                assert rss in before
+                process.kill9()
+            assert rss not in await scrape(member)
+            assert (await scrape(member))[missed] > before[missed]
+        assert (tmp_path / "api-1.sock").exists()
 
 
 @pytest.mark.parametrize("answer", [b"", (10).to_bytes(LENGTH_BYTES, "big") + b"half"])
@@ -107,3 +181,18 @@ def test_merging_keeps_one_head_for_each_family() -> None:
         b'# HELP a_total A.\n# TYPE a_total counter\na_total{worker="x"} 1.0\na_total{worker="y"} 4.0\n'
         b'# HELP b B.\n# TYPE b gauge\nb 2.0\nb{worker="y"} 3.0\n'
     )
+
+
+def test_merging_openmetrics_keeps_the_units_and_ends_once() -> None:
+    head = b"# HELP a A.\n# TYPE a counter\n# UNIT a seconds\n"
+    other = b"# HELP b B.\n# TYPE b gauge\nb 1.0\n"
+    one, two = b'a_total{w="x"} 1.0 # {trace_id="1"} 1.0 2.5\n', b'a_total{w="y"} 2.0\n'
+    end = b"# EOF\n"
+    assert merge([head + one + end, head + two + other + end]) == head + one + two + other + end
+
+
+def test_merging_takes_a_label_for_a_label() -> None:
+    """A carriage return or a `#` in one does not begin another line."""
+    one = b'# HELP a A.\n# TYPE a gauge\na{b="\r# EOF \\n# HELP c"} 1.0\n'
+    two = b'# HELP a A.\n# TYPE a gauge\na{b="\r"} 2.0\n'
+    assert merge([one, two]) == one + b'a{b="\r"} 2.0\n'

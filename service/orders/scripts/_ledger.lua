@@ -9,7 +9,6 @@
 --   order:<id>         hash: one order, fields in O
 --   user:<id>          sorted set of order ids by time of acceptance
 --   idem:<digest>      string '<order id> <fingerprint>', ends with its time to live
---   claim:<digest>     string '<fingerprint>': a key used for a product of another shard, ends with its time to live
 --   request:<id>       string: the reply to an admin request already carried out, ends with its time to live
 --   queue              stream: o = order id, t = traceparent; group 'workers'
 --   workers            sorted set: consumer -> time of its last heartbeat
@@ -19,7 +18,11 @@
 --   dead               sorted set: orders given up -> when
 --   lease:<name>       string: who has a lease, ends with its time to live
 --   claim:<digest>     string: the fingerprint of the request that has an idempotency key, where its product is elsewhere
+--   refunds            sorted set: keys of payments to be given back -> when to try, unless nothing was captured
 --   totals             hash: how many orders reached each status, and `requeued`
+--   refused            hash: how many orders were refused for each reason, by the ledger or by an API process (shard 0)
+--   call:<id>          string: the refusals of one call of `place`, ends with its time to live
+--   refusals:<process> string: number of the last lot of refusals that the process sent, ends with its time to live
 --   second:<epoch>     hash: what happened in that second, kept for two minutes
 local P = KEYS[1]
 local GROUP = 'workers'
@@ -138,8 +141,16 @@ local function is_dead(order)
   return order and order.state == 'failed' and redis.call('ZSCORE', P .. 'dead', order.id)
 end
 
+-- Notes that whatever was captured under the key of this life must be given back. `Order.payment_key` has the same key.
+-- A refund that overtakes the money finds nothing, and what a dead worker asked for may still be on its way: it waits.
+local MONEY_MOVES = 5000
+local function owe_refund(order, life, delay)
+  redis.call('ZADD', P .. 'refunds', NOW + delay, life > 0 and order.id .. '-' .. life or order.id)
+end
+
 local function bury(order, reason)
   settle(order, 'failed', reason)
+  owe_refund(order, order.life, MONEY_MOVES)
   redis.call('ZADD', P .. 'dead', NOW, order.id)
 end
 

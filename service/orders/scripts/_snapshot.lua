@@ -19,5 +19,6 @@ local function snapshot()
   local recent = window(10, 'settled')
   local settled, failed, took, begun, eta_error = window(60, 'settled', 'failed', 'took', 'begun', 'eta_error')
   return {NOW, redis.call('HGETALL', P .. 'totals'), products, queue_length(), processing, NOW - oldest,
-          redis.call('ZCARD', P .. 'dead'), drain_milli(), recent, settled, failed, took, begun, eta_error, workers}
+          redis.call('ZCARD', P .. 'dead'), drain_milli(), recent, settled, failed, took, begun, eta_error, workers,
+          redis.call('HGETALL', P .. 'refused')}
 end

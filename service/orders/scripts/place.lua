@@ -1,10 +1,10 @@
 -- Places a list of orders, each on its own: one refusal does not touch the next order. Safe to send twice.
 -- Keys:    1 the shard's prefix
--- Args:    1 reservation in ms, 2 idempotency in ms, then 7 per order:
+-- Args:    1 reservation in ms, 2 idempotency in ms, 3 id of this call, then 7 per order:
 --          order id, product, user, quantity, idempotency digest or '', fingerprint of the request, traceparent
 -- Returns: per order {outcome, units left, order row or nil}; outcome is accepted, replayed, idempotency_conflict,
 --          unknown_product, sale_not_open, sale_closed, limit_exceeded or sold_out
-local RESERVATION, IDEMPOTENCY = tonumber(ARGV[1]), ARGV[2]
+local RESERVATION, IDEMPOTENCY, CALL = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local drain = drain_milli()
 
 local function seen_before(id, digest, fingerprint)
@@ -54,11 +54,18 @@ local function accept(order, price, currency, digest, fingerprint)
   end
 end
 
-local replies = {}
-for i = 3, #ARGV, 7 do
+-- A refusal leaves no order behind, so the call remembers it: sent twice, it says the same and counts once.
+local said = redis.call('GET', P .. 'call:' .. CALL)
+local refused = {}
+for i, reason, left in string.gmatch(said or '', '(%d+) (%S+) (%d+)') do
+  refused[tonumber(i)] = {reason, tonumber(left)}
+end
+
+local replies, refusals, reasons = {}, {}, {}
+for i = 4, #ARGV, 7 do
   local id, product, user, quantity = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local digest, fingerprint = ARGV[i + 4], ARGV[i + 5]
-  local reply, stock, price, currency = seen_before(id, digest, fingerprint)
+  local reply, stock, price, currency = refused[i] or seen_before(id, digest, fingerprint)
   if not reply then
     reply, stock, price, currency = refusal(product, user, quantity)
   end
@@ -68,5 +75,13 @@ for i = 3, #ARGV, 7 do
     reply = {'accepted', stock - quantity, order_row(id)}
   end
   replies[#replies + 1] = reply
+  if not reply[3] then
+    refusals[#refusals + 1] = i .. ' ' .. reply[1] .. ' ' .. reply[2]
+    reasons[reply[1]] = (reasons[reply[1]] or 0) + 1
+  end
+end
+if not said and #refusals > 0 then
+  for reason, n in pairs(reasons) do redis.call('HINCRBY', P .. 'refused', reason, n) end
+  redis.call('SET', P .. 'call:' .. CALL, table.concat(refusals, '\n'), 'PX', 60000)
 end
 return replies

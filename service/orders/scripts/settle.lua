@@ -1,23 +1,27 @@
 -- Settles a list of orders that were begun. The first verdict stands; one on an earlier life of an order that was
--- requeued since is refused, because its payment was given back. Safe to send twice.
+-- requeued since is refused. A payment that a verdict brings for nothing is to be given back. Safe to send twice.
 -- Keys:    1 the shard's prefix
--- Args:    5 per order: order id, life that was paid for or '' for any, confirmed|failed, reason or '', payment id or ''
+-- Args:    6 per order: order id, life that was paid for or '' for the present one, confirmed|failed, reason or '',
+--          payment id or '', 1 if a failed order may have been paid for or ''
 -- Returns: per order {settled|repeated|refused|gone, status that stands, ms from accepted, ms from begun}
-local function verdict(id, life, status, reason, payment)
+local function verdict(id, life, status, reason, payment, unsure)
   local order = load_order(id)
   if not order then return {'gone', '', 0, 0} end
-  if life ~= '' and tonumber(life) ~= order.life then return {'refused', order.state, 0, 0} end
-  if order.state ~= 'processing' then
-    return {order.state == status and 'repeated' or 'refused', order.state, 0, 0}
+  life = tonumber(life) or order.life
+  if life == order.life and order.state == status then return {'repeated', status, 0, 0} end
+  if life ~= order.life or order.state ~= 'processing' then
+    -- An order that is pending in the same life will be paid for under the same key once more.
+    local in_vain = life ~= order.life or order.state ~= 'pending'
+    if status == 'confirmed' and in_vain then owe_refund(order, life, 0) end
+    return {'refused', order.state, 0, 0}
   end
   settle(order, status, reason, payment)
+  if unsure ~= '' then owe_refund(order, life, MONEY_MOVES) end
   return {'settled', status, NOW - order.accepted, NOW - order.begun}
 end
 
 local replies = {}
-for i = 1, #ARGV, 5 do
-  replies[#replies + 1] = verdict(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
-end
+for i = 1, #ARGV, 6 do replies[#replies + 1] = verdict(unpack(ARGV, i, i + 5)) end
 local drain = window(10, 'settled')
 if drain > 0 then redis.call('HSET', P .. 'totals', 'drain', drain * 100) end
 return replies

@@ -2,5 +2,6 @@
 -- Keys:    1 the shard's prefix
 -- Returns: {now in ms, totals (flat pairs), products (rows), queue length, being processed, age of the oldest order in ms,
 --          dead letters, drain in orders per 1000 s, settled in 10 s, settled, failed and total ms taken in 60 s,
---          begun and sum of ETA errors in ms in 60 s, workers (flat pairs of consumer and ms since its heartbeat)}
+--          begun and sum of ETA errors in ms in 60 s, workers (flat pairs of consumer and ms since its heartbeat),
+--          refused (flat pairs of reason and count)}
 return snapshot()

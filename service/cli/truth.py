@@ -1,0 +1,86 @@
+"""`flash-sale crowd --truth`: a crowd between two readings of everything, and the judgement."""
+
+import asyncio
+import json
+import os
+import sys
+from contextlib import AsyncExitStack, ExitStack
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from service.crowd import CrowdPlan, CrowdReport
+    from service.truth import Figures, Row, SpanReceiver, Witness
+
+PATIENCE_SECONDS = 15.0  # spans leave every 5 s, refusals reach the ledger every second
+POLL_SECONDS = 0.5
+
+
+def truth_command(plan: "CrowdPlan", targets: list[str], receive: int | None, *, as_json: bool) -> int:
+    """Runs the plan and prints the report; returns 1 when two witnesses differ."""
+    report, rows = asyncio.run(_run(plan, targets or [f"{plan.base_url}/metrics"], receive))
+    wrong = [row for row in rows if not row.agrees]
+    if as_json:
+        table = [{"what": r.what, **_figures(r), "agrees": r.agrees} for r in rows]
+        sys.stdout.write(json.dumps({"true": not wrong, "requests": report.requests, "rows": table}, indent=2) + "\n")
+        return 1 if wrong else 0
+    sys.stdout.write(f"{'':<28}{'clients':>10}{'ledger':>10}{'metrics':>10}{'spans':>10}\n")
+    for row in rows:
+        figures = "".join(f"{'-' if figure is None else figure:>10}" for figure in _figures(row).values())
+        sys.stdout.write(f"{row.what:<28}{figures}   {'' if row.agrees else 'DIFFERS'}\n")
+    verdict = f"{len(wrong)} rows differ" if wrong else "all agree"
+    sys.stdout.write(f"\n{report.requests} requests, {report.orders} orders, seed {report.seed}: {verdict}\n")
+    return 1 if wrong else 0
+
+
+def _figures(row: "Row") -> dict[str, int | None]:
+    return {"clients": row.clients, "ledger": row.ledger, "metrics": row.metrics, "spans": row.spans}
+
+
+async def _run(plan: "CrowdPlan", targets: list[str], receive: int | None) -> "tuple[CrowdReport, list[Row]]":
+    import aiohttp
+
+    from service.crowd import CrowdError, run_crowd
+    from service.fleet import store_of
+    from service.opening import opened
+    from service.settings import Settings
+    from service.truth import SpanReceiver, Witness, judge
+    from telemetry import configure_logging
+
+    settings = Settings.from_env(os.environ)
+    configure_logging(level="ERROR", stream=sys.stderr, json=settings.log_format == "json")
+    async with AsyncExitStack() as stack:
+        spans = await stack.enter_async_context(SpanReceiver(receive)) if receive is not None else None
+        url, _ = store_of(settings, stack.enter_context(ExitStack()))
+        shards = await stack.enter_async_context(opened(settings, url, name="flash-sale-truth", wait_seconds=2))
+        witness = Witness(shards, targets)
+        try:
+            before = await witness.read()
+            report = await run_crowd(plan)
+            rows = await _agreement(report, witness, before, spans)
+        except CrowdError as error:
+            raise typer.BadParameter(str(error)) from None
+        except aiohttp.ClientError as error:
+            raise typer.BadParameter(f"a target does not answer: {error}") from None
+    return report, judge(report, *rows)
+
+
+async def _agreement(
+    report: "CrowdReport", witness: "Witness", before: "Figures", spans: "SpanReceiver | None"
+) -> "tuple[Figures, SpanReceiver | None]":
+    """Waits until the queue is empty and everybody agrees; when they do not in time, the last reading stands."""
+    from service.truth import judge
+
+    loop = asyncio.get_running_loop()
+    shortest, end = -1, 0.0
+    while True:
+        now = await witness.read()
+        figures = now.since(before)
+        if now.queue_length == 0 and all(row.agrees for row in judge(report, figures, spans)):
+            return figures, spans
+        if shortest < 0 or now.queue_length < shortest:  # the queue still moves
+            shortest, end = now.queue_length, loop.time() + PATIENCE_SECONDS
+        if loop.time() > end:
+            return figures, spans
+        await asyncio.sleep(POLL_SECONDS)

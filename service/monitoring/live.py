@@ -1,0 +1,185 @@
+"""The live figures of the whole fleet: what the ledger says, and what the windows of all processes say.
+
+Every process makes the same picture, about once a second and only when somebody looks. `Live.picture` is that one
+picture for all who ask in between.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field
+
+from service.metrics import REASONS
+from service.monitoring.sampler import Sampler
+from service.monitoring.snapshot import QueueView
+from service.orders.models import Status
+from telemetry import suppressed
+from telemetry.figures import Figures
+from telemetry.latency import Distribution
+from telemetry.live import SLOT_SECONDS, Windows
+
+WINDOW = timedelta(seconds=60)
+ERRORS_SHOWN = 20
+MOST_ERRORS = 100
+SERVER_ERROR = 500
+CONNECTIONS = "connections"
+
+
+class ProductMetrics(BaseModel):
+    """The units of one product."""
+
+    product_id: str
+    name: str
+    stock: int
+    held: int
+    sold: int
+    initial_stock: int
+
+
+class RequestMetrics(BaseModel):
+    """The requests of the last 60 s with one method, route and status. A percentile is within 5 % of the exact one."""
+
+    method: str
+    route: str = Field(description="the template; `unmatched` for all paths that have none")
+    status: int
+    count: int
+    rate: float = Field(description="requests per second")
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+class ErrorEntry(BaseModel):
+    """A request that the service failed (5xx); a refusal is an answer and not listed."""
+
+    time: datetime
+    method: str
+    route: str
+    status: int
+    code: str
+    exception: str | None
+    trace_id: str | None
+    worker: str
+
+
+class MetricsData(BaseModel):
+    """The sale at one instant, the same from every replica but for `seq` and `snapshot_age_seconds`."""
+
+    type: Literal["snapshot"] = "snapshot"
+    seq: int = Field(description="rises with each reading of the ledger by the process that answers")
+    timestamp: datetime
+    snapshot_age_seconds: float
+    orders: dict[Status, int] = Field(description="orders that reached each status")
+    rejections: dict[str, int] = Field(description="orders refused, by the code of the answer")
+    throughput: float = Field(description="orders settled per second over the last 10 s")
+    error_rate: float = Field(description="percent of the orders settled over the last 60 s that failed")
+    processing_time_avg_ms: float
+    queue: QueueView
+    active_connections: int = Field(description="open client connections of all processes")
+    requests: list[RequestMetrics]
+    products: list[ProductMetrics]
+    errors: list[ErrorEntry] = Field(description="the last 20 of the hour, the newest first")
+
+
+class Benchmark(BaseModel):
+    """All requests of a window together. Percentiles are within 5 % of the exact ones, the mean is exact."""
+
+    window_seconds: float = Field(description="the window read: whole slots of 10 s, and nothing from before a clear")
+    requests: int
+    errors: int = Field(description="answers with a status of 500 or more")
+    error_rate: float = Field(description="percent of the requests")
+    throughput: float = Field(description="requests per second")
+    peak_throughput: float = Field(description="the same over the busiest slot of 10 s")
+    mean_ms: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    concurrency: float = Field(description="requests under way at one time, on average: the sum of durations over time")
+    peak_concurrency: float = Field(description="the same over the busiest slot of 10 s; moments were higher")
+
+    @classmethod
+    def of(cls, figures: Figures) -> Self:
+        """The sums over the whole window."""
+        total = figures.all()
+        errors = sum(d.count for series, d in figures.series.items() if series.status >= SERVER_ERROR)
+        busy = total.microseconds / 1e6
+        return cls(
+            window_seconds=round(figures.seconds, 3),
+            requests=total.count,
+            errors=errors,
+            error_rate=100 * errors / total.count if total.count else 0.0,
+            throughput=_per_second(total.count, figures.seconds),
+            peak_throughput=max((slot.requests / SLOT_SECONDS for slot in figures.slots), default=0.0),
+            mean_ms=round(total.mean_seconds * 1000, 3),
+            concurrency=_per_second(busy, figures.seconds),
+            peak_concurrency=max((round(slot.busy_seconds / SLOT_SECONDS, 3) for slot in figures.slots), default=0.0),
+            **_percentiles(total),
+        )
+
+
+class Live:
+    """The live picture as one process makes it."""
+
+    def __init__(self, sampler: Sampler, windows: Windows) -> None:
+        self._sampler = sampler
+        self._windows = windows
+        self._lock = asyncio.Lock()
+        self._made: MetricsData | None = None
+
+    async def picture(self) -> MetricsData:
+        """The picture of this second.
+
+        Raises:
+            redis.exceptions.RedisError: The store is down; there is no old picture.
+        """
+        async with self._lock:
+            snapshot = self._sampler.latest() or await self._sampler.fresh()
+            seq = self._sampler.readings
+            if self._made is None or self._made.seq != seq:
+                with suppressed():
+                    figures = await self._windows.read(WINDOW, failures=ERRORS_SHOWN)
+                self._made = MetricsData(
+                    seq=seq,
+                    timestamp=snapshot.taken_at,
+                    snapshot_age_seconds=0.0,
+                    orders=snapshot.orders,
+                    rejections={reason: snapshot.rejections.get(reason, 0) for reason in REASONS},
+                    throughput=snapshot.throughput,
+                    error_rate=snapshot.error_rate,
+                    processing_time_avg_ms=snapshot.processing_time_avg_ms,
+                    queue=QueueView.of(snapshot),
+                    active_connections=round(sum(said.get(CONNECTIONS, 0) for said in figures.now)),
+                    requests=requests_of(figures),
+                    products=[
+                        ProductMetrics(**{name: getattr(product, name) for name in ProductMetrics.model_fields})
+                        for product in snapshot.products
+                    ],
+                    errors=errors_of(figures),
+                )
+            return self._made.model_copy(update={"snapshot_age_seconds": round(self._sampler.age_seconds(), 3)})
+
+
+def requests_of(figures: Figures) -> list[RequestMetrics]:
+    """The requests by method, route and status."""
+    return [
+        RequestMetrics(
+            **series._asdict(), count=found.count, rate=_per_second(found.count, figures.seconds), **_percentiles(found)
+        )
+        for series, found in sorted(figures.series.items())
+        if found.count
+    ]
+
+
+def errors_of(figures: Figures) -> list[ErrorEntry]:
+    """The failures, the newest first."""
+    return [ErrorEntry.model_validate(failure, from_attributes=True) for failure in figures.failures]
+
+
+def _percentiles(found: Distribution) -> dict[str, float]:
+    shares = {"p50_ms": 0.50, "p95_ms": 0.95, "p99_ms": 0.99}
+    return {name: round(found.percentile(share) * 1000, 3) for name, share in shares.items()}
+
+
+def _per_second(count: float, seconds: float) -> float:
+    return round(count / seconds, 3) if seconds else 0.0

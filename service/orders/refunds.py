@@ -1,0 +1,81 @@
+"""Money that must go back: what was captured, or may have been, for an order that did not come about.
+
+The ledger notes each such payment in the same step that decides on the order, so no crash forgets one. Any worker
+gives it back and says so; until then it is handed out again and again. A refund may be made twice: the gateway knows
+its key.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+
+from service.metrics import PAYMENTS_REFUNDED
+from service.orders.ledger import Ledger, OwedRefund
+from service.orders.models import Order
+from service.orders.payments import Charge, PaymentGateway, PaymentRejected, PaymentUnavailable
+from service.store import STORE_ERRORS
+from telemetry import Telemetry, suppressed
+
+INTERVAL_SECONDS = 0.5
+LEASE = timedelta(seconds=5)
+MOST_AT_ONCE = 16
+
+
+class Refunds:
+    """Gives money back for one worker."""
+
+    def __init__(self, ledger: Ledger, gateway: PaymentGateway, telemetry: Telemetry) -> None:
+        self._ledger = ledger
+        self._gateway = gateway
+        self._count = telemetry.counter(PAYMENTS_REFUNDED)
+        self._log = structlog.get_logger("service.orders.refunds")
+
+    async def run(self) -> None:
+        """Looks twice a second until it is cancelled; a store that is down is waited for."""
+        made: dict[int, list[OwedRefund]] = {shard: [] for shard in self._ledger.shards}
+        while True:
+            busy = False
+            for shard in self._ledger.shards:
+                try:
+                    with suppressed():
+                        owed = await self._ledger.refunds(shard, LEASE, MOST_AT_ONCE, made[shard])
+                except STORE_ERRORS:
+                    continue
+                made[shard] = await self._make(owed)
+                busy |= bool(made[shard])
+            await asyncio.sleep(0 if busy else INTERVAL_SECONDS)
+
+    async def _make(self, owed: Sequence[OwedRefund]) -> list[OwedRefund]:
+        """Makes refunds; returns those that need no other try."""
+        done = await asyncio.gather(*(self._give_back(refund) for refund in owed))
+        return [refund for refund, ended in zip(owed, done, strict=True) if ended]
+
+    async def _give_back(self, refund: OwedRefund) -> bool:
+        charge = charge_of(refund.order, refund.payment_key)
+        try:
+            await self._gateway.refund(charge, payment_id=None)
+        except PaymentUnavailable as error:
+            self._log.warning("a payment is given back later", order_id=charge.order_id, error=str(error))
+            return False
+        except PaymentRejected as error:  # the same again would get the same answer: a person must look
+            self._count.add(1, {"result": "failed"})
+            self._log.error("a payment could not be given back", payment_key=charge.key, error=str(error))
+            return True
+        except Exception:  # noqa: BLE001 - a defect in a gateway must not end the refunds of others
+            self._log.exception("a payment could not be given back", payment_key=charge.key)
+            return False
+        self._count.add(1, {"result": "refunded"})
+        return True
+
+
+def charge_of(order: Order, payment_key: str) -> Charge:
+    """What one life of an order was charged, or is to be."""
+    return Charge(
+        order_id=order.order_id,
+        user_id=order.user_id,
+        amount=order.amount,
+        currency=order.currency,
+        key=payment_key,
+    )

@@ -1,0 +1,16 @@
+-- Takes payments that were given back off the list, and hands out those that are due. One that is not reported as given
+-- back within the lease is handed out again; one that was noted anew meanwhile stays. Safe to send twice.
+-- Keys:    1 the shard's prefix
+-- Args:    1 lease in ms, 2 how many at most, then 2 per payment given back: payment key, ticket
+-- Returns: per payment {payment key, ticket, order row}
+local refunds = P .. 'refunds'
+for i = 3, #ARGV, 2 do
+  if redis.call('ZSCORE', refunds, ARGV[i]) == ARGV[i + 1] then redis.call('ZREM', refunds, ARGV[i]) end
+end
+
+local replies = {}
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', refunds, '-inf', NOW, 'LIMIT', 0, ARGV[2])) do
+  redis.call('ZADD', refunds, NOW + ARGV[1], key)
+  replies[#replies + 1] = {key, redis.call('ZSCORE', refunds, key), order_row(string.match(key, '^[^-]+'))}
+end
+return replies

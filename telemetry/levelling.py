@@ -1,0 +1,123 @@
+"""What makes the two interceptors alike: the same routes, the same exception events, the same answers to odd bytes.
+
+contrib names the last route that knows a path, FastAPI the first; contrib names a mounted application, FastAPI the
+route inside it; FastAPI names no route when a middleware answers before its router is asked, and records no event for
+an exception. Both get their routes from `telemetry.routes` here.
+
+contrib decodes headers as UTF-8, and where that fails as Python escapes, which fails too: a ``User-Agent`` of the
+bytes ``ff 5c 78`` becomes a 500. It is shown such a request with the odd bytes replaced; the application sees them all.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
+
+from fastapi.telemetry._api import _route_selected
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from opentelemetry.trace import get_current_span
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp, Message, Receive, Send
+
+from telemetry.routes import Routes, Scope
+
+_ENTERED = "telemetry.entered"
+_TRUE_SCOPE = "telemetry.scope"
+_NATIVE = "fastapi.telemetry"
+_logger = logging.getLogger(__name__)
+
+
+def level_contrib(stack: ASGIApp, routes: Routes, inside: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
+    """Change the stack that contrib has built.
+
+    Args:
+        stack: its outermost layer.
+        routes: the application's routes.
+        inside: puts a layer around what the instrumentation calls.
+    """
+    instrumentation = getattr(stack, "app", None)
+    if not isinstance(stack, ServerErrorMiddleware) or not isinstance(instrumentation, OpenTelemetryMiddleware):
+        _logger.error("opentelemetry-instrumentation-fastapi builds another stack than it did; it is used as it is")
+        return stack
+    instrumentation.default_span_details = routes.span
+    instrumentation.app = _Entered(inside(instrumentation.app))
+    stack.app = _Legible(instrumentation)
+    return stack
+
+
+def level_native(stack: ASGIApp, routes: Routes) -> ASGIApp:
+    """Change the stack that FastAPI has built.
+
+    Args:
+        stack: its outermost layer.
+        routes: the application's routes.
+    """
+    if not isinstance(stack, ServerErrorMiddleware):
+        _logger.error("FastAPI builds another stack than it did; it is used as it is")
+        return stack
+    stack.app = _NativeGaps(stack.app, routes)
+    return stack
+
+
+class _Entered:
+    """Notes that the instrumentation has called the application, and shows this the request as it came."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        scope[_ENTERED] = True
+        return self.app(scope.get(_TRUE_SCOPE, scope), receive, send)
+
+
+class _Legible:
+    """Tries again without the odd bytes when the instrumentation fails before it calls the application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except UnicodeError:
+            if _ENTERED in scope:
+                raise
+            await self.app(_legible(scope), receive, send)
+
+
+def _legible(scope: Scope) -> Scope:
+    headers = [(name, value.decode("ascii", "replace").encode("ascii", "replace")) for name, value in scope["headers"]]
+    query = quote(scope.get("query_string", b""), safe="%&=+/:;,?@!$'()*-._~[]").encode("ascii")
+    return {**scope, "headers": headers, "query_string": query, _TRUE_SCOPE: scope}
+
+
+class _NativeGaps:
+    """Fills in what FastAPI's own telemetry leaves out: the route of an early answer, the event of an exception."""
+
+    def __init__(self, app: ASGIApp, routes: Routes) -> None:
+        self.app = app
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        native = scope.get(_NATIVE)
+        if native is None or scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        def told(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                self._name(scope, native)
+            return send(message)
+
+        try:
+            await self.app(scope, receive, told)
+        except Exception as error:
+            self._name(scope, native)
+            span = get_current_span()
+            if span.is_recording():
+                span.record_exception(error)
+            raise
+
+    def _name(self, scope: Scope, native: Any) -> None:  # noqa: ANN401 - FastAPI keeps its type to itself
+        if native.route is None:
+            _route_selected(scope=scope, path=self._routes.template(scope))

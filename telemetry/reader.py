@@ -1,0 +1,207 @@
+"""From the SDK's data points to prometheus_client's families, exemplars included.
+
+`PrometheusReader` stands in for the one of opentelemetry-exporter-prometheus, which drops exemplars; names, units and
+labels follow that package's rules. Metrics of one name and type are one family, whichever meters they come from; one
+of another type is left out and logged once, for two families of one name are no valid exposition. So are
+exponential histograms, which neither text format can carry.
+"""
+
+import json
+import logging
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
+
+from opentelemetry.exporter.prometheus._mapping import map_unit, sanitize_attribute, sanitize_full_name
+from opentelemetry.sdk.metrics import ObservableCounter, ObservableGauge, ObservableUpDownCounter
+from opentelemetry.sdk.metrics.export import (
+    Gauge,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    MetricReader,
+    MetricsData,
+    NumberDataPoint,
+    Sum,
+)
+from opentelemetry.semconv._incubating.attributes.otel_attributes import OtelComponentTypeValues
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.core import Metric as Family
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
+from prometheus_client.utils import floatToGoString
+
+from telemetry.exemplars import Exemplars
+from telemetry.instruments import MOST_SERIES
+
+_logger = logging.getLogger(__name__)
+_READ = (ObservableCounter, ObservableGauge, ObservableUpDownCounter)
+_Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+
+
+class PrometheusReader(MetricReader):
+    """Reads a meter provider at each scrape; one scrape at a time.
+
+    Args:
+        exemplars: what its counters and buckets show.
+        resource_labels: resource attributes that become labels of each series.
+        target_info: whether it gives the resource as ``target_info``.
+    """
+
+    def __init__(self, exemplars: Exemplars, *, resource_labels: Sequence[str] = (), target_info: bool) -> None:
+        super().__init__(
+            # Those of the last scrape are only forgotten after this one: there is room for both.
+            cardinality_limits=dict.fromkeys(_READ, 2 * MOST_SERIES),
+            otel_component_type=OtelComponentTypeValues.PROMETHEUS_HTTP_TEXT_METRIC_EXPORTER,
+        )
+        self._exemplars = exemplars
+        self._resource_labels = resource_labels
+        self._target_info = target_info
+        self._received: list[MetricsData] = []
+        self._refused: set[str] = set()
+
+    def families(self) -> Iterable[Family]:
+        """Collect now."""
+        self.collect()
+        received, self._received = self._received, []
+        gathered: dict[str, _Gathered] = {}
+        read: dict[str, int] = {}
+        for resource_metrics in (each for data in received for each in data.resource_metrics):
+            attributes = resource_metrics.resource.attributes
+            if self._target_info:
+                yield _target_info(attributes)
+            labels = {name: _text(attributes[name]) for name in self._resource_labels}
+            for metric in (each for scope in resource_metrics.scope_metrics for each in scope.metrics):
+                self._gather(metric, labels, gathered)
+                read[metric.name] = len(metric.data.data_points)
+        self._forget_reads(read)
+        for each in gathered.values():
+            yield each.family(self._exemplars)
+
+    def _forget_reads(self, read: Mapping[str, int]) -> None:
+        """Forget the attributes of what is not read any more.
+
+        The SDK never does (1.45.2), so that everything that was ever read counts towards its limit, and some day all
+        that is read ends up in the overflow. A cumulative sum or gauge that is read needs no memory.
+
+        Args:
+            read: how many points each metric has now.
+        """
+        with suppress(AttributeError):  # there is no public way; without this one, the SDK's limit stands
+            storage = self._collect.__self__._reader_storages[self]  # type: ignore[union-attr]  # noqa: SLF001
+            for instrument, matches in storage._instrument_view_instrument_matches.items():  # noqa: SLF001
+                if isinstance(instrument, _READ):
+                    for match in matches:
+                        known = match._attributes_aggregation  # noqa: SLF001
+                        if len(known) > read.get(match._name, 0):  # noqa: SLF001
+                            known.clear()
+
+    def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 0, **_: object) -> None:
+        del timeout_millis
+        self._received.append(metrics_data)
+
+    def shutdown(self, timeout_millis: float = 0, **_: object) -> None:
+        """Nothing to do: the registry goes with its process."""
+
+    def _gather(self, metric: Metric, labels: Mapping[str, Any], gathered: dict[str, "_Gathered"]) -> None:
+        kind = _kind(metric)
+        unit = map_unit(metric.unit or "")
+        if kind is not None:
+            # The constructor adds the unit to the name, and takes the suffix of a counter away.
+            family = kind(sanitize_full_name(metric.name), metric.description or "", labels=(), unit=unit)
+            known = gathered.setdefault(family.name, _Gathered(family))
+            if known.made.type == family.type:
+                known.add(metric.data.data_points, labels)
+                return
+        if metric.name not in self._refused:
+            self._refused.add(metric.name)
+            _logger.warning("%s is not exported: a %s of that name cannot be", metric.name, type(metric.data).__name__)
+
+
+class ReaderCollector(Collector):
+    """A `PrometheusReader` in a registry."""
+
+    def __init__(self, reader: PrometheusReader) -> None:
+        self._reader = reader
+
+    def collect(self) -> Iterable[Family]:
+        """The families of one scrape."""
+        return self._reader.families()
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """One family before its labels are known: every series of it shall have the same names."""
+
+    made: _Family
+    rows: list[tuple[dict[str, str], Any]] = field(default_factory=list)
+
+    def add(self, points: Iterable[Any], labels: Mapping[str, str]) -> None:
+        for point in points:
+            own = {_label(name): _text(value) for name, value in (point.attributes or {}).items()}
+            self.rows.append(({**labels, **own}, point))
+
+    def family(self, exemplars: Exemplars) -> Family:
+        names = sorted({name for labels, _ in self.rows for name in labels})
+        made = type(self.made)(self.made.name, self.made.documentation, labels=names, unit=self.made.unit)
+        for labels, point in self.rows:
+            values = [labels.get(name, "") for name in names]
+            if isinstance(made, GaugeMetricFamily):
+                made.add_metric(values, point.value)
+            elif isinstance(made, CounterMetricFamily):
+                made.add_metric(values, point.value, exemplar=_exemplar((made.name, *labels.items()), point, exemplars))
+            else:
+                made.add_metric(values, _buckets((made.name, *labels.items()), point, exemplars), point.sum)
+        return made
+
+
+def _kind(metric: Metric) -> type[_Family] | None:
+    match metric.data:
+        case Sum(is_monotonic=True):
+            return CounterMetricFamily
+        case Sum() | Gauge():
+            return GaugeMetricFamily
+        case Histogram():
+            return HistogramMetricFamily
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _label(name: str) -> str:
+    return sanitize_attribute(name)
+
+
+def _text(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    # Half a surrogate pair has no UTF-8, and would cost the whole scrape.
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def _exemplar(series: tuple[object, ...], point: NumberDataPoint, exemplars: Exemplars) -> Exemplar | None:
+    for measured in point.exemplars:
+        exemplars.offer(series, measured)
+    return exemplars.current(series)
+
+
+def _buckets(series: tuple[object, ...], point: HistogramDataPoint, exemplars: Exemplars) -> list[tuple[Any, ...]]:
+    bounds = [*point.explicit_bounds, float("inf")]
+    for measured in point.exemplars:
+        exemplars.offer((*series, bounds[bisect_left(bounds, measured.value)]), measured)
+    counts = accumulate(point.bucket_counts)
+    return [
+        (_bound(bound), count, exemplars.current((*series, bound))) for bound, count in zip(bounds, counts, strict=True)
+    ]
+
+
+def _bound(bound: float) -> str:
+    return str(floatToGoString(bound))  # type: ignore[no-untyped-call]
+
+
+def _target_info(attributes: Mapping[str, Any]) -> Family:
+    info = InfoMetricFamily("target", "Target metadata")
+    info.add_metric([], {sanitize_attribute(name): _text(value) for name, value in attributes.items()})
+    return info

@@ -1,0 +1,92 @@
+"""Which route template answers a request: the same word for both interceptors, before and after routing.
+
+A template is low in cardinality: ``/orders/{order_id}``, or ``/static/{path}`` for what is inside a mounted application
+that has no routes of its own. A path that no route knows has none.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import RouteContext, iter_route_contexts
+from opentelemetry.util.http import sanitize_method
+from starlette.routing import Match
+
+Scope = MutableMapping[str, Any]
+
+OTHER_METHOD = "_OTHER"
+LOOK_AGAIN_SECONDS = 1.0
+
+
+class Routes:
+    """The routes of one application, in the order in which its router tries them."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._known: list[RouteContext] = []
+        self._next_look = 0.0
+
+    def template(self, scope: Scope) -> str | None:
+        """The template of the route that takes this request, or that knows its path with other methods.
+
+        A route that is added while the application serves is known within `LOOK_AGAIN_SECONDS` of its first request.
+        """
+        found, takes_it = _find(self._known, scope)
+        if not takes_it and time.monotonic() >= self._next_look:
+            self._known = list(iter_route_contexts(self._app.routes))  # costs 1 us a route: not for each request
+            self._next_look = time.monotonic() + LOOK_AGAIN_SECONDS
+            found, _ = _find(self._known, scope)
+        if found is None and self._app.router.redirect_slashes and scope["type"] == "http":
+            return self._slashed(scope)
+        return found
+
+    def span(self, scope: Scope) -> tuple[str, dict[str, str]]:
+        """The name of a request's server span, and the attributes that its metrics need as well."""
+        template = self.template(scope)
+        if template is None:
+            return span_method(scope), {}
+        template = f"{scope.get('root_path', '').rstrip('/')}{template}"
+        return f"{span_method(scope)} {template}", {"http.route": template}
+
+    def _slashed(self, scope: Scope) -> str | None:
+        """The route that a redirect leads to, which adds or takes away the slash at the end."""
+        path: str = scope["path"]
+        other = path.rstrip("/") if path.endswith("/") else f"{path}/"
+        return _find(self._known, {**scope, "path": other})[0] if path.strip("/") else None
+
+
+def request_method(scope: Mapping[str, Any]) -> str:
+    """The method as an attribute: a known one, or `OTHER_METHOD`."""
+    return sanitize_method(str(scope.get("method", "")))
+
+
+def span_method(scope: Mapping[str, Any]) -> str:
+    """The method as the first word of a span's name."""
+    if scope["type"] == "websocket":
+        return "WS"
+    method = request_method(scope)
+    return "HTTP" if method == OTHER_METHOD else method
+
+
+def _find(routes: Iterable[RouteContext], scope: Scope) -> tuple[str | None, bool]:
+    """A template, and whether its route takes the request; the first that knows the path counts, as in the router."""
+    partial: str | None = None
+    for route in routes:
+        match, child = route.matches(scope)
+        if match is Match.FULL:
+            return _whole(route, {**scope, **child}), True
+        if match is Match.PARTIAL and partial is None:
+            partial = route.path_format
+    return partial, False
+
+
+def _whole(route: RouteContext, scope: Scope) -> str | None:
+    """The template of a route, with that of the mounted application's own route inside it."""
+    inner: Sequence[Any] = getattr(route.original_route, "routes", ())
+    prefix: str | None = getattr(route.original_route, "path", None)
+    if inner and prefix is not None:
+        found, _ = _find(iter_route_contexts(inner), scope)
+        if found is not None:
+            return f"{prefix}{found}"
+    return route.path_format

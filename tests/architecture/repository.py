@@ -1,0 +1,23 @@
+"""The files of this repository, for the tests that read them."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NOT_OURS = {".venv", ".git", ".data", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "__pycache__"}
+
+
+def files(suffix: str = "") -> list[Path]:
+    """Return the tracked files with a suffix; of a copy without git, all that are not caches."""
+    if shutil.which("git") and (ROOT / ".git").exists():
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+        found = [ROOT / name for name in listed.stdout.split("\0") if name]
+    else:
+        found = [path for path in ROOT.rglob("*") if not NOT_OURS & set(path.relative_to(ROOT).parts)]
+    return sorted(path for path in found if path.is_file() and path.name.endswith(suffix))
+
+
+def name(path: Path) -> str:
+    """Return a path as the repository has it."""
+    return path.relative_to(ROOT).as_posix()

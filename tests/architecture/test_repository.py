@@ -1,0 +1,94 @@
+"""What is in the repository belongs to no machine, and what it needs is pinned."""
+
+import configparser
+import os
+import re
+import tomllib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.architecture.repository import ROOT, files, name
+
+OF_A_MACHINE = re.compile(r"(?<![\w.])/(?:work|root|home|Users)/[\w.-]+")
+OF_A_REGISTRY = re.compile(
+    r"(?<!no-emit-)index-url|files\.pythonhosted|artifactory|jfrog|devpi|//[\w.-]+(?::\d+)?/simple"
+)
+PINS = {"requirements/runtime.txt": (), "requirements/dev.txt": ("dev",)}
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a file, and nothing for what is no text."""
+    try:
+        return path.read_text()
+    except UnicodeDecodeError:
+        return ""
+
+
+def registries() -> set[str]:
+    """Return the hosts from which this machine installs, where it was told of other ones than the public one."""
+    urls = [value for key, value in os.environ.items() if key.endswith(("INDEX_URL", "INDEX", "PROXY", "proxy"))]
+    for config in (Path.home() / ".config/pip/pip.conf", Path.home() / ".pip/pip.conf", Path("/etc/pip.conf")):
+        parser = configparser.ConfigParser(interpolation=None)
+        if config.is_file():
+            parser.read(config)
+            urls += [value for section in parser.sections() for key, value in parser[section].items() if "url" in key]
+    hosts = {urlsplit(url).hostname or "" for url in urls}
+    return hosts - {"", "pypi.org", "localhost", "127.0.0.1"}
+
+
+def test_no_file_names_a_path_of_a_machine_or_a_registry() -> None:
+    """Whoever clones it has neither."""
+    hosts = registries()
+    for path in files():
+        if path == Path(__file__).resolve():
+            continue
+        text = text_of(path)
+        assert OF_A_MACHINE.findall(text) == [], name(path)
+        assert OF_A_REGISTRY.findall(text) == [], name(path)
+        assert [host for host in hosts if host in text] == [], name(path)
+        assert str(ROOT) == "/" or str(ROOT) not in text, name(path)
+
+
+def pinned(file: str) -> dict[str, str]:
+    """Return the version of each distribution that a file of pins holds, having checked that each has hashes."""
+    found = {}
+    for entry in re.split(r"\n(?=\S)", (ROOT / file).read_text().strip()):
+        matched = re.match(r"([\w.-]+)(?:\[[\w,-]+\])?==(\S+)", entry)
+        assert matched, f"{file}: {entry.splitlines()[0]!r} pins nothing"
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry), f"{file}: {matched[1]} has no hash"
+        found[canonicalize_name(matched[1])] = matched[2]
+    return found
+
+
+@pytest.mark.parametrize("file", PINS)
+def test_the_pins_hold_every_dependency(file: str) -> None:
+    """At a version that pyproject allows."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = list(project["project"]["dependencies"])
+    for group in PINS[file]:
+        wanted += project["dependency-groups"][group]
+    pins = pinned(file)
+    for text in wanted:
+        requirement = Requirement(text)
+        version = pins.get(canonicalize_name(requirement.name))
+        assert version, f"{file} lacks {requirement.name}: `make lock`"
+        assert requirement.specifier.contains(version, prereleases=True), f"{file} has {requirement.name} {version}"
+
+
+@pytest.mark.parametrize("file", PINS)
+def test_the_pins_name_no_address(file: str) -> None:
+    """They install from whatever registry a machine has."""
+    text = (ROOT / file).read_text()
+    assert "://" not in text
+    assert " @ " not in text
+
+
+def test_both_files_of_pins_agree() -> None:
+    """What the service runs with is what it is tested with."""
+    runtime, dev = pinned("requirements/runtime.txt"), pinned("requirements/dev.txt")
+    shared = runtime.keys() & dev.keys()
+    assert {key: runtime[key] for key in shared} == {key: dev[key] for key in shared}

@@ -1,0 +1,160 @@
+"""`audit` and `dead-letters`: what they print, what their status says, where they look."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support import RedisServer, eventually
+from tests.support.cli import complaint, flash_sale
+from tests.support.service import ADMIN, Fleet
+from tests.support.shop import PRODUCT
+
+CLEAN_LINES = ("ok      units_add_up", "ok      totals_match_orders", "\nclean\n")
+
+
+def order(client: httpx.Client, product_id: str = "sticker-pack", quantity: int = 1) -> str:
+    """Order something and return the id."""
+    answer = client.post("/orders", json={"product_id": product_id, "user_id": "ada", "quantity": quantity})
+    assert answer.status_code == 202, answer.text
+    order_id: str = answer.json()["order_id"]
+    return order_id
+
+
+def wait_for_status(client: httpx.Client, order_id: str, status: str) -> None:
+    """Wait until an order has a status."""
+    eventually(lambda: client.get(f"/orders/{order_id}").json()["status"] == status, 20, f"the order is {status}")
+
+
+def test_audit_of_a_sale_that_is_going_on(valkey_server: RedisServer) -> None:
+    """Status 0, a line for each invariant, and how many orders reached what."""
+    with Fleet(valkey_server.url) as fleet, fleet.client() as client:
+        wait_for_status(client, order(client), "confirmed")
+        done = flash_sale("audit", env={"REDIS_URL": valkey_server.url})
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert [line for line in CLEAN_LINES if line not in done.stdout] == []
+    assert "6 products, 1 orders; reached: 1 pending, 1 confirmed, 0 failed, 0 expired, 0 cancelled" in done.stdout
+
+
+def test_audit_of_broken_books(valkey_server: RedisServer) -> None:
+    """Status 1 and the figures that do not fit; the same in JSON."""
+    with Fleet(valkey_server.url) as fleet, fleet.client() as client:
+        wait_for_status(client, order(client), "confirmed")
+    with valkey_server.sync_client() as store:
+        store.hincrby("{fs:00}:product:sticker-pack", "stock", 3)
+    done = flash_sale("audit", env={"REDIS_URL": valkey_server.url})
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "BROKEN  units_add_up" in done.stdout
+    assert "sticker-pack: -3 units unexplained" in done.stdout
+    assert "1 breaches" in done.stdout
+    as_json = flash_sale("audit", "--json", env={"REDIS_URL": valkey_server.url})
+    report = json.loads(as_json.stdout)
+    assert (as_json.returncode, report["clean"], report["orders_stored"]) == (1, False, 1)
+    assert report["invariants"]["units_add_up"] == ["sticker-pack: -3 units unexplained"]
+    assert report["invariants"]["totals_match_orders"] == []
+
+
+def test_audit_of_the_embedded_store(tmp_path: Path) -> None:
+    """With a service on it and without one; the orders are those of the service, and stay."""
+    env = {"DATA_DIR": str(tmp_path), "REDIS_URL": ""}
+    with Fleet(tmp_path) as fleet, fleet.client() as client:
+        order_id = order(client)
+        wait_for_status(client, order_id, "confirmed")
+        beside = flash_sale("audit", env=env)
+        assert fleet.terminate() == 0
+    alone = flash_sale("audit", env=env)
+    assert beside.stdout == alone.stdout
+    assert (beside.returncode, alone.returncode, alone.stderr) == (0, 0, "")
+    assert "6 products, 1 orders" in alone.stdout
+    with Fleet(tmp_path) as fleet, fleet.client() as client:
+        assert client.get(f"/orders/{order_id}").json()["status"] == "confirmed"
+
+
+def test_a_second_service_on_the_same_directory_is_refused(tmp_path: Path) -> None:
+    """One line; the first is not disturbed."""
+    with Fleet(tmp_path) as fleet, fleet.client() as client:
+        line = complaint(flash_sale("run", env={"DATA_DIR": str(tmp_path), "REDIS_URL": "", "PORT": "0"}))
+        assert str(tmp_path) in line
+        assert client.get("/readyz").status_code == 200
+
+
+def test_audit_of_a_store_that_is_not_there() -> None:
+    """Status 1 and one line: nothing is known."""
+    assert complaint(flash_sale("audit", env={"REDIS_URL": "redis://127.0.0.1:1"}), 1)
+
+
+def test_audit_into_a_closed_pipe(valkey_server: RedisServer) -> None:
+    """As `audit | head -1` has it, at its earliest: one line, no traceback."""
+    read, write = os.pipe()
+    os.close(read)
+    argv = [sys.executable, "-m", "service", "audit"]
+    env = {**os.environ, "REDIS_URL": valkey_server.url}
+    done = subprocess.run(argv, stdout=write, stderr=subprocess.PIPE, text=True, env=env, timeout=60, check=False)
+    os.close(write)
+    assert done.returncode == 1
+    assert done.stderr == "flash-sale: the output was closed before all was written\n"
+
+
+@pytest.fixture
+def dead(valkey_server: RedisServer) -> list[str]:
+    """Return the ids of two dead letters in the store; no service runs on it."""
+    env = {"PAYMENT_ERROR_RATE": "1", "PAYMENT_ATTEMPTS": "1", "ORDER_ATTEMPTS": "1", "ORDER_RETRY_SECONDS": "0"}
+    with Fleet(valkey_server.url, env=env) as fleet, fleet.client() as client:
+        client.put("/inventory/lamp", json=PRODUCT, headers=ADMIN)
+        ids = []
+        for quantity in (2, 3):
+            ids.append(order(client, "lamp", quantity))
+            wait_for_status(client, ids[-1], "failed")
+        queue = client.get("/orders/queue").json()
+        assert queue["dead_letters"] == 2
+    return ids
+
+
+def units(server: RedisServer) -> tuple[int, int]:
+    """Return the stock and the held units of the lamp."""
+    with server.sync_client() as store:
+        product = store.hgetall("{fs:00}:product:lamp")
+    assert isinstance(product, dict)
+    return int(product["stock"]), int(product["held"])
+
+
+def test_dead_letters_are_listed_requeued_and_dropped(valkey_server: RedisServer, dead: list[str]) -> None:
+    """Requeued with their units held anew, or dropped for good; the books are in order throughout."""
+    first, second = dead
+    env = {"REDIS_URL": valkey_server.url}
+    listed = flash_sale("dead-letters", "list", env=env)
+    lines = listed.stdout.splitlines()
+    assert (listed.returncode, lines[-1]) == (0, "2 dead letters")
+    assert [line.split()[0] for line in lines[:2]] == [first, second]
+    assert "2 x lamp for ada" in lines[0]
+    rows = json.loads(flash_sale("dead-letters", "list", "--json", env=env).stdout)
+    assert [(row["order_id"], row["quantity"], row["attempts"]) for row in rows] == [(first, 2, 1), (second, 3, 1)]
+    assert units(valkey_server) == (10, 0)
+
+    requeued = flash_sale("dead-letters", "requeue", first, env=env)
+    assert (requeued.returncode, requeued.stdout) == (0, f"{first}  requeued\n1 requeued\n")
+    assert units(valkey_server) == (8, 2)
+    again = flash_sale("dead-letters", "requeue", first, env=env)
+    assert again.returncode == 1
+    assert again.stdout.endswith("0 requeued\n")
+
+    dropped = flash_sale("dead-letters", "drop", "--all", env=env)
+    assert (dropped.returncode, dropped.stdout) == (0, f"{second}  dropped\n1 dropped\n")
+    assert flash_sale("dead-letters", "list", env=env).stdout == "0 dead letters\n"
+    assert flash_sale("dead-letters", "drop", second, env=env).returncode == 1
+    assert flash_sale("audit", env=env).returncode == 0
+    with Fleet(valkey_server.url) as fleet, fleet.client() as client:
+        wait_for_status(client, first, "confirmed")
+        assert client.get(f"/orders/{second}").json()["status"] == "failed"
+    assert flash_sale("audit", env=env).returncode == 0
+
+
+def test_what_is_no_order_id_is_said_so(valkey_server: RedisServer) -> None:
+    """Status 2, and nothing is done to the others."""
+    for bad in ("x", "{fs:00}:queue", "99" + "0" * 28):
+        line = complaint(flash_sale("dead-letters", "drop", "0" * 30, bad, env={"REDIS_URL": valkey_server.url}))
+        assert f"{bad!r} is not an order id" in line

@@ -1,0 +1,139 @@
+"""Real processes: what all of them say is what was sent, to the integer, and a killed one takes little with it."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support import RedisServer, eventually
+from tests.support.service import ADMIN, Fleet
+
+LAMP = {"name": "Lamp", "price": 4950, "currency": "EUR", "stock": 50, "per_user_limit": 2}
+FLUSHED_SECONDS = 1.0
+BUSY_MACHINE_SECONDS = 1.5
+
+Answers = Counter[tuple[int, str]]
+
+
+@pytest.fixture
+def replicas(valkey_server: RedisServer) -> Iterator[list[Fleet]]:
+    """Yield two replicas of two API processes each, without order workers, with fifty lamps on sale."""
+    with (
+        Fleet(valkey_server.url, command="api", api=2, workers=0) as one,
+        Fleet(valkey_server.url, command="api", api=2, workers=0) as two,
+    ):
+        with one.client() as client:
+            assert client.put("/inventory/lamp", json=LAMP, headers=ADMIN).status_code == httpx.codes.CREATED
+        yield [one, two]
+
+
+def send(url: str, first: int, orders: int) -> Answers:
+    """Send orders on connections of their own, every tenth of them not an order at all; return the answers."""
+    seen: Answers = Counter()
+    for n in range(first, first + orders):
+        body = {"product_id": "lamp", "user_id": f"u{n % 40}", "quantity": 0 if n % 10 == 0 else 1}
+        answer = httpx.post(f"{url}/orders", json=body, timeout=30)
+        seen[answer.status_code, answer.json().get("code", "")] += 1
+    return seen
+
+
+def scraped(fleets: list[Fleet], name: str, label: str) -> dict[str, float]:
+    """Return a plain sum over all targets, by one label."""
+    found: Counter[str] = Counter()
+    for fleet in fleets:
+        for family in text_string_to_metric_families(httpx.get(f"{fleet.url}/metrics", timeout=30).text):
+            for sample in family.samples:
+                if sample.name == name and sample.labels.get("http_route", "/orders") == "/orders":
+                    found[sample.labels[label]] += sample.value
+    return dict(found)
+
+
+def live(fleet: Fleet) -> dict[str, Any]:
+    """Return the live figures."""
+    body: dict[str, Any] = httpx.get(f"{fleet.url}/monitoring/metrics", timeout=30).json()
+    return body
+
+
+def orders_served(body: dict[str, Any]) -> dict[int, int]:
+    """Return the answers to `POST /orders` by status."""
+    return {
+        row["status"]: row["count"] for row in body["requests"] if (row["method"], row["route"]) == ("POST", "/orders")
+    }
+
+
+def test_all_processes_of_all_replicas_sum_up_to_what_was_sent(replicas: list[Fleet]) -> None:
+    """Windows, refusals and `/metrics` agree with the clients, and every process gives the same answer."""
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(send, replicas[n % 2].url, 100 * n, 100) for n in range(4)]
+        seen = sum((job.result() for job in jobs), Counter())
+    by_status = {status: sum(n for (s, _), n in seen.items() if s == status) for status, _ in seen}
+    refused = {code: n for (_, code), n in seen.items() if code}
+    assert sum(by_status.values()) == 400
+    assert refused["invalid"] == 40
+    for fleet in replicas:
+        eventually(lambda fleet=fleet: orders_served(live(fleet)) == by_status, 15, f"the windows say {by_status}")  # type: ignore[misc]
+        eventually(
+            lambda fleet=fleet: {r: n for r, n in live(fleet)["rejections"].items() if n} == refused,  # type: ignore[misc]
+            15,
+            f"the refusals are {refused}",
+        )
+    rejections = scraped(replicas, "flash_sale_rejections_total", "reason")
+    assert {reason: n for reason, n in rejections.items() if n} == refused
+    counted = scraped(replicas, "http_server_request_duration_seconds_count", "http_response_status_code")
+    assert {int(status): n for status, n in counted.items()} == by_status
+    for _ in range(8):  # whichever process answers
+        for fleet in replicas:
+            benchmark = httpx.get(f"{fleet.url}/monitoring/benchmark?window_seconds=600", timeout=30).json()
+            assert benchmark["requests"] >= 400
+            assert orders_served(live(fleet)) == by_status
+
+
+def test_a_killed_process_loses_a_second_of_windows_and_no_refusal_of_the_ledger(valkey_server: RedisServer) -> None:
+    """The windows miss at most what was served since the last flush; the ledger counted before it answered."""
+    answered: list[float] = []
+    with Fleet(valkey_server.url, command="api", api=1, workers=0) as fleet:
+        stop = threading.Event()
+
+        def refuse_for_ever() -> None:
+            with fleet.client() as client:
+                while not stop.is_set():
+                    try:
+                        answer = client.post("/orders", json={"product_id": "ghost", "user_id": "a", "quantity": 1})
+                    except httpx.TransportError:
+                        return
+                    assert answer.status_code == httpx.codes.NOT_FOUND
+                    answered.append(time.monotonic())
+
+        sender = threading.Thread(target=refuse_for_ever)
+        sender.start()
+        try:
+            began = time.monotonic()
+            eventually(lambda: answered and time.monotonic() - began > 3.3, 30, "some seconds of refusals")
+            killed = fleet.kill("api-0")
+            at = time.monotonic()
+            sender.join(30)
+        finally:
+            stop.set()
+        fleet.wait_for_restart("api-0", killed)
+        fleet.wait_until_ready()
+        body = live(fleet)
+        assert len(answered) <= body["rejections"]["unknown_product"] <= len(answered) + 1
+        old = sum(when < at - FLUSHED_SECONDS - BUSY_MACHINE_SECONDS for when in answered)
+        assert 0 < old <= orders_served(body)[404] <= len(answered)
+
+
+def test_a_process_that_ends_in_order_loses_nothing(valkey_server: RedisServer) -> None:
+    """SIGTERM: what was counted since the last second is sent before the end."""
+    with Fleet(valkey_server.url, command="api", api=1, workers=0) as first:
+        answers = send(first.url, 0, 25)
+        assert first.terminate() == 0
+    with Fleet(valkey_server.url, command="api", api=1, workers=0) as second:
+        body = live(second)
+    assert sum(orders_served(body).values()) == 25 == sum(answers.values())
+    assert {reason: n for reason, n in body["rejections"].items() if n} == {"invalid": 3, "unknown_product": 22}

@@ -1,0 +1,104 @@
+"""`flash-sale crowd --truth`: exact over several processes and replicas, and it catches a lie of one."""
+
+import json
+import sys
+from contextlib import ExitStack
+
+import httpx
+import pytest
+
+from service.store import keys
+from tests.support import RedisServer, free_port
+from tests.support.program import Program
+from tests.support.service import ADMIN, Fleet
+
+LAMP = {"name": "Lamp", "price": 4950, "currency": "EUR", "stock": 150, "per_user_limit": 3}
+
+
+def replicas(stack: ExitStack, store: str, count: int, port: int) -> list[Fleet]:
+    """Start replicas of two API processes each, and one order worker in the first; every trace goes to `port`."""
+    env = {
+        "OTEL_TRACES_SAMPLER": "always_on",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+        "OTEL_BSP_SCHEDULE_DELAY": "500",
+        "OTEL_BSP_MAX_QUEUE_SIZE": "100000",
+    }
+    fleets = [stack.enter_context(Fleet(store, api=2, workers=int(n == 0), env=env)) for n in range(count)]
+    with fleets[0].client() as client:
+        assert client.put("/inventory/lamp", json=LAMP, headers=ADMIN).status_code == httpx.codes.CREATED
+    return fleets
+
+
+def report(store: str, fleets: list[Fleet], port: int, *more: str) -> tuple[int, dict[str, dict[str, int]]]:
+    """Run the command against the first replica and return its status and its rows by name."""
+    arguments = ["-m", "service", "crowd", "--url", fleets[0].url, "--truth", "--json", "--product", "lamp"]
+    arguments += [
+        "--rate",
+        "0",
+        "--concurrency",
+        "16",
+        "--cancel",
+        "0.05",
+        "--receive",
+        str(port),
+        "--seed",
+        "7",
+        *more,
+    ]
+    for fleet in fleets:
+        arguments += ["--target", f"{fleet.url}/metrics"]
+    with Program([sys.executable, *arguments], env={"REDIS_URL": store}) as program:
+        status = program.process.wait(150)
+        output = program.output
+    assert "{" in output, output
+    return status, {row["what"]: row for row in json.loads(output)["rows"]}
+
+
+@pytest.mark.timeout(300)
+def test_two_replicas_of_two_processes_agree_with_everybody_to_the_integer(valkey_server: RedisServer) -> None:
+    port = free_port()
+    with ExitStack() as stack:
+        fleets = replicas(stack, valkey_server.url, 2, port)
+        status, rows = report(valkey_server.url, fleets, port, "--orders", "1500", "--users", "300")
+    assert all(row["agrees"] for row in rows.values()), rows
+    assert status == 0
+    accepted = rows["orders accepted"]
+    assert accepted["clients"] == accepted["ledger"] == accepted["metrics"] > 50
+    assert rows["orders confirmed"]["spans"] == rows["orders confirmed"]["ledger"] > 50
+    assert rows["answers 202"]["spans"] == accepted["ledger"]
+    assert rows["refused sold_out"]["clients"] > 500
+
+
+@pytest.mark.timeout(300)
+def test_a_ledger_that_counts_one_too_many_is_caught(valkey_server: RedisServer) -> None:
+    port = free_port()
+    with ExitStack() as stack:
+        fleets = replicas(stack, valkey_server.url, 1, port)
+        program = stack.enter_context(_liar(valkey_server.url))
+        status, rows = report(valkey_server.url, fleets, port, "--orders", "50")
+        assert program.running()
+    assert status == 1
+    assert not rows["orders confirmed"]["agrees"]
+
+
+def _liar(store: str) -> Program:
+    """Start a program that counts confirmed orders which nobody placed, five a second."""
+    code = (
+        "import sys, time, redis\n"
+        "client = redis.Redis.from_url(sys.argv[1])\n"
+        "while True:\n"
+        "    client.hincrby(sys.argv[2], 'confirmed', 1)\n"
+        "    time.sleep(0.2)\n"
+    )
+    return Program([sys.executable, "-c", code, store, keys.prefix(0) + "totals"])
+
+
+@pytest.mark.timeout(300)
+def test_a_target_that_is_forgotten_is_missed(valkey_server: RedisServer) -> None:
+    port = free_port()
+    with ExitStack() as stack:
+        fleets = replicas(stack, valkey_server.url, 2, port)
+        # The crowd shops at the second replica, whose requests the first one's /metrics does not count.
+        status, rows = report(valkey_server.url, fleets[:1], port, "--orders", "40", "--url", fleets[1].url)
+    assert status == 1
+    assert not rows["answers 202"]["agrees"]

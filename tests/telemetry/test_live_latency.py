@@ -1,0 +1,46 @@
+"""Percentiles that are read from buckets, beside the exact ones."""
+
+from bisect import bisect_left
+from collections import Counter
+from math import ceil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from telemetry.latency import BOUNDS, LEAST_SECONDS, MOST_SECONDS, RELATIVE_ERROR, Distribution
+
+DURATIONS = st.floats(LEAST_SECONDS, MOST_SECONDS)
+SHARES = st.sampled_from([0.01, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0])
+
+
+def distribution(durations: list[float]) -> Distribution:
+    """Put durations into buckets."""
+    return Distribution(Counter(bisect_left(BOUNDS, seconds) for seconds in durations))
+
+
+def test_the_stated_bound_is_five_percent_at_most() -> None:
+    assert RELATIVE_ERROR <= 0.05
+    assert (LEAST_SECONDS, MOST_SECONDS > 60) == (0.0001, True)
+
+
+@given(st.lists(DURATIONS, min_size=1, max_size=300), SHARES)
+def test_a_percentile_is_within_the_stated_bound(durations: list[float], share: float) -> None:
+    """Of the exact one, by the nearest rank."""
+    exact = sorted(durations)[max(ceil(share * len(durations)), 1) - 1]
+    assert distribution(durations).percentile(share) == pytest.approx(exact, rel=RELATIVE_ERROR + 1e-9)
+
+
+@given(st.lists(DURATIONS, max_size=100), st.lists(DURATIONS, max_size=100), SHARES)
+def test_adding_up_is_the_same_as_having_counted_together(one: list[float], two: list[float], share: float) -> None:
+    """So it does not matter how many processes there are."""
+    together = distribution(one)
+    together.add(distribution(two))
+    assert together == distribution(one + two)
+    assert together.percentile(share) == distribution(one + two).percentile(share)
+
+
+def test_what_is_beyond_the_bounds_counts_as_the_bound() -> None:
+    assert distribution([0.0]).percentile(0.5) == LEAST_SECONDS
+    assert distribution([1e6]).percentile(0.5) == MOST_SECONDS
+    assert Distribution().percentile(0.5) == Distribution().mean_seconds == 0
