@@ -3,9 +3,12 @@
 import sys
 
 from service.metrics import SPECS
+from telemetry.delivery import FAILURES
 from telemetry.document import table
-from telemetry.recording import DROPPED
-from telemetry.runtime import SAMPLING_RATIO, UNREACHABLE
+from telemetry.recording import DROPPED, OVERFLOWED
+from telemetry.runtime import AFTERWARDS, SAMPLING_RATIO, UNREACHABLE
+
+OF_TELEMETRY = (SAMPLING_RATIO, AFTERWARDS, DROPPED, OVERFLOWED, FAILURES, UNREACHABLE)
 
 INTRODUCTION = """# Metrics
 
@@ -43,7 +46,7 @@ END = """
 
 def metrics_page() -> str:
     """The whole of docs/metrics.md."""
-    return INTRODUCTION + table(SPECS) + INTERCEPTOR + table((DROPPED, SAMPLING_RATIO, UNREACHABLE)) + END
+    return INTRODUCTION + table(SPECS) + INTERCEPTOR + table(OF_TELEMETRY) + END
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -45,6 +47,8 @@ class JwtSettings(BaseModel):
 
     @model_validator(mode="after")
     def _one_key(self) -> "JwtSettings":
+        if self.public_key:
+            _check_public_key(self.public_key.get_secret_value())
         if self.secret and self.public_key:
             raise ValueError("set AUTH_JWT_SECRET or AUTH_JWT_PUBLIC_KEY, not both")
         symmetric = self.algorithm is None or self.algorithm.startswith("HS")
@@ -129,6 +133,13 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(_one_line(error)) from None
+
+
+def _check_public_key(pem: str) -> None:
+    try:
+        load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("AUTH_JWT_PUBLIC_KEY: not a public key in PEM") from None
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 from opentelemetry import propagate
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode, Tracer, get_current_span
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TracerProvider, get_current_span
 from opentelemetry.util.types import AttributeValue
 from starlette.types import ASGIApp, Message, Receive, Send
 
@@ -89,14 +89,14 @@ class AfterwardsWriter:
     """Writes the spans.
 
     Args:
-        tracer: of a provider that samples everything and takes its ids from ``ids``.
+        tracers: samples everything, and takes its ids from ``ids``.
         ids: what that provider was made with.
         limit: how many are written.
         count: told of each request that was due a span, and whether it got one.
     """
 
-    def __init__(self, tracer: Tracer, ids: GivenIds, limit: RateLimit, count: Callable[[bool], None]) -> None:
-        self._tracer = tracer
+    def __init__(self, tracers: TracerProvider, ids: GivenIds, limit: RateLimit, count: Callable[[bool], None]) -> None:
+        self._tracer = tracers.get_tracer(__name__)
         self._ids = ids
         self._limit = limit
         self._count = count

@@ -87,6 +87,7 @@ class Delivery(Generic[_Item, _Result]):
         self._part = part
         self._last: Health = Health.UNKNOWN
         self._begun: float | None = None
+        self._ended = False
         self.failed: Failed = lambda _: None
 
     @property
@@ -112,7 +113,10 @@ class Delivery(Generic[_Item, _Result]):
         return result
 
     def shutdown(self) -> None:
-        """End it, and a wait between two tries."""
+        """End it, and a wait between two tries; a second call does nothing."""
+        if self._ended:
+            return
+        self._ended = True
         with quiet():
             self._exporter.shutdown()
 

@@ -29,10 +29,21 @@ _SECRET_KEY = re.compile(
 _USERINFO = re.compile(r"(?<=://)[^/?#\s@]*@")
 _BEARER = re.compile(r"\b(bearer|basic)\s+[^\s,;\"']+", re.IGNORECASE)
 _UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
-_Take = Callable[[Mapping[str, Any]], None]
-_takers: list[_Take] = []
 _MAX_DEPTH = 8
 _MAX_FRAMES = 20
+
+
+Take = Callable[[Mapping[str, Any]], None]
+"""Is given one line: structlog's event dictionary, redacted."""
+
+
+class _Shared:
+    """Who else gets the lines of this process; logging itself belongs to the process, too."""
+
+    take: Take | None = None
+
+
+_shared = _Shared()
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -87,20 +98,14 @@ def configure_logging(*, level: str | int = "INFO", stream: TextIO, json: bool =
     logging.captureWarnings(capture=True)
 
 
-def share_with(take: _Take) -> None:
-    """Give every line from now on to another taker as well; it must not raise."""
-    _takers.append(take)
-
-
-def share_no_longer_with(take: _Take) -> None:
-    """Forget a taker."""
-    if take in _takers:
-        _takers.remove(take)
+def share_with(take: Take | None) -> None:
+    """Give every line from now on to ``take`` as well, which must not raise; None ends it, another one replaces it."""
+    _shared.take = take
 
 
 def _share(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    for take in _takers:
-        take(event)
+    if _shared.take is not None:
+        _shared.take(event)
     return event
 
 

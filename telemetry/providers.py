@@ -11,8 +11,10 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.view import DropAggregation, View
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, SynchronousMultiSpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Sampler
 from prometheus_client import CollectorRegistry
 
 from telemetry.exemplars import Exemplars, ExportedTraces, RecordedSpans
@@ -59,6 +61,24 @@ def fleet_meter_provider(resource: Resource, registry: CollectorRegistry) -> Met
     own = View(instrument_name="otel.sdk.*", aggregation=DropAggregation())
     return MeterProvider(
         [reader], resource, shutdown_on_exit=False, views=[own], exemplar_filter=AlwaysOffExemplarFilter()
+    )
+
+
+def tracer_provider(
+    sampler: Sampler,
+    resource: Resource,
+    processors: SynchronousMultiSpanProcessor,
+    meters: MeterProvider,
+    ids: IdGenerator | None = None,
+) -> TracerProvider:
+    """A provider whose spans go to ``processors``, which it may share with others."""
+    return TracerProvider(
+        sampler,
+        resource,
+        shutdown_on_exit=False,
+        active_span_processor=processors,
+        id_generator=ids,
+        meter_provider=meters,
     )
 
 

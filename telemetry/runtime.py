@@ -9,6 +9,7 @@ uvicorn runs the lifespan's shutdown on SIGTERM and then raises the signal again
 call `Telemetry.shutdown` in the lifespan.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,15 +17,13 @@ from types import TracebackType
 from typing import Self
 
 import httpx
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.environment_variables import OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
+from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry
 
@@ -103,12 +102,21 @@ class Telemetry:
         self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet)
         sampler, budget = make_sampler(settings, recording=settings.otlp is not None or bool(span_processors))
         self._processors = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
-        self._tracers = self._tracer_provider(sampler, resource)
+        self._tracers = providers.tracer_provider(sampler, resource, self._processors, self._process)
         self._instruments = Instruments(self.meter_provider, self._off_or(self._fleet), strict=strict)
         failures = self.counter(FAILURES)
         self._failed: Failed = lambda part: failures.add(1, {"part": part})
         self._strict = strict
-        self._afterwards = None if budget is None else self._afterwards_writer(resource)
+        self._afterwards: AfterwardsWriter | None = None
+        if budget is not None:
+            spans = self.counter(AFTERWARDS)
+            ids = GivenIds()
+            self._afterwards = AfterwardsWriter(
+                providers.tracer_provider(ALWAYS_ON, resource, self._processors, self._process, ids),
+                ids,
+                RateLimit(settings.afterwards_per_second),
+                lambda written: spans.add(1, {"result": "written" if written else "left_out"}),
+            )
         self._logs: LogSink | None = None
         if settings.otlp_logs is not None and set_global and not settings.sdk_disabled:
             self._logs = LogSink(settings.otlp_logs, settings.log_batch, resource, self._process, self._failed)
@@ -184,7 +192,7 @@ class Telemetry:
             outlets.append(Outlet("log lines", self._logs.stop, self._logs.delivery))
         drained = drain(outlets, timeout)
         if self._logs is not None:
-            self._logs.end(collector_answers=drained)
+            self._logs.end(collector_answers=drained and self._started)
         self._process.shutdown()
         self._fleet.shutdown()
         return drained
@@ -253,6 +261,22 @@ class Telemetry:
         tracers, meters = self.tracer_provider, self._request_meters()
         interceptor.instrument(app, self.settings, tracers, meters, self._afterwards)
 
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """An application's whole lifespan, when it has no other: ``FastAPI(lifespan=telemetry.lifespan)``."""
+        del app
+        self.start()
+        try:
+            async with self.offered():
+                yield
+        finally:
+            await asyncio.to_thread(self.shutdown)
+
+    async def scrape(self, request: Request) -> Response:
+        """The endpoint of ``GET /metrics``: ``app.add_api_route("/metrics", telemetry.scrape)``."""
+        body, content_type = await self.exposition_of_all(request.headers.get("accept"))
+        return Response(body, headers={"content-type": content_type})
+
     def fastapi_config(self) -> TelemetryConfig:
         """What to build an application with: ``FastAPI(telemetry=telemetry.fastapi_config())``."""
         return interceptor.fastapi_config(self.settings, self.tracer_provider, self._request_meters())
@@ -267,27 +291,6 @@ class Telemetry:
 
     def _request_meters(self) -> metrics.MeterProvider:
         return tapped(self.meter_provider, self._listener) if self._listener else self.meter_provider
-
-    def _tracer_provider(self, sampler: Sampler, resource: Resource, ids: IdGenerator | None = None) -> TracerProvider:
-        return TracerProvider(
-            sampler,
-            resource,
-            shutdown_on_exit=False,
-            active_span_processor=self._processors,
-            id_generator=ids,
-            meter_provider=self._process,
-        )
-
-    def _afterwards_writer(self, resource: Resource) -> AfterwardsWriter:
-        """Spans by another provider, which records everything under ids that exist already."""
-        ids = GivenIds()
-        spans = self.counter(AFTERWARDS)
-        return AfterwardsWriter(
-            self._tracer_provider(ALWAYS_ON, resource, ids).get_tracer("telemetry.afterwards"),
-            ids,
-            RateLimit(self.settings.afterwards_per_second),
-            lambda written: spans.add(1, {"result": "written" if written else "left_out"}),
-        )
 
     def _off_or(self, provider: metrics.MeterProvider) -> metrics.MeterProvider:
         return metrics.NoOpMeterProvider() if self.settings.sdk_disabled else provider

@@ -8,14 +8,12 @@ environment, apart from OpenTelemetry's own libraries.
 ``OTEL_BSP_SCHEDULE_DELAY`` and ``OTEL_BLRP_SCHEDULE_DELAY`` are in milliseconds.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypedDict, TypeVar
-from urllib.parse import unquote, urlsplit
 
-from opentelemetry.util.re import parse_env_headers
+from telemetry import parsing
 
 Interceptor = Literal["contrib", "native"]
 Compression = Literal["none", "gzip", "deflate"]
@@ -126,7 +124,7 @@ class TelemetrySettings:
 
     @classmethod
     def from_env(
-        cls, environ: Mapping[str, str], *, service_name: str, service_version: str, worker: str
+        cls, environ: Mapping[str, str], *, service_name: str, service_version: str = "", worker: str = "main"
     ) -> "TelemetrySettings":
         """Read the settings; the service's own name counts where the environment gives none.
 
@@ -134,21 +132,21 @@ class TelemetrySettings:
             SettingsError: a variable holds a value that cannot be used.
         """
         env = _Environment(environ)
-        resource = dict(env.read("OTEL_RESOURCE_ATTRIBUTES", _resource_attributes, _NOTHING))
+        resource = dict(env.read("OTEL_RESOURCE_ATTRIBUTES", parsing.resource_attributes, _NOTHING))
         return cls(
             service_name=env.text("OTEL_SERVICE_NAME") or resource.pop("service.name", service_name),
             service_version=resource.pop("service.version", service_version),
             worker=worker,
             resource_attributes=resource,
-            sdk_disabled=env.read("OTEL_SDK_DISABLED", _boolean, default=False),
+            sdk_disabled=env.read("OTEL_SDK_DISABLED", parsing.boolean, default=False),
             otlp=_otlp_traces(env),
             otlp_logs=_otlp_logs(env),
-            sampler=env.read("OTEL_TRACES_SAMPLER", _one_of(*SAMPLERS), None),
-            sampler_arg=env.read("OTEL_TRACES_SAMPLER_ARG", _number(0, 1), 1.0),
-            traces_per_second=env.read("TELEMETRY_TRACES_PER_SECOND", _number(0, 1_000_000), 100.0),
-            slow_seconds=env.read("TELEMETRY_SLOW_SECONDS", _number(0.001, 86_400), 1.0),
-            afterwards_per_second=env.read("TELEMETRY_AFTERWARDS_PER_SECOND", _whole_number(0, 1_000_000), 100),
-            trust_client_sampling=env.read("TELEMETRY_TRUST_CLIENT_SAMPLING", _boolean, default=False),
+            sampler=env.read("OTEL_TRACES_SAMPLER", parsing.one_of(*SAMPLERS), None),
+            sampler_arg=env.read("OTEL_TRACES_SAMPLER_ARG", parsing.number(0, 1), 1.0),
+            traces_per_second=env.read("TELEMETRY_TRACES_PER_SECOND", parsing.number(0, 1_000_000), 100.0),
+            slow_seconds=env.read("TELEMETRY_SLOW_SECONDS", parsing.number(0.001, 86_400), 1.0),
+            afterwards_per_second=env.read("TELEMETRY_AFTERWARDS_PER_SECOND", parsing.whole_number(0, 1_000_000), 100),
+            trust_client_sampling=env.read("TELEMETRY_TRUST_CLIENT_SAMPLING", parsing.boolean, default=False),
             keep_propagators=env.text("OTEL_PROPAGATORS") is not None,
             interceptor=_interceptor(env),
             socket_dir=env.read("TELEMETRY_SOCKET_DIR", Path, None),
@@ -188,9 +186,9 @@ def _otlp_logs(env: _Environment) -> OtlpLogSettings | None:
 
 def _endpoint(env: _Environment, signal: str) -> str | None:
     """The whole URL that a signal goes to; the variable of the signal itself is used as it stands."""
-    exporter = env.read(f"OTEL_{signal}_EXPORTER", _one_of("otlp", "none"), "otlp")
-    base = env.read("OTEL_EXPORTER_OTLP_ENDPOINT", _http_url, None)
-    endpoint = env.read(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", _http_url, None)
+    exporter = env.read(f"OTEL_{signal}_EXPORTER", parsing.one_of("otlp", "none"), "otlp")
+    base = env.read("OTEL_EXPORTER_OTLP_ENDPOINT", parsing.http_url, None)
+    endpoint = env.read(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", parsing.http_url, None)
     if endpoint is None and base is not None:
         endpoint = f"{base.removesuffix('/')}/v1/{signal.lower()}"
     return endpoint if exporter == "otlp" else None
@@ -205,20 +203,20 @@ class _Options(TypedDict):
 def _options(env: _Environment, signal: str) -> _Options:
     """How a signal is sent: its own variables go before the common ones."""
     for name in ("OTEL_EXPORTER_OTLP_PROTOCOL", f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"):
-        env.read(name, _one_of("http/protobuf"), "")
-    headers = env.read("OTEL_EXPORTER_OTLP_HEADERS", _headers, _NOTHING)
-    seconds = _number(0.001, 3600)
+        env.read(name, parsing.one_of("http/protobuf"), "")
+    headers = env.read("OTEL_EXPORTER_OTLP_HEADERS", parsing.headers, _NOTHING)
+    seconds = parsing.number(0.001, 3600)
     timeout = env.read("OTEL_EXPORTER_OTLP_TIMEOUT", seconds, 10.0)
     compression = env.read("OTEL_EXPORTER_OTLP_COMPRESSION", _compression, COMPRESSIONS[0])
     return {
-        "headers": headers | env.read(f"OTEL_EXPORTER_OTLP_{signal}_HEADERS", _headers, _NOTHING),
+        "headers": headers | env.read(f"OTEL_EXPORTER_OTLP_{signal}_HEADERS", parsing.headers, _NOTHING),
         "timeout_seconds": env.read(f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT", seconds, timeout),
         "compression": env.read(f"OTEL_EXPORTER_OTLP_{signal}_COMPRESSION", _compression, compression),
     }
 
 
 def _batch(env: _Environment, prefix: str, delay_millis: int) -> BatchSettings:
-    whole = _whole_number(1, 1_000_000)
+    whole = parsing.whole_number(1, 1_000_000)
     queue = env.read(f"{prefix}_MAX_QUEUE_SIZE", whole, 2048)
     batch = env.read(f"{prefix}_MAX_EXPORT_BATCH_SIZE", whole, min(512, queue))
     if batch > queue:
@@ -231,17 +229,8 @@ def _batch(env: _Environment, prefix: str, delay_millis: int) -> BatchSettings:
 
 
 def _interceptor(env: _Environment) -> Interceptor:
-    text = env.read("TELEMETRY_INTERCEPTOR", _one_of("contrib", "native"), "contrib")
+    text = env.read("TELEMETRY_INTERCEPTOR", parsing.one_of("contrib", "native"), "contrib")
     return "native" if text == "native" else "contrib"
-
-
-def _one_of(*values: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in values:
-            raise ValueError(f"{text!r} is not one of {', '.join(values)}")
-        return text
-
-    return parse
 
 
 def _compression(text: str) -> Compression:
@@ -249,60 +238,3 @@ def _compression(text: str) -> Compression:
         if text == known:
             return known
     raise ValueError(f"{text!r} is not one of {', '.join(COMPRESSIONS)}")
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError(f"{text!r} is neither true nor false")
-    return text.lower() == "true"
-
-
-def _number(low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise ValueError(f"{text!r} is not a number") from None
-        if not math.isfinite(value) or not low <= value <= high:
-            raise ValueError(f"{text!r} is not between {low} and {high}")
-        return value
-
-    return parse
-
-
-def _whole_number(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not low <= int(text) <= high:
-            raise ValueError(f"{text!r} is not a whole number between {low} and {high}")
-        return int(text)
-
-    return parse
-
-
-def _http_url(text: str) -> str:
-    complaint = "not an absolute http or https URL"  # the value may hold a password: it is not repeated
-    try:
-        parts = urlsplit(text)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        raise ValueError(complaint) from None
-    if not valid:
-        raise ValueError(complaint)
-    return text
-
-
-def _headers(text: str) -> dict[str, str]:
-    headers = dict(parse_env_headers(text, liberal=True))
-    if len(headers) < len([part for part in text.split(",") if part.strip()]):
-        raise ValueError("not a list of name=value pairs, each name once")
-    return headers
-
-
-def _resource_attributes(text: str) -> dict[str, str]:
-    attributes = {}
-    for pair in filter(None, (part.strip() for part in text.split(","))):
-        key, equals, value = pair.partition("=")
-        if not equals or not key.strip():
-            raise ValueError(f"{pair!r} is not a key=value pair")
-        attributes[key.strip()] = unquote(value.strip())
-    return attributes

@@ -1,8 +1,9 @@
 """The order worker: reads the queue in batches, hands each order to `processing`, gives back what it cannot finish.
 
 An entry stays in this consumer's pending list until its order is settled, so a crash loses nothing: a consumer
-whose heartbeat stops is relieved of its entries by the others. After an error of the store the worker looks
-into its own pending list first, because a reply that was lost left its entries there.
+whose heartbeat stops is relieved of its entries by the others. A reply that was lost left its entries in this
+consumer's own pending list, so the worker looks into it after an error of the store, and once every silence: the client
+sends a call again by itself when its connection broke, and then there is no error.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from typing import Any
 
 import structlog
@@ -24,6 +26,8 @@ from telemetry import consumer_context
 BLOCK_SECONDS = 1.0
 MOST_AT_ONCE = 128
 PAUSE_SECONDS = 0.25
+BEATS = 5
+"""Heartbeats before a silence is over."""
 
 
 def new_consumer(slot: str) -> str:
@@ -183,8 +187,10 @@ class Worker:
 
     async def _beat(self, shard: int) -> None:
         """Says that this consumer lives, and takes over from those that are silent."""
-        pause = self._silence.total_seconds() / 5
-        while True:
+        pause = self._silence.total_seconds() / BEATS
+        for beat in count(1):
+            if beat % BEATS == 0:
+                self._unsure[shard] = True
             try:
                 room = max(self._concurrency - self.in_hand, 0)
                 taken = await self._ledger.reclaim(shard, self.consumer, self._silence, room)

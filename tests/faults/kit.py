@@ -108,6 +108,12 @@ class Auditor:
         except STORE_ERRORS:
             return None
 
+    async def _what_waits(self) -> str:
+        books, queue = await read_books(self.shards), keys.queue(0)
+        live = [order for order in books.orders.values() if order.status in LIVE]
+        held = await self.client.xpending_range(queue, keys.GROUP, "-", "+", 20)
+        return f"live: {live[:5]}\nheld: {held}\nworkers: {books.snapshot.workers}\ndelayed: {books.delayed}"
+
     async def no_refund_owed(self) -> bool:
         """Whether every payment that had to be given back has been looked after."""
         return await self.client.zcard(keys.prefix(0) + "refunds") == 0
@@ -118,7 +124,10 @@ class Auditor:
         async def empty() -> bool:
             return await self.queue_length() == 0
 
-        await wait_until(empty, deadline_seconds, "every order has been settled")
+        try:
+            await wait_until(empty, deadline_seconds, "every order has been settled")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{await self._what_waits()}") from None
         books = await self.books()
         assert [order for order in books.orders.values() if order.status in LIVE] == []
         return books

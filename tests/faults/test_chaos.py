@@ -37,7 +37,12 @@ CROWD = {
     "retry_share": 0.3,
     "cancel_share": 0.15,
 }
-ENV = {"WORKER_SILENCE_SECONDS": "0.5", "ORDER_RETRY_SECONDS": "0.1", "PAYMENT_TIMEOUT_SECONDS": "1"}
+ENV = {
+    "WORKER_SILENCE_SECONDS": "0.5",
+    "ORDER_RETRY_SECONDS": "0.1",
+    "PAYMENT_TIMEOUT_SECONDS": "1",
+    "LOG_LEVEL": "warning",
+}
 
 
 class Chaos:

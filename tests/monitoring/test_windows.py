@@ -127,11 +127,11 @@ async def test_no_telemetry_goes_to_the_store_with_a_request(shop: Shop, valkey_
 
     # A second of this process: the lease, a reading, the windows, the refusals, the expiry of orders and of attempts.
     a_second = 8
-    spent, seconds = await told("nothing", 300, "/nope")
+    spent, seconds = await told("nothing", 200, "/nope")
     assert spent["evalsha"] <= a_second * (seconds + 2)
     assert spent.get("set", 0) + spent.get("hincrby", 0) <= 60 * (seconds + 2)
-    spent, seconds = await told("order", 300, "")
-    assert 300 <= spent["evalsha"] <= 300 + a_second * (seconds + 2)
+    spent, seconds = await told("order", 200, "")
+    assert 200 <= spent["evalsha"] <= 200 + a_second * (seconds + 2)
     for command in ("publish", "zadd", "rpush", "lpush", "incr", "pfadd", "hset"):
         accepted = 10
         assert spent.get(command, 0) <= 6 * accepted + 10 * (seconds + 2), command

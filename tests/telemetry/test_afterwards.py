@@ -92,6 +92,15 @@ async def test_a_good_fast_request_leaves_none(shop: Shop) -> None:
     assert shop.seen.value("telemetry_afterwards_total") == 0
 
 
+async def test_an_excluded_path_does_not_write_the_span_of_its_caller(settings: TelemetrySettings) -> None:
+    """A service that calls itself in process: the span around the call is not this request's."""
+    with capture(settings) as seen, seen.telemetry.tracer("test").start_as_current_span("caller"):
+        transport = httpx.ASGITransport(build(seen), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+            assert (await client.get("/metrics")).status_code == 500
+        assert seen.spans() == []
+
+
 async def test_a_crash_leaves_the_span_that_its_trace_id_names(shop: Shop) -> None:
     """The ids are those that the request had; name, times, attributes and exception are those of a server span."""
     before = time.time_ns()

@@ -92,6 +92,13 @@ def test_exporter_options() -> None:
             "OTEL_EXPORTER_OTLP_COMPRESSION",
         ),
         ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, "OTEL_BSP_MAX_QUEUE_SIZE"),
+        ({"OTEL_LOGS_EXPORTER": "console"}, "OTEL_LOGS_EXPORTER"),
+        ({"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "c:4318"}, "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"),
+        ({ENDPOINT: "http://c", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL"),
+        ({"OTEL_BLRP_MAX_QUEUE_SIZE": "0"}, "OTEL_BLRP_MAX_QUEUE_SIZE"),
+        ({"OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "9999"}, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE"),
+        ({"TELEMETRY_SLOW_SECONDS": "0"}, "TELEMETRY_SLOW_SECONDS"),
+        ({"TELEMETRY_AFTERWARDS_PER_SECOND": "0.5"}, "TELEMETRY_AFTERWARDS_PER_SECOND"),
         (
             {"OTEL_BSP_MAX_QUEUE_SIZE": "10", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "11"},
             "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
@@ -117,6 +124,22 @@ def test_a_bad_endpoint_does_not_show_its_password() -> None:
     with pytest.raises(SettingsError) as caught:
         read(OTEL_EXPORTER_OTLP_ENDPOINT="ftp://user:hunter2@c")
     assert "hunter2" not in str(caught.value)
+
+
+def test_spans_and_log_lines_have_queues_of_their_own() -> None:
+    """The defaults are the specification's."""
+    settings = read(OTEL_BSP_MAX_QUEUE_SIZE="100", OTEL_BLRP_SCHEDULE_DELAY="250")
+    assert (settings.batch.max_queue_size, settings.batch.max_export_batch_size) == (100, 100)
+    assert (settings.batch.schedule_delay_millis, settings.log_batch.schedule_delay_millis) == (5000, 250)
+    assert (settings.log_batch.max_queue_size, read().log_batch.schedule_delay_millis) == (2048, 1000)
+
+
+def test_one_signal_may_be_sent_and_the_other_not() -> None:
+    """Each has its own switch and endpoint."""
+    spans_alone = read(OTEL_EXPORTER_OTLP_ENDPOINT="http://c", OTEL_LOGS_EXPORTER="none")
+    assert (spans_alone.otlp is None, spans_alone.otlp_logs is None) == (False, True)
+    lines_alone = read(OTEL_EXPORTER_OTLP_LOGS_ENDPOINT="http://c/logs")
+    assert (lines_alone.otlp is None, lines_alone.otlp_logs is None) == (True, False)
 
 
 def test_settings_are_frozen() -> None:

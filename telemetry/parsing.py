@@ -1,0 +1,86 @@
+"""From the text of an environment variable to a value; what cannot be used raises ValueError with the reason.
+
+A message does not repeat a value that may hold a password.
+"""
+
+import math
+from collections.abc import Callable
+from urllib.parse import unquote, urlsplit
+
+from opentelemetry.util.re import parse_env_headers
+
+
+def one_of(*values: str) -> Callable[[str], str]:
+    """One of a few words."""
+
+    def parse(text: str) -> str:
+        if text not in values:
+            raise ValueError(f"{text!r} is not one of {', '.join(values)}")
+        return text
+
+    return parse
+
+
+def boolean(text: str) -> bool:
+    """``true`` or ``false``, in any case of letters."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """A finite number within bounds."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a number") from None
+        if not math.isfinite(value) or not low <= value <= high:
+            raise ValueError(f"{text!r} is not between {low} and {high}")
+        return value
+
+    return parse
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """A whole number within bounds."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise ValueError(f"{text!r} is not a whole number between {low} and {high}")
+        return int(text)
+
+    return parse
+
+
+def http_url(text: str) -> str:
+    """An absolute http or https URL."""
+    complaint = "not an absolute http or https URL"  # the value may hold a password: it is not repeated
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise ValueError(complaint) from None
+    if not valid:
+        raise ValueError(complaint)
+    return text
+
+
+def headers(text: str) -> dict[str, str]:
+    """``name=value`` pairs, percent-encoded, as OpenTelemetry writes them."""
+    found = dict(parse_env_headers(text, liberal=True))
+    if len(found) < len([part for part in text.split(",") if part.strip()]):
+        raise ValueError("not a list of name=value pairs, each name once")
+    return found
+
+
+def resource_attributes(text: str) -> dict[str, str]:
+    """``key=value`` pairs, percent-encoded."""
+    attributes = {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(f"{pair!r} is not a key=value pair")
+        attributes[key.strip()] = unquote(value.strip())
+    return attributes
