@@ -3,10 +3,12 @@
 import sys
 
 from service.metrics import SPECS
+from telemetry.afterwards import AFTERWARDS
 from telemetry.delivery import FAILURES
 from telemetry.document import table
 from telemetry.recording import DROPPED, OVERFLOWED
-from telemetry.runtime import AFTERWARDS, SAMPLING_RATIO, UNREACHABLE
+from telemetry.sampling import SAMPLING_RATIO
+from telemetry.siblings import UNREACHABLE
 
 OF_TELEMETRY = (SAMPLING_RATIO, AFTERWARDS, DROPPED, OVERFLOWED, FAILURES, UNREACHABLE)
 

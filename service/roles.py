@@ -14,15 +14,10 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.background import running
-from service.inventory.catalogue import Catalogue
-from service.monitoring.lease import Lease
-from service.monitoring.sampler import Sampler
 from service.opening import opened
-from service.orders.admission import Admission
 from service.orders.housekeeping import keep_house
 from service.orders.ledger import Ledger
 from service.orders.payments import gateway
-from service.orders.placing import Placer
 from service.orders.processing import Processor
 from service.orders.refunds import Refunds
 from service.orders.worker import BLOCK_SECONDS, Worker, new_consumer
@@ -50,19 +45,8 @@ async def serve_api(settings: Settings, telemetry: Telemetry, store_url: str, li
     slot = telemetry.settings.worker
     tracer = telemetry.tracer("service.store")
     async with opened(settings, store_url, name=slot, tracer=tracer) as shards:
-        ledger = Ledger(shards, settings.terms)
         server: uvicorn.Server
-        service = Service(
-            settings=settings,
-            telemetry=telemetry,
-            shards=shards,
-            ledger=ledger,
-            catalogue=Catalogue(shards),
-            placer=Placer(ledger),
-            admission=Admission(max_in_flight=settings.max_in_flight, rate_per_second=settings.rate_limit_per_second),
-            sampler=Sampler(shards, Lease(shards, settings.fleet_id)),
-            connections=lambda: len(server.server_state.connections),
-        )
+        service = Service(settings, telemetry, shards, lambda: len(server.server_state.connections))
         server = http_server(create_app(service), settings)
         with polite_signals():
             await server.serve(sockets=[listener])

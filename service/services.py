@@ -1,13 +1,13 @@
-"""What the routes share: one object of a process, built by `app.create_app`, reached through `service_of`."""
+"""What the routes share: one object of a process, reached through `service_of`."""
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from fastapi import Request
 
 from service.errors import Problem
 from service.inventory.catalogue import Catalogue
+from service.monitoring.lease import Lease
 from service.monitoring.live import CONNECTIONS, Live
 from service.monitoring.rejections import Rejections
 from service.monitoring.sampler import Sampler
@@ -23,32 +23,32 @@ from telemetry.live import Windows
 _ORDER_ID = re.compile(ORDER_ID)
 
 
-@dataclass(slots=True, kw_only=True)
 class Service:
-    """The parts of one API process."""
+    """The parts of one API process.
 
-    settings: Settings
-    telemetry: Telemetry
-    shards: Shards
-    ledger: Ledger
-    catalogue: Catalogue
-    placer: Placer
-    admission: Admission
-    sampler: Sampler
-    connections: Callable[[], int]
-    draining: bool = False
-    windows: Windows = field(init=False)
-    rejections: Rejections = field(init=False)
-    live: Live = field(init=False)
+    Args:
+        settings: The service's settings.
+        telemetry: This process's telemetry.
+        shards: The store.
+        connections: How many client connections are open now.
+    """
 
-    def __post_init__(self) -> None:
-        """Puts together what is made of the other parts."""
-        worker = self.telemetry.settings.worker
+    def __init__(
+        self, settings: Settings, telemetry: Telemetry, shards: Shards, connections: Callable[[], int] = lambda: 0
+    ) -> None:
+        self.settings = settings
+        self.telemetry = telemetry
+        self.shards = shards
+        self.connections = connections
+        self.draining = False
+        self.ledger = Ledger(shards, settings.terms)
+        self.catalogue = Catalogue(shards)
+        self.placer = Placer(self.ledger)
+        self.admission = Admission(max_in_flight=settings.max_in_flight, rate_per_second=settings.rate_limit_per_second)
+        self.sampler = Sampler(shards, Lease(shards, settings.fleet_id))
+        worker = telemetry.settings.worker
         self.windows = Windows(
-            self.shards.client,
-            f"{keys.prefix(0)}live:",
-            worker=worker,
-            now=lambda: {CONNECTIONS: self.connections()},
+            shards.client, f"{keys.prefix(0)}live:", worker=worker, now=lambda: {CONNECTIONS: self.connections()}
         )
         self.rejections = Rejections(self.ledger, worker)
         self.live = Live(self.sampler, self.windows)

@@ -22,12 +22,21 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TracerProvide
 from opentelemetry.util.types import AttributeValue
 from starlette.types import ASGIApp, Message, Receive, Send
 
+from telemetry.instruments import CounterSpec
 from telemetry.routes import Routes, Scope, request_method
 
 MARK = "telemetry.written_afterwards"
 _SERVER_ERROR = 500
 _NANOS = 1_000_000_000
 _logger = logging.getLogger(__name__)
+
+
+AFTERWARDS = CounterSpec(
+    name="telemetry.afterwards",
+    unit="{span}",
+    description="Requests that failed or were slow without being recorded: spans written afterwards, or left out.",
+    attributes={"result": ("written", "left_out")},
+)
 
 
 class RateLimit:

@@ -13,6 +13,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -22,42 +23,26 @@ from fastapi.telemetry import TelemetryConfig
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.environment_variables import OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry
 
 from telemetry import interceptor, logs, providers
-from telemetry.afterwards import AfterwardsWriter, GivenIds, RateLimit
+from telemetry.afterwards import AFTERWARDS, AfterwardsWriter, GivenIds, RateLimit
 from telemetry.delivery import FAILURES, Failed, GuardedProcessor, Outlet, SpanDelivery, drain
 from telemetry.exemplars import ExportedTraces
 from telemetry.exposition import Exposition
 from telemetry.instruments import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
 from telemetry.log_export import LogSink
 from telemetry.recording import Counter, Histogram, Instruments, Read, UpDownCounter
-from telemetry.sampling import make_sampler
+from telemetry.sampling import SAMPLING_RATIO, make_sampler
 from telemetry.settings import TelemetrySettings
-from telemetry.siblings import Siblings, merge
+from telemetry.siblings import UNREACHABLE, Siblings, merge
 from telemetry.tap import Listener, tapped
 
 SHUTDOWN_SECONDS = 3.0
-
-UNREACHABLE = CounterSpec(
-    name="telemetry.worker.unreachable",
-    unit="{scrape}",
-    description="Scrapes in which a sibling process did not answer in time; its series are missing from them.",
-)
-AFTERWARDS = CounterSpec(
-    name="telemetry.afterwards",
-    unit="{span}",
-    description="Requests that failed or were slow without being recorded: spans written afterwards, or left out.",
-    attributes={"result": ("written", "left_out")},
-)
-SAMPLING_RATIO = GaugeSpec(
-    name="telemetry.sampling.ratio",
-    unit="1",
-    description="Share of the traces begun in this process that is recorded now.",
-)
 
 
 class Telemetry:
@@ -107,27 +92,33 @@ class Telemetry:
         failures = self.counter(FAILURES)
         self._failed: Failed = lambda part: failures.add(1, {"part": part})
         self._strict = strict
-        self._afterwards: AfterwardsWriter | None = None
-        if budget is not None:
-            spans = self.counter(AFTERWARDS)
-            ids = GivenIds()
-            self._afterwards = AfterwardsWriter(
-                providers.tracer_provider(ALWAYS_ON, resource, self._processors, self._process, ids),
-                ids,
-                RateLimit(settings.afterwards_per_second),
-                lambda written: spans.add(1, {"result": "written" if written else "left_out"}),
-            )
-        self._logs: LogSink | None = None
-        if settings.otlp_logs is not None and set_global and not settings.sdk_disabled:
-            self._logs = LogSink(settings.otlp_logs, settings.log_batch, resource, self._process, self._failed)
-            logs.share_with(self._logs.take)
-        self._siblings: Siblings | None = None
-        if settings.socket_dir is not None:
-            missed = self.counter(UNREACHABLE)
-            render = self._exposition.render_own
-            self._siblings = Siblings(settings.socket_dir, settings.worker, render, lambda _: missed.add(1))
+        self._afterwards = self._make_writer(resource) if budget is not None else None
+        self._logs = self._make_logs(resource)
+        self._siblings = self._make_siblings(settings.socket_dir) if settings.socket_dir is not None else None
         if budget is not None:
             self.observe(SAMPLING_RATIO, lambda: [(budget.ratio, {})])
+
+    def _make_writer(self, resource: Resource) -> AfterwardsWriter:
+        spans = self.counter(AFTERWARDS)
+        ids = GivenIds()
+        return AfterwardsWriter(
+            providers.tracer_provider(ALWAYS_ON, resource, self._processors, self._process, ids),
+            ids,
+            RateLimit(self.settings.afterwards_per_second),
+            lambda written: spans.add(1, {"result": "written" if written else "left_out"}),
+        )
+
+    def _make_logs(self, resource: Resource) -> LogSink | None:
+        settings = self.settings
+        if settings.otlp_logs is None or not self._set_global or settings.sdk_disabled:
+            return None
+        sink = LogSink(settings.otlp_logs, settings.log_batch, resource, self._process, self._failed)
+        logs.share_with(sink.take)
+        return sink
+
+    def _make_siblings(self, directory: Path) -> Siblings:
+        missed = self.counter(UNREACHABLE)
+        return Siblings(directory, self.settings.worker, self._exposition.render_own, lambda _: missed.add(1))
 
     @property
     def tracer_provider(self) -> trace.TracerProvider:

@@ -28,6 +28,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, get_current_span
 from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import Attributes
 
+from telemetry.instruments import GaugeSpec
 from telemetry.propagation import is_trusted
 from telemetry.settings import TelemetrySettings
 
@@ -40,6 +41,13 @@ _ROOTS: dict[str, Callable[[float], Sampler]] = {
     "always_off": lambda _: ALWAYS_OFF,
     "traceidratio": TraceIdRatioBased,
 }
+
+
+SAMPLING_RATIO = GaugeSpec(
+    name="telemetry.sampling.ratio",
+    unit="1",
+    description="Share of the traces begun in this process that is recorded now.",
+)
 
 
 class TraceBudget:

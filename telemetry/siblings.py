@@ -12,10 +12,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from telemetry.instruments import CounterSpec
+
 PATIENCE_SECONDS = 0.2
 LENGTH_BYTES = 8
 SUFFIX = ".sock"
 _EOF = b"# EOF"
+
+
+UNREACHABLE = CounterSpec(
+    name="telemetry.worker.unreachable",
+    unit="{scrape}",
+    description="Scrapes in which a sibling process did not answer in time; its series are missing from them.",
+)
 
 
 class Siblings:

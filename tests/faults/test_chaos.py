@@ -41,7 +41,6 @@ ENV = {
     "WORKER_SILENCE_SECONDS": "0.5",
     "ORDER_RETRY_SECONDS": "0.1",
     "PAYMENT_TIMEOUT_SECONDS": "1",
-    "LOG_LEVEL": "warning",
 }
 
 

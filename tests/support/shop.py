@@ -11,13 +11,7 @@ import httpx
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.inventory.catalogue import Catalogue
-from service.monitoring.lease import Lease
-from service.monitoring.sampler import Sampler
 from service.opening import opened
-from service.orders.admission import Admission
-from service.orders.ledger import Ledger
-from service.orders.placing import Placer
 from service.roles import serving
 from service.services import Service
 from service.settings import Settings
@@ -84,25 +78,10 @@ async def open_shop(store_url: str, *, interceptor: Interceptor = "contrib", **s
         listener.listen(1024)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with opened(chosen, store_url, name="api-0", tracer=seen.telemetry.tracer("service.store")) as shards:
-            app = create_app(_service(chosen, seen, shards))
+            app = create_app(Service(chosen, seen.telemetry, shards))
             async with serving(app, chosen, listener), httpx.AsyncClient(base_url=url, timeout=15) as client:
                 await client.get("/healthz")
                 yield Shop(client, url, app, app.state.service, seen)
-
-
-def _service(settings: Settings, seen: Capture, shards: Any) -> Service:
-    ledger = Ledger(shards, settings.terms)
-    return Service(
-        settings=settings,
-        telemetry=seen.telemetry,
-        shards=shards,
-        ledger=ledger,
-        catalogue=Catalogue(shards),
-        placer=Placer(ledger),
-        admission=Admission(max_in_flight=settings.max_in_flight, rate_per_second=settings.rate_limit_per_second),
-        sampler=Sampler(shards, Lease(shards, settings.fleet_id)),
-        connections=lambda: 0,
-    )
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def build(seen: Capture) -> FastAPI:
     """Build the application; each answer has the trace context of its request."""
     app = FastAPI(telemetry=seen.telemetry.fastapi_config())
 
-    @app.get("/work/{kind}")
+    @app.get("/task/{kind}")
     async def work(kind: str, response: Response) -> None:
         response.headers["x-traceparent"] = current_traceparent()
         if kind == "defect":
@@ -85,9 +85,9 @@ async def shop(settings: TelemetrySettings) -> AsyncIterator[Shop]:
 
 async def test_a_good_fast_request_leaves_none(shop: Shop) -> None:
     """Nor does a refusal, an unknown path, or a path that is excluded."""
-    for path in ("/work/quick", "/work/409", "/work/404", "/nowhere", "/metrics"):
+    for path in ("/task/quick", "/task/409", "/task/404", "/nowhere", "/metrics"):
         await shop.client.get(path)
-    await shop.client.post("/work/quick")
+    await shop.client.post("/task/quick")
     assert shop.seen.spans() == []
     assert shop.seen.value("telemetry_afterwards_total") == 0
 
@@ -104,20 +104,20 @@ async def test_an_excluded_path_does_not_write_the_span_of_its_caller(settings: 
 async def test_a_crash_leaves_the_span_that_its_trace_id_names(shop: Shop) -> None:
     """The ids are those that the request had; name, times, attributes and exception are those of a server span."""
     before = time.time_ns()
-    answer = await shop.client.get("/work/defect?token=secret")
+    answer = await shop.client.get("/task/defect?token=secret")
     span = await shop.span()
     trace_id, span_id = answer.headers["x-traceparent"].split("-")[1:3]
     assert (f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}") == (trace_id, span_id)
-    assert (span.name, span.kind, span.parent) == ("GET /work/{kind}", SpanKind.SERVER, None)
+    assert (span.name, span.kind, span.parent) == ("GET /task/{kind}", SpanKind.SERVER, None)
     assert span.context.trace_flags.sampled
     assert before <= span.start_time < span.end_time <= time.time_ns()  # type: ignore[operator]
     assert span.attributes == {
         "http.request.method": "GET",
-        "http.route": "/work/{kind}",
+        "http.route": "/task/{kind}",
         "http.response.status_code": 500,
         "error.type": "RuntimeError",
         "url.scheme": "http",
-        "url.path": "/work/defect",
+        "url.path": "/task/defect",
         "network.protocol.version": "1.1",
         MARK: True,
     }
@@ -133,7 +133,7 @@ async def test_a_crash_leaves_the_span_that_its_trace_id_names(shop: Shop) -> No
 
 async def test_an_answer_of_5xx_leaves_one_without_an_exception(shop: Shop) -> None:
     """`error.type` is the status."""
-    await shop.client.get("/work/503")
+    await shop.client.get("/task/503")
     span = await shop.span()
     attributes = span.attributes or {}
     assert (attributes["http.response.status_code"], attributes["error.type"]) == (503, "503")
@@ -142,7 +142,7 @@ async def test_an_answer_of_5xx_leaves_one_without_an_exception(shop: Shop) -> N
 
 async def test_the_status_is_the_one_that_was_sent(shop: Shop) -> None:
     """A handler may answer an exception with something else than 500."""
-    answer = await shop.client.get("/work/translated")
+    answer = await shop.client.get("/task/translated")
     assert answer.status_code == 418
     span = await shop.span()
     assert (span.attributes or {})["http.response.status_code"] == 418
@@ -151,7 +151,7 @@ async def test_the_status_is_the_one_that_was_sent(shop: Shop) -> None:
 
 async def test_a_slow_request_leaves_one_that_is_no_error(shop: Shop) -> None:
     """Its length is the request's."""
-    await shop.client.get("/work/slow")
+    await shop.client.get("/task/slow")
     span = await shop.span()
     assert span.status.status_code is StatusCode.UNSET
     assert "error.type" not in (span.attributes or {})
@@ -160,7 +160,7 @@ async def test_a_slow_request_leaves_one_that_is_no_error(shop: Shop) -> None:
 
 async def test_it_continues_the_trace_of_the_client(shop: Shop) -> None:
     """The client's span is its parent, although its sampled flag is not obeyed."""
-    await shop.client.get("/work/500", headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
+    await shop.client.get("/task/500", headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
     span = await shop.span()
     assert f"{span.context.trace_id:x}" == "a" * 32
     assert span.parent is not None
@@ -171,8 +171,8 @@ async def test_a_recorded_request_leaves_one_span(settings: TelemetrySettings) -
     """What the interceptor recorded is not written a second time."""
     with capture(replace(settings, traces_per_second=100)) as seen:
         async with serve(build(seen), log_level="critical") as url, httpx.AsyncClient(base_url=url) as client:
-            await client.get("/work/defect")
-            await client.get("/work/slow")
+            await client.get("/task/defect")
+            await client.get("/task/slow")
         assert len(seen.spans()) == 2
         assert all(MARK not in (span.attributes or {}) for span in seen.spans())
 
@@ -182,7 +182,7 @@ async def test_a_sampler_of_the_specification_is_obeyed(settings: TelemetrySetti
     """Writing afterwards belongs to the budget; `OTEL_TRACES_SAMPLER` means what it says."""
     with capture(replace(settings, sampler=sampler)) as seen:
         async with serve(build(seen), log_level="critical") as url, httpx.AsyncClient(base_url=url) as client:
-            await client.get("/work/defect")
+            await client.get("/task/defect")
         assert seen.spans() == []
 
 
@@ -192,7 +192,7 @@ async def test_an_outage_does_not_become_a_flood(settings: TelemetrySettings) ->
         async with serve(build(seen), log_level="critical") as url, httpx.AsyncClient(base_url=url) as client:
             begun = time.monotonic()
             for _ in range(40):
-                await client.get("/work/503")
+                await client.get("/task/503")
             seconds = int(time.monotonic() - begun) + 1
         written = seen.value("telemetry_afterwards_total", result="written")
         assert written == len(seen.spans())
