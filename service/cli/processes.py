@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import socket
@@ -105,6 +106,7 @@ def _settings() -> "Settings":
 
     settings = Settings.from_env(os.environ)
     configure_logging(level=settings.log_level.upper(), stream=sys.stdout, json=settings.log_format == "json")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes a line for each payment
     for line in unknown_variables(os.environ):
         sys.stderr.write(f"flash-sale: {line}\n")
     return settings
