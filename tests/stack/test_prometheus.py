@@ -49,6 +49,8 @@ class Prometheus:
     def ready(self) -> bool:
         """Whether every target has been scraped."""
         try:
+            if httpx.get(f"{self.url}/-/ready", timeout=10).status_code != httpx.codes.OK:
+                return False
             return self.value("count(up == 1)") == 2
         except httpx.TransportError:
             return False

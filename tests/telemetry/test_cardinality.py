@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from telemetry import CounterSpec, GaugeSpec, HistogramSpec, Telemetry, TelemetrySettings
 from telemetry.instruments import MOST_SERIES
 from telemetry.testing import Capture, capture
-from tests.support import Program, free_port
+from tests.support import Program, free_port, wait_until
 from tests.telemetry.collector import Collector
 
 WARM_UP = 10_000
@@ -77,6 +77,11 @@ def labels(series: Series, label: str) -> set[str]:
     return {dict(each)[label] for _, each in series if label in dict(each)}
 
 
+async def has_exported(port: int) -> bool:
+    """Whether spans have left, and the collector has answered."""
+    return any(name == "otel_sdk_exporter_span_exported_total" for name, _ in await scrape(port))
+
+
 def resident_bytes(pid: int) -> int:
     """Return the memory that a process holds now."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
@@ -95,6 +100,7 @@ async def test_random_requests_make_no_series_and_take_no_memory(interceptor: st
         with Program.python("-m", "tests.telemetry.shop", str(port), env=environ) as program:
             program.wait_for_line("Uvicorn running")
             await flood(port, WARM_UP, chance)
+            await wait_until(lambda: has_exported(port), 30, "spans have left, which makes series too")
             await scrape(port)  # which the SDK measures, and shows from the second one on
             before, used = await scrape(port), resident_bytes(program.pid)
             await flood(port, requests - WARM_UP, chance)
