@@ -1,6 +1,7 @@
 """A real Prometheus counts what happened, whoever is killed meanwhile."""
 
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.crowd import CrowdPlan, CrowdReport, run_crowd
 from tests.support import Program, RedisServer, eventually, free_port
+from tests.support.program import alive
 from tests.support.service import ADMIN, Fleet
 
 pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(300)]
@@ -99,7 +101,7 @@ def refused(reports: list[CrowdReport]) -> Counter[str]:
     return counts
 
 
-async def test_every_sum_is_exact_while_processes_and_the_lease_holder_are_killed(
+async def test_every_sum_is_exact_while_processes_die_and_the_lease_holder_hangs(
     fleets: list[Fleet], tmp_path: Path
 ) -> None:
     prometheus = Prometheus(tmp_path, fleets)
@@ -116,14 +118,20 @@ async def test_every_sum_is_exact_while_processes_and_the_lease_holder_are_kille
         fleets[0].wait_for_restart("api-1", victim)
         fleets[0].wait_until_ready()
         holder = next(fleet for fleet in fleets if "flash_sale_orders_total" in httpx.get(f"{fleet.url}/metrics").text)
+        pids = [holder.pid(f"api-{slot}") for slot in range(4)]
         other = next(fleet for fleet in fleets if fleet is not holder)
-        for slot in range(4):
-            holder.kill(f"api-{slot}")
+        for slot in range(4):  # killed ones would be back before the lease ends, and keep it
+            holder.kill(f"api-{slot}", signal.SIGSTOP)
         eventually(lambda: "flash_sale_orders_total" in httpx.get(f"{other.url}/metrics").text, 30, "it is taken over")
-        holder.wait_until_ready()
+        for slot in range(4):
+            holder.kill(f"api-{slot}", signal.SIGCONT)
         for _ in range(20):
             assert sums(fleets)["orders"]["pending"] in (0, accepted), "a scrape doubled"
 
+        for slot in range(4):
+            holder.kill(f"api-{slot}")
+        eventually(lambda: not any(alive(pid) for pid in pids), 10, "they are dead")
+        holder.wait_until_ready()
         with fleets[0].client() as client:
             client.put("/inventory/lamp", json={**LAMP, "stock": 100}, headers=ADMIN).raise_for_status()
         reports.append(await crowd(fleets[1], 150, 3))
