@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 
 from telemetry import CounterSpec, GaugeSpec, Telemetry, TelemetrySettings
 from telemetry.siblings import LENGTH_BYTES, PATIENCE_SECONDS, merge
-from tests.support import Program
+from tests.support import Program, wait_until
 
 TEXT = "text/plain"
 OPENMETRICS = "application/openmetrics-text"
@@ -116,7 +116,11 @@ async def test_who_asks_nothing_is_not_answered_and_not_waited_for(
         async with asyncio.timeout(10 * PATIENCE_SECONDS):
             assert await reader.read() == b""
         writer.close()
-        assert (await scrape(member))["shop_served_total", "api-1"] == 2
+
+        async def answered() -> bool:
+            return (await scrape(member)).get(("shop_served_total", "api-1")) == 2
+
+        await wait_until(answered, 10, "the sibling answers within its fifth of a second")
     assert caplog.messages == []
 
 
