@@ -14,7 +14,7 @@ run: $(VENV)/.runtime ## start the whole service with a demo sale on http://loca
 	@exec $(BIN)/flash-sale run
 
 test: $(VENV)/.dev lint types ## run every check and every test (STACK=require: a skip is a failure)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --reruns 1
 
 lint: $(VENV)/.dev ## ruff and the import contracts
 	$(BIN)/ruff check .
@@ -34,6 +34,7 @@ docs: $(VENV)/.runtime ## write docs/metrics.md anew from the declarations
 lock: $(VENV)/.dev ## pin the dependencies anew in requirements/
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group build pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group bench -c requirements/runtime.txt pyproject.toml -o requirements/bench.txt
 
 clean: ## remove .venv, .data and every cache
 	rm -rf $(VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis build dist *.egg-info

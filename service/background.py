@@ -7,6 +7,8 @@ from typing import Any
 
 import structlog
 
+CANCEL_AGAIN_SECONDS = 0.5
+
 
 @asynccontextmanager
 async def running(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
@@ -23,6 +25,13 @@ async def running(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]
     try:
         yield
     finally:
-        for task in tasks:
+        await _end(tasks)
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancels until all have ended: a library may turn a cancellation into an error of its own, which loops survive."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, ExitStack, suppress
 import httpx
 import pytest
 
+from service.background import running
 from service.monitoring.lease import TTL_SECONDS, Lease
 from service.monitoring.sampler import Sampler
 from service.orders.ledger import ledger_scripts
@@ -36,9 +37,10 @@ async def test_two_samplers_never_export_in_the_same_instant(shards: Shards) -> 
     """Looked at thousands of times while the holder ends; the other follows in time."""
     async with AsyncExitStack() as stack:
         samplers = [Sampler(shards, Lease(shards, name)) for name in ("one", "two")]
-        tasks = [asyncio.create_task(sampler.run()) for sampler in samplers]
-        for task in tasks:
-            stack.callback(task.cancel)
+        ends = [AsyncExitStack() for _ in samplers]
+        for end, sampler in zip(ends, samplers, strict=True):
+            await end.enter_async_context(running(sampler.run()))
+            stack.push_async_exit(end)
 
         def exporters() -> list[int]:
             found = [n for n, sampler in enumerate(samplers) if sampler.exported() is not None]
@@ -46,7 +48,7 @@ async def test_two_samplers_never_export_in_the_same_instant(shards: Shards) -> 
             return found
 
         (first,) = await wait_until(exporters, 10, "one exports")
-        tasks[first].cancel()
+        await ends[first].aclose()
         died = time.monotonic()
         looks = 0
         while exporters() != [1 - first]:

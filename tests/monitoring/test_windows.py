@@ -60,7 +60,7 @@ async def test_the_live_figures_tell_of_requests_refusals_and_failures(
     }
     for row in body["requests"]:
         assert 0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"] < 15_000
-        assert row["rate"] == pytest.approx(row["count"] / 65, rel=0.1, abs=0.001)
+        assert row["count"] / 80 <= row["rate"] <= row["count"] / 55 + 0.001  # over the last minute or a little more
     assert set(body["rejections"]) == set(REASONS)
     assert {reason: n for reason, n in body["rejections"].items() if n} == {
         "sold_out": 1,

@@ -110,11 +110,15 @@ class RedisServer:
         self.process.send_signal(signal.SIGCONT)
 
     def flush(self) -> None:
-        """Empty the server, and start it again when a test has ended it."""
+        """Empty the server; it is started anew when a test has ended it or it does not answer."""
         if not self.running():
             self.start()
-        with self.sync_client() as client:
-            client.flushall()
+        try:
+            with self.sync_client() as client:
+                client.flushall()
+        except redis.RedisError:
+            self.kill9()
+            self.start()
 
     def _end(self, how: signal.Signals) -> None:
         if self.process is None:
