@@ -1,0 +1,56 @@
+// The words for a purchase: where it stands, what is known of the wait, why it was refused.
+
+import { duration, whole } from "./dom.js";
+
+const REFUSALS = {
+  sold_out: "Sold out: there are not enough units left.",
+  limit_exceeded: "You have reached the limit per shopper for this product.",
+  sale_not_open: "The sale of this product has not opened yet.",
+  sale_closed: "The sale of this product is over.",
+  unknown_product: "This product is no longer offered.",
+  unknown_order: "The service no longer knows this order.",
+  idempotency_conflict: "This purchase was changed after it was sent.",
+  too_old: "The answer got lost, and it is too long ago to ask again safely. Look for the order in your account.",
+};
+const STATES = {
+  pending: "In the queue",
+  processing: "Being paid",
+  confirmed: "Confirmed: it is yours",
+  failed: "Payment failed: nothing was bought",
+  expired: "Expired: nothing was bought",
+  cancelled: "Cancelled",
+};
+
+/** Where it stands; `queue` is the queue as it is now, `failing` whether sending it has failed so far. */
+export function stateWords({ order, problem }, queue, failing) {
+  if (problem) return REFUSALS[problem.code] ?? `${problem.title}.`;
+  if (!order) return failing ? "Not answered yet" : "Sending";
+  if (order.status !== "pending") return STATES[order.status] ?? order.status;
+  const place = queue ? Math.min(order.queue_position, Math.max(queue.length, 1)) : order.queue_position;
+  return `${STATES.pending}: place ${whole(place)}${queue && place < order.queue_position ? " or better" : ""}`;
+}
+
+/** How many seconds ago it was accepted, by this browser's clock alone, which may differ from the service's. */
+export const waited = (purchase) => (Date.now() - purchase.answered) / 1000;
+
+/** What there is to say beside that. */
+export function detailWords(purchase) {
+  const { order, problem } = purchase;
+  if (problem) return problem.detail && problem.detail !== problem.title ? problem.detail : "";
+  if (!order) return "Your order is on its way.";
+  if (order.status === "pending") return etaWords(purchase);
+  if (order.status === "processing") return "The payment is under way; it can no longer be cancelled.";
+  if (!order.settled_at) return "";
+  const took = duration((Date.parse(order.settled_at) - Date.parse(order.accepted_at)) / 1000);
+  const why = order.reason ? `, ${order.reason.replaceAll("_", " ")}` : "";
+  return `Settled ${took} after it was accepted${why}.`;
+}
+
+function etaWords(purchase) {
+  const { order } = purchase;
+  const eta = order.estimated_wait_seconds;
+  if (!(eta > 0)) return "The units are held for you. How long it takes is not known yet.";
+  const left = eta - waited(purchase);
+  if (left > 0) return `The units are held for you. About ${duration(left)} left of ${duration(eta)}.`;
+  return `The units are held for you. Predicted ${duration(eta)}; it takes longer than that.`;
+}

@@ -1,0 +1,186 @@
+"""The live page in a real Chromium, against a real service."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import OpenTab
+from tests.browser.kit import HOSTILE, Tab, shown
+from tests.support import wait_until
+from tests.support.shop import Shop, open_shop
+from tests.support.stores import RedisServer
+
+pytestmark = pytest.mark.needs("chromium")
+
+TOKEN = "open/sesame+é"  # noqa: S105 - of a server that lives as long as a test
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+async def live(tab: Tab, shop_url: str) -> None:
+    """Open the live page and wait for its first figures."""
+    await tab.page.goto(f"{shop_url}/")
+    await tab.page.locator("body[data-state=live]").wait_for()
+
+
+async def until_equal(tab: Tab, shop: Shop) -> dict[str, Any]:
+    """Wait until the page shows what the API says, to the digit."""
+    found: dict[str, Any] = {}
+
+    async def equal() -> bool:
+        snapshot = (await shop.client.get("/monitoring/metrics")).json()
+        figures = await tab.figures()
+        found.update(expected=shown(snapshot), actual={name: figures[name] for name in shown(snapshot)})
+        return bool(found["expected"] == found["actual"])
+
+    await wait_until(equal, 30, "the page shows what the API says")
+    return found["actual"]  # type: ignore[no-any-return]
+
+
+async def test_the_figures_are_those_of_the_api(valkey_server: RedisServer, open_tab: OpenTab) -> None:
+    """Orders, refusals, stock and queue, as they stand once nothing moves."""
+    async with open_shop(valkey_server.url) as shop:
+        await shop.put("lamp", stock=5)
+        await shop.put("chair", stock=1_234_567)
+        tab = await open_tab()
+        await live(tab, shop.url)
+        assert (await until_equal(tab, shop))["products"]["lamp"] == ["0", "0", "5"]
+        for _ in range(7):
+            await shop.order()
+        await shop.order(product_id="chair", quantity=1000)
+        await shop.order(product_id="nothing")
+        await shop.rejections()
+        await tab.until_text("accepted-total", "6")
+        figures = await until_equal(tab, shop)
+        assert figures["products"] == {"lamp": ["0", "5", "0"], "chair": ["0", "1,000", "1,233,567"]}
+        assert figures["refusals"] == {"sold_out": ["2"], "unknown_product": ["1"]}
+        assert figures["queue"] == "6"
+        badge = tab.page.locator("[data-product=lamp] .badge")
+        assert await badge.text_content() == "sold out, some held"
+        assert await badge.is_visible()
+        assert "Sold out: Lamp" in await tab.text("spoken")
+
+
+async def test_hostile_text_is_shown_as_text(valkey_server: RedisServer, open_tab: OpenTab) -> None:
+    """In the names of products and in errors; on a phone nothing grows wider than the screen."""
+    async with open_shop(valkey_server.url) as shop:
+        for number, name in enumerate(HOSTILE):
+            await shop.put(f"hostile-{number}", name=name)
+        fault = RuntimeError(HOSTILE[0])
+        shop.service.windows.fail(
+            method="GET", route=f"/{HOSTILE[1]}", status=500, code="internal_error", exception=fault, trace_id=None
+        )
+        tab = await open_tab(viewport={"width": 360, "height": 740})
+        await live(tab, shop.url)
+        await tab.page.locator("#errors tr").wait_for()
+        names = await tab.page.locator("#products .name").all_text_contents()
+        assert names == list(HOSTILE)
+        assert HOSTILE[1] in await tab.text("errors")
+        assert await tab.page.locator("#figures img, #figures script, #figures b b").count() == 0
+        assert await tab.page.title() == "Live · flash-sale"
+        assert await tab.width_beyond() == 0
+
+
+@pytest.mark.parametrize("jaeger_url", [None, "http://jaeger.example:16686/"])
+async def test_an_error_leads_to_its_trace(
+    valkey_server: RedisServer, open_tab: OpenTab, jaeger_url: str | None
+) -> None:
+    """A link where it is known where Jaeger is; elsewhere the id, to be copied."""
+    async with open_shop(valkey_server.url, jaeger_url=jaeger_url) as shop:
+        shop.service.windows.fail(
+            method="POST", route="/orders", status=503, code="store_unavailable", exception=None, trace_id=TRACE
+        )
+        tab = await open_tab(permissions=["clipboard-read", "clipboard-write"])
+        await live(tab, shop.url)
+        row = tab.page.locator("#errors tr")
+        await row.wait_for()
+        assert "store_unavailable" in (await row.text_content() or "")
+        if jaeger_url:
+            link = row.get_by_role("link", name=f"Trace {TRACE} in Jaeger")
+            assert await link.get_attribute("href") == f"http://jaeger.example:16686/trace/{TRACE}"
+            assert "noopener" in (await link.get_attribute("rel") or "")
+        else:
+            await row.get_by_role("button", name=f"Copy trace id {TRACE}").click()
+            await tab.until_text("spoken", "copied")
+            assert await tab.page.evaluate("navigator.clipboard.readText()") == TRACE
+
+
+async def test_a_store_that_does_not_answer_is_named(valkey_server: RedisServer, open_tab: OpenTab) -> None:
+    async with open_shop(valkey_server.url) as shop:
+        tab = await open_tab()
+        await live(tab, shop.url)
+        tab.away = True
+        valkey_server.pause()
+        try:
+            await tab.page.locator("body[data-state=stale]").wait_for()
+            await tab.until_text("warning", "The store does not answer.")
+        finally:
+            valkey_server.resume()
+        await tab.page.locator("body[data-state=live]").wait_for()
+
+
+async def test_without_a_websocket_it_asks(valkey_server: RedisServer, open_tab: OpenTab) -> None:
+    """Where the service lets no watcher in, the figures move all the same."""
+    async with open_shop(valkey_server.url, monitoring_max_clients=0) as shop:
+        await shop.put()
+        tab = await open_tab()
+        tab.away = True
+        await live(tab, shop.url)
+        await shop.order()
+        await tab.until_text("accepted-total", "1")
+        await until_equal(tab, shop)
+
+
+async def test_where_a_token_is_needed_the_page_asks_for_it(valkey_server: RedisServer, open_tab: OpenTab) -> None:
+    """A wrong one is refused; the right one opens both roads and survives a reload."""
+    async with open_shop(valkey_server.url, monitoring_token=TOKEN) as shop:
+        tab = await open_tab()
+        await tab.page.goto(f"{shop.url}/")
+        field = tab.page.get_by_label("These figures need a token")
+        await field.fill("wrong")
+        tab.away = True
+        await field.press("Enter")
+        await tab.page.locator("body[data-state=connecting]").wait_for()
+        await field.fill(TOKEN)
+        await field.press("Enter")
+        await tab.page.locator("body[data-state=live]").wait_for()
+        assert await field.is_hidden()
+        await wait_until(lambda: len(shop.service.broadcast) == 1, 30, "the page watches by WebSocket")
+        await tab.page.reload()
+        await tab.page.locator("body[data-state=live]").wait_for()
+
+
+async def test_the_page_can_be_used_by_keyboard(valkey_server: RedisServer, open_tab: OpenTab) -> None:
+    """The first stop leads past the header; the chart's figures open as a table."""
+    async with open_shop(valkey_server.url) as shop:
+        tab = await open_tab()
+        await live(tab, shop.url)
+        await tab.page.keyboard.press("Tab")
+        assert await focused(tab) == "Skip to the figures"
+        await tab.page.keyboard.press("Enter")
+        await tab.page.keyboard.press("Tab")
+        assert await focused(tab) == "The same as a table"
+        await tab.page.keyboard.press("Enter")
+        await tab.page.locator("#pace-rows").wait_for()
+        chart = tab.page.get_by_role("img", name=re.compile("Orders per second over the last minutes"))
+        assert await chart.count() == 1
+
+
+async def focused(tab: Tab) -> str:
+    """Return the text of what has the focus."""
+    found: str = await tab.page.evaluate("document.activeElement.textContent.trim()")
+    return found
+
+
+@pytest.mark.parametrize("path", ["/", "/shop"])
+async def test_the_pages_follow_the_colour_scheme(valkey_server: RedisServer, open_tab: OpenTab, path: str) -> None:
+    """Dark is dark, light is light, and text stands out from both."""
+    brightness = "getComputedStyle(document.body)[%r].match(/\\d+/g).slice(0, 3).reduce((a, b) => a + Number(b), 0)"
+    found = {}
+    async with open_shop(valkey_server.url) as shop:
+        for scheme in ("light", "dark"):
+            tab = await open_tab(color_scheme=scheme)
+            await tab.page.goto(f"{shop.url}{path}")
+            found[scheme] = [await tab.page.evaluate(brightness % name) for name in ("backgroundColor", "color")]
+    assert found["light"][0] - found["light"][1] > 400, found
+    assert found["dark"][1] - found["dark"][0] > 400, found
