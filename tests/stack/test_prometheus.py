@@ -13,11 +13,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.crowd import CrowdPlan, CrowdReport, run_crowd
+from tests.stack.conftest import tool
 from tests.support import Program, RedisServer, eventually, free_port
 from tests.support.program import alive
 from tests.support.service import ADMIN, Fleet
 
-pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 LAMP = {"name": "Lamp", "price": 4950, "currency": "EUR", "stock": 400}
 
@@ -35,7 +36,7 @@ class Prometheus:
         (directory / "prometheus.yml").write_text(json.dumps(config))
         self.program = Program(
             [
-                "prometheus",
+                str(tool("prometheus")),
                 f"--config.file={directory / 'prometheus.yml'}",
                 f"--storage.tsdb.path={directory / 'data'}",
                 f"--web.listen-address={self.url.removeprefix('http://')}",
@@ -155,5 +156,5 @@ async def test_every_sum_is_exact_while_processes_die_and_the_lease_holder_hangs
         total = f'sum(flash_sale_orders_total{{status="confirmed"}})[{span}s:1s]'
         growth = f"max_over_time({total}) - min_over_time({total})"
         eventually(lambda: prometheus.value(growth) == 500, 20, "prometheus has counted them all")
-        # increase() extrapolates to the ends of its window.
-        assert prometheus.value(f"increase({total})") == pytest.approx(500, rel=0.05)
+        # increase() extrapolates to the ends of its window: by up to 1.1 of the 20 s that this takes.
+        assert prometheus.value(f"increase({total})") == pytest.approx(500, rel=0.1)

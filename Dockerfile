@@ -1,0 +1,25 @@
+# syntax=docker/dockerfile:1
+# flash-sale in two stages: what is needed to install stays behind. `docker build -t flash-sale .`
+
+FROM python:3.13.9-slim-trixie AS install
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+RUN python -m venv /opt/flash-sale
+WORKDIR /source
+# The pins first: this layer is made anew only when they change. Every file is checked against its hash.
+COPY requirements/runtime.txt requirements/
+RUN /opt/flash-sale/bin/pip install --require-hashes --only-binary :all: -r requirements/runtime.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY telemetry telemetry
+COPY service service
+RUN /opt/flash-sale/bin/pip install --no-deps --no-build-isolation .
+
+FROM python:3.13.9-slim-trixie
+LABEL org.opencontainers.image.title="flash-sale" org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=install /opt/flash-sale /opt/flash-sale
+ENV PATH=/opt/flash-sale/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOST=0.0.0.0
+# A number, so that a cluster can see that it is not root; it owns nothing and writes only to /tmp.
+USER 10001:10001
+WORKDIR /tmp
+EXPOSE 8000 9464
+ENTRYPOINT ["flash-sale"]
+CMD ["api"]

@@ -1,0 +1,1 @@
+"""How flash-sale is deployed, beside the files that container tools read."""

@@ -1,0 +1,119 @@
+"""`python -m deploy.stack up` runs the stack until Ctrl-C; `tools` builds its programs; `check` looks at it.
+
+`up` puts the demo catalogue on sale and, with CROWD (orders per second, 0), sends shoppers. Data is kept in DATA_DIR
+(.data)/stack.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from urllib.error import URLError
+
+from deploy.stack.demo import offer
+from deploy.stack.report import report
+from deploy.stack.run import Stack, StackError
+from deploy.stack.tools import ToolMissing, build
+from service.lifeline import bound
+
+POLL_SECONDS = 1.0
+URLS = "urls.json"
+VARIABLES = ("ADMIN_TOKEN", "FAULTS_ENABLED", "REDACTION_KEY")
+"""Of docker-compose.yml, taken from the environment."""
+PAGES = {
+    "front": "the sale, both replicas",
+    "api-1": "the sale, replica 1",
+    "api-2": "the sale, replica 2",
+    "grafana": "Grafana",
+    "prometheus": "Prometheus",
+    "alertmanager": "Alertmanager",
+    "jaeger": "Jaeger",
+    "worker": "the worker's /metrics",
+}
+
+
+def main() -> int:
+    """Runs a command and returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.stack", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start everything; Ctrl-C ends it")
+    tools = commands.add_parser("tools", help="build the programs that are missing, with Go")
+    tools.add_argument("names", nargs="*", help="alertmanager, prometheus, otelcol, jaeger; all of them by default")
+    commands.add_parser("check", help="print the targets of a stack that is up, and how many exemplars have a trace")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "tools":
+            return show_tools(arguments.names)
+        return up() if arguments.command == "up" else check()
+    except (ToolMissing, StackError) as error:
+        sys.stderr.write(f"stack: {error}\n")
+        return 1
+
+
+def show_tools(names: list[str]) -> int:
+    """Builds what is missing and prints every path."""
+    for path in build(names):
+        sys.stdout.write(f"{path.name:14}{path}\n")
+    return 0
+
+
+def check() -> int:
+    """Prints what the stack that runs from this directory says of itself; 1 when something is wrong."""
+    try:
+        lines, good = report(json.loads((_directory() / URLS).read_text()))
+    except (FileNotFoundError, URLError) as error:
+        raise StackError(f"no stack is up: {error}") from None
+    sys.stdout.write("\n".join([*lines, ""]))
+    return 0 if good else 1
+
+
+def up() -> int:
+    """Runs the stack until SIGINT or SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    variables = {
+        key: os.environ[key] for key in ("ADMIN_TOKEN", "FAULTS_ENABLED", "REDACTION_KEY") if key in os.environ
+    }
+    with Stack(_directory(), variables=variables) as stack:
+        (stack.directory / URLS).write_text(json.dumps({name: stack.url(name) for name in stack.parts}))
+        offer(stack.url("api-1"), stack.admin_token)
+        _announce(stack)
+        crowd = _crowd(stack, os.environ.get("CROWD", "").strip() or "0")
+        while not stop.wait(POLL_SECONDS):
+            for name in stack.keep():
+                sys.stderr.write(f"stack: {name} ended and was started again, see {stack.parts[name].log}\n")
+        sys.stdout.write("stopping\n")
+        if crowd is not None:
+            crowd.terminate()
+            crowd.wait()
+    return 0
+
+
+def _directory() -> Path:
+    return Path(os.environ.get("DATA_DIR", "").strip() or ".data").resolve() / "stack"
+
+
+def _announce(stack: Stack) -> None:
+    lines = [f"{text:24} {stack.url(name)}" for name, text in PAGES.items() if name in stack.parts]
+    lines += [f"{'admin token':24} {stack.admin_token}", f"{'data and logs':24} {stack.directory}"]
+    lines += [f"{name + ' is left out':24} {why}" for name, why in stack.left_out.items()]
+    sys.stdout.write("\n".join(["", *lines, "Ctrl-C stops everything.", "", ""]))
+    sys.stdout.flush()
+
+
+def _crowd(stack: Stack, rate: str) -> subprocess.Popen[bytes] | None:
+    """Sends shoppers for as long as the stack runs."""
+    if rate == "0":
+        return None
+    url = stack.url("front" if "front" in stack.parts else "api-1")
+    argv = [sys.executable, "-m", "service", "process", "crowd", "--url", url, "--rate", rate]
+    return subprocess.Popen(bound(argv), start_new_session=True)  # noqa: S603 - our own program
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""The programs of the stack: found in a cache keyed by version, else on the PATH, else built from source with Go.
+
+The source is a module from Go's module proxy, checked against its checksum database, copied to where it can be
+written, and built as the main module, so that its own `replace` directives and checksums hold. The collector is
+generated from `otelcol-builder.yaml` first. The cache is `$XDG_CACHE_HOME/flash-sale/stack/NAME-VERSION/`.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).resolve().parent
+MANIFEST: Final = HERE / "otelcol-builder.yaml"
+CHECKER: Final = HERE / "compose-check"
+NICE: Final = ["nice", "-n", "5"]
+PAGE: Final = b"<!doctype html><title>The API is here; the page is in the image.</title>\n"
+
+
+class ToolMissing(LookupError):  # noqa: N818 - says what is the case
+    """A program is neither in the cache nor on the PATH, or cannot be built; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where some programs come from."""
+
+    name: str
+    version: str
+    programs: tuple[str, ...]
+    module: str = ""
+    """A module of the proxy, at `revision`; without it, the source is in this folder."""
+    revision: str = ""
+    tags: str = ""
+    placeholders: tuple[str, ...] = ()
+    """Files that the build embeds and the module does not carry: web pages, which nothing here looks at."""
+    on_path: Mapping[str, str] = field(default_factory=dict)
+    """What a Linux distribution calls them; good enough where nothing was built."""
+
+
+def sources() -> list[Source]:
+    """Everything that can be built."""
+    return [
+        Source(
+            name="alertmanager",
+            version="0.34.2",
+            module="github.com/prometheus/alertmanager",
+            revision="v0.34.2",
+            programs=("alertmanager", "amtool"),
+            placeholders=("ui/app/dist/index.html",),
+            on_path={"alertmanager": "prometheus-alertmanager", "amtool": "amtool"},
+        ),
+        Source(
+            name="prometheus",
+            version="3.16.0",
+            module="github.com/prometheus/prometheus",
+            revision="v0.316.0",
+            programs=("promtool", "prometheus"),
+            # Without the clients of some twenty clouds; the configuration names its targets.
+            tags="remove_all_sd,enable_dns_sd",
+            on_path={"prometheus": "prometheus", "promtool": "promtool"},
+        ),
+        Source(name="otelcol", version=f"{_collector_version()}-{_digest(MANIFEST)}", programs=("otelcol",)),
+        Source(
+            name="jaeger",
+            version="2.13.0",
+            module="github.com/jaegertracing/jaeger",
+            revision="v1.76.0",  # the same commit: Go's tools know Jaeger 2 by the numbers of Jaeger 1
+            programs=("jaeger",),
+        ),
+        Source(name="compose-check", version=_digest(*sorted(CHECKER.iterdir())), programs=("compose-check",)),
+    ]
+
+
+def find(program: str) -> Path:
+    """Returns the path of a program.
+
+    Raises:
+        ToolMissing: It was not built and the PATH does not have it.
+    """
+    for source in sources():
+        if program in source.programs:
+            built = folder(source) / program
+            if built.is_file():
+                return built
+            return _on_path(source.on_path.get(program, program), program)
+    return _on_path(program, program)
+
+
+def folder(source: Source) -> Path:
+    """Where the programs of a source are kept."""
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "flash-sale" / "stack" / f"{source.name}-{source.version}"
+
+
+def build(names: Iterable[str] = ()) -> list[Path]:
+    """Builds what is not there yet, all of it or the sources that are named, and returns every path.
+
+    Raises:
+        ToolMissing: There is no Go, or a build failed.
+    """
+    wanted = set(names)
+    paths = []
+    for source in sources():
+        if wanted and source.name not in wanted:
+            continue
+        missing = [program for program in source.programs if not (folder(source) / program).is_file()]
+        if missing:
+            _build(source)
+        paths += [folder(source) / program for program in source.programs]
+    return paths
+
+
+def _build(source: Source) -> None:
+    if shutil.which("go") is None:
+        raise ToolMissing(f"{source.name}: it is built with Go (1.25 or newer), and there is no go on the PATH")
+    target = folder(source)
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="flash-sale-build-") as temporary:
+        work = Path(temporary) / "src"
+        packages = _fetch(source, work) if source.module else _generate(source, work)
+        for package, program in zip(packages, source.programs, strict=True):
+            fresh = target / f".{program}.{os.getpid()}"
+            options = ["-trimpath", f"-tags={source.tags}", "-ldflags=-s -w", "-o", str(fresh)]
+            _run(["go", "build", *options, package], work)
+            fresh.replace(target / program)
+
+
+def _fetch(source: Source, work: Path) -> list[str]:
+    """Copies a module's source to `work` and returns its packages."""
+    work.mkdir()
+    told = _run(["go", "mod", "download", "-json", f"{source.module}@{source.revision}"], work)
+    work.rmdir()
+    shutil.copytree(json.loads(told)["Dir"], work)
+    for path in [work, *work.rglob("*")]:
+        path.chmod(path.stat().st_mode | 0o200)
+    for placeholder in source.placeholders:
+        path = work / placeholder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(PAGE)
+    return [f"./cmd/{program}" for program in source.programs]
+
+
+def _generate(source: Source, work: Path) -> list[str]:
+    """Makes the source of a program of our own in `work`: a copy, or what the collector's builder writes."""
+    if source.name == CHECKER.name:
+        shutil.copytree(CHECKER, work)
+        return ["."]
+    work.mkdir()
+    builder = f"go.opentelemetry.io/collector/cmd/builder@v{_collector_version()}"
+    _run(["go", "run", builder, f"--config={MANIFEST}", "--skip-compilation", f"--output-path={work}"], work)
+    return ["."]
+
+
+def _run(argv: list[str], directory: Path) -> str:
+    env = os.environ | {"GOWORK": "off", "GOFLAGS": "-buildvcs=false"}
+    done = subprocess.run([*NICE, *argv], cwd=directory, env=env, capture_output=True, text=True, check=False)  # noqa: S603 - go, with our own arguments
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise ToolMissing(f"{' '.join(argv[:3])}: {last[0]}")
+    return done.stdout
+
+
+def _collector_version() -> str:
+    found = re.search(r"^  version: (\S+)$", MANIFEST.read_text(), re.MULTILINE)
+    if found is None:
+        raise ToolMissing(f"{MANIFEST.name} has no version")
+    return found[1]
+
+
+def _digest(*paths: Path) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:8]
+
+
+def _on_path(name: str, program: str) -> Path:
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if found is None:
+        raise ToolMissing(f"no {program}: neither built (`make stack-tools`) nor on the PATH")
+    return Path(found)

@@ -1,0 +1,127 @@
+"""Goes through the scenarios and says what came of each."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from monitoring.drill.scenarios import Scenario
+from monitoring.drill.site import Site
+from monitoring.drill.watch import Watch
+
+READY_SECONDS = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What came of one alert. `unrelated` are those that began to fire and have nothing to do with the fault."""
+
+    alert: str
+    fault: str
+    to_fire: float | None
+    to_end: float | None
+    told: bool
+    unrelated: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether it fired, was told to Alertmanager and ended, and nothing else fired."""
+        return self.to_fire is not None and self.to_end is not None and self.told and not self.unrelated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Broken:
+    """A fault that is over; its alerts may not be."""
+
+    scenario: Scenario
+    begun: float
+    ended: float
+    told: set[str]
+    unrelated: tuple[str, ...]
+
+
+def drill(site: Site, watch: Watch, scenarios: Iterable[Scenario], say: Callable[[Row], None]) -> list[Row]:
+    """Runs scenarios one after another; says what came of each when its alerts have ended."""
+    rows: list[Row] = []
+    lingering: list[_Broken] = []
+    before: frozenset[str] = frozenset()
+
+    def tell(broken: _Broken) -> None:
+        for row in _rows(watch, broken):
+            say(row)
+            rows.append(row)
+
+    for scenario in scenarios:
+        allowed = frozenset((*map(_alert, scenario.alerts), *scenario.also))
+        broken = _break(site, watch, scenario, allowed | before)
+        # What the last fault did may be seen late, and the longer windows of a budget much later.
+        before = allowed | {alert for alert in before if alert.endswith("BudgetBurns")}
+        if scenario.linger:
+            lingering.append(broken)
+        else:
+            tell(broken)
+    for broken in lingering:
+        tell(broken)
+    return rows
+
+
+def quiet(site: Site, watch: Watch) -> list[str]:
+    """Waits until nothing fires in a stack that is well, with orders going through; returns what still does."""
+    site.offer("lamp", 1_000_000)
+    site.offer("mug", 5)
+    site.load.mode = "orders"
+    end = time.monotonic() + READY_SECONDS
+    calm = time.monotonic()
+    while time.monotonic() < end and time.monotonic() - calm < 8:  # noqa: PLR2004 - longer than every hold
+        if watch.firing:
+            calm = time.monotonic()
+        time.sleep(0.2)
+    site.load.mode = "nothing"
+    return sorted(watch.firing)
+
+
+def _break(site: Site, watch: Watch, scenario: Scenario, allowed: frozenset[str]) -> _Broken:
+    for alert in scenario.alerts:
+        watch.wait(alert, fires=False, seconds=scenario.over)
+    first = len(watch.events)
+    site.load.mode = scenario.load
+    begun = time.monotonic()
+    scenario.begin(site)
+    for alert in scenario.alerts:
+        watch.wait(alert, fires=True, seconds=begun + scenario.within - time.monotonic())
+    told = _told(watch, scenario.alerts)
+    ended = time.monotonic()
+    scenario.end(site)
+    for alert in () if scenario.linger else scenario.alerts:
+        watch.wait(alert, fires=False, seconds=ended + scenario.over - time.monotonic())
+    site.load.mode = "nothing"
+    fired = {event.alert for event in watch.events[first:] if event.fires}
+    unrelated = tuple(sorted(alert for alert in fired if _alert(alert) not in allowed))
+    return _Broken(scenario=scenario, begun=begun, ended=ended, told=told, unrelated=unrelated)
+
+
+def _rows(watch: Watch, broken: _Broken) -> Iterable[Row]:
+    for alert in broken.scenario.alerts:
+        watch.wait(alert, fires=False, seconds=broken.ended + broken.scenario.over - time.monotonic())
+        events = [event for event in watch.events if event.alert == alert and event.at > broken.begun]
+        fires = [event.at - broken.begun for event in events if event.fires]
+        ends = [event.at - broken.ended for event in events if not event.fires and fires]
+        yield Row(
+            alert=alert,
+            fault=broken.scenario.fault,
+            to_fire=fires[0] if fires else None,
+            to_end=max(ends[0], 0) if ends else None,
+            told=alert in broken.told,
+            unrelated=broken.unrelated,
+        )
+
+
+def _told(watch: Watch, alerts: Iterable[str]) -> set[str]:
+    """What Alertmanager has; Prometheus tells it within a moment."""
+    end = time.monotonic() + 10
+    while not set(alerts) <= (told := watch.told()) and time.monotonic() < end:
+        time.sleep(0.2)
+    return told
+
+
+def _alert(name: str) -> str:
+    return name.partition(" ")[0]

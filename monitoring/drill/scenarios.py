@@ -1,0 +1,219 @@
+"""What is broken, how, and which alert must see it."""
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from monitoring.drill.site import Mode, Site
+
+Act = Callable[[Site], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One fault.
+
+    Attributes:
+        alerts: Which must fire, and must end when the fault does; a burn-rate alert with its window.
+        fault: What is done, for the table.
+        begin: Does it.
+        end: Undoes it.
+        also: Which may fire as well, since the fault is theirs, too. No other may.
+        load: What goes on meanwhile.
+        within: Seconds in which the alerts fire.
+        over: Seconds in which they end after the fault does.
+        linger: They look far back and end late; the next fault is not kept waiting for it.
+    """
+
+    alerts: tuple[str, ...]
+    fault: str
+    begin: Act
+    end: Act = Site.mend
+    also: frozenset[str] = frozenset()
+    load: Mode = "nothing"
+    within: float = 45
+    over: float = 90
+    linger: bool = False
+
+
+LATE = frozenset(("OldestOrderTooOld", "QueueBacklog", "SettlementBudgetBurns"))
+UNPAID = frozenset(("OrdersFailing", "DeadLetters", "PaymentsFailing"))
+
+
+def _fault(name: str, **strike: float | str) -> Act:
+    return lambda site: site.fault(name, **strike)
+
+
+def _stop(*parts: str) -> Act:
+    return lambda site: site.stack.stop(*parts)
+
+
+def _start(*parts: str) -> Act:
+    return lambda site: site.stack.start(*parts)
+
+
+def _one_dead_letter(*faults: str) -> Act:
+    def act(site: Site) -> None:
+        for fault in faults:
+            site.fault(fault)
+        site.buy("lamp")
+
+    return act
+
+
+def _sell_out(site: Site) -> None:
+    site.offer("mug", 3)
+    site.buy("mug", 3)
+
+
+def _mend_and_drop(site: Site) -> None:
+    site.load.mode = "nothing"
+    site.mend()
+    site.drop_dead_letters()
+
+
+LEDGER = (
+    Scenario(
+        alerts=("SoldOut",),
+        fault="three of three mugs are bought",
+        begin=_sell_out,
+        end=lambda site: site.offer("mug", 5),
+    ),
+    Scenario(alerts=("LedgerDrift",), fault="fault ledger_drift", begin=_fault("ledger_drift")),
+    Scenario(alerts=("Oversold",), fault="fault oversell", begin=_fault("oversell")),
+    Scenario(
+        alerts=("SnapshotStale",),
+        fault="fault store_outage in one of three API processes",
+        begin=_fault("store_outage", worker="api-1"),
+    ),
+    Scenario(
+        alerts=("StoreDown",),
+        fault="fault store_outage everywhere",
+        begin=_fault("store_outage"),
+        also=frozenset(("LedgerSeriesMissing",)),
+    ),
+    Scenario(
+        alerts=("LedgerSeriesMissing",),
+        fault="a fleet that is not scraped holds the lease",
+        begin=Site.take_lease,
+        end=Site.return_lease,
+    ),
+)
+QUEUE = (
+    Scenario(
+        alerts=("OldestOrderTooOld",),
+        fault="fault payment_delay: one charge in fifty takes 15 s",
+        begin=_fault("payment_delay", seconds=15, share=0.02),
+        also=LATE,
+        load="orders",
+    ),
+    Scenario(
+        alerts=("QueueBacklog", "SettlementBudgetBurns 1h"),
+        fault="fault payment_delay: nine charges in ten take 8 s",
+        begin=_fault("payment_delay", seconds=8, share=0.9),
+        also=LATE | {"WorkerStalled"},
+        load="orders",
+        linger=True,
+    ),
+    Scenario(
+        alerts=("WorkerStalled",),
+        fault="fault payment_stall",
+        begin=_fault("payment_stall"),
+        also=LATE,
+        load="orders",
+    ),
+    Scenario(
+        alerts=("OrderWorkersGone",),
+        fault="the order worker is stopped",
+        begin=_stop("worker"),
+        end=_start("worker"),
+        also=frozenset(("TargetMissing",)),
+    ),
+)
+MONEY = (
+    Scenario(
+        alerts=("DeadLetters",),
+        fault="fault payment_outage, one order",
+        begin=_one_dead_letter("payment_outage"),
+        end=_mend_and_drop,
+    ),
+    Scenario(
+        alerts=("RefundsFailing",),
+        fault="faults payment_outage and refunds_rejected, one order",
+        begin=_one_dead_letter("payment_outage", "refunds_rejected"),
+        end=_mend_and_drop,
+        also=UNPAID,
+        linger=True,
+    ),
+    Scenario(
+        alerts=("TelemetryFaulty",),
+        fault="fault telemetry_misuse, one order",
+        begin=_one_dead_letter("telemetry_misuse"),
+        linger=True,
+    ),
+    Scenario(
+        alerts=("OrdersFailing",),
+        fault="fault payment_declines: half of the charges",
+        begin=_fault("payment_declines", share=0.5),
+        end=_mend_and_drop,
+        also=UNPAID | LATE,
+        load="orders",
+    ),
+    Scenario(
+        alerts=("PaymentsFailing",),
+        fault="fault payment_outage: half of the charges",
+        begin=_fault("payment_outage", share=0.5),
+        end=_mend_and_drop,
+        also=UNPAID | LATE,
+        load="orders",
+    ),
+)
+WATCH = (
+    Scenario(alerts=("TargetMissing",), fault="an API replica is stopped", begin=_stop("api-2"), end=_start("api-2")),
+    Scenario(
+        alerts=("ProcessUnreachable",),
+        fault="one of two API processes hangs (SIGSTOP)",
+        begin=lambda site: site.signal("api-2", "api-1", signal.SIGSTOP),
+        end=lambda site: site.signal("api-2", "api-1", signal.SIGCONT),
+        also=frozenset(("SnapshotStale", "TargetMissing", "LedgerSeriesMissing")),
+    ),
+    Scenario(
+        alerts=("MonitoringTargetMissing", "TelemetryNotDelivered"),
+        fault="the collector is stopped",
+        begin=_stop("otel-collector"),
+        end=_start("otel-collector"),
+        load="requests",
+        within=90,
+        linger=True,
+    ),
+    Scenario(
+        alerts=("CollectorQueueFilling", "CollectorDropping"),
+        fault="Jaeger is stopped; the collector's queue holds 1500 spans",
+        begin=_stop("jaeger"),
+        end=_start("jaeger"),
+        also=frozenset(("MonitoringTargetMissing", "TelemetryNotDelivered")),
+        load="requests",
+        within=150,
+        linger=True,
+    ),
+)
+BUDGETS = (
+    Scenario(
+        alerts=("AvailabilityBudgetBurns 1h",),
+        fault="fault api_errors: half of the requests",
+        begin=_fault("api_errors", share=0.5),
+        load="requests",
+        linger=True,
+    ),
+)
+LATENCY = (
+    Scenario(
+        alerts=("LatencyBudgetBurns 1h",),
+        fault="fault api_delay: requests take 1 s longer",
+        begin=_fault("api_delay", seconds=1),
+        load="requests",
+        linger=True,
+    ),
+)
+SCENARIOS = (*LATENCY, *QUEUE, *LEDGER, *MONEY, *WATCH, *BUDGETS)
+"""What burns a budget by shares of all events comes first: a share of few is soon a large one."""

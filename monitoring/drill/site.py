@@ -1,0 +1,188 @@
+"""The stack under drill: its rules ten times as fast, a load on it, and hands that break it."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import redis
+
+from deploy.stack import Stack
+from monitoring.rules.__main__ import rule_files
+from monitoring.rules.model import Timescale
+
+ROOT = Path(__file__).parents[2]
+SCALE = 0.1
+RATE = 20.0
+MOST_UNDER_WAY = 400
+LEASE = "{fs:00}:lease:exporter"
+
+Mode = Literal["orders", "requests", "nothing"]
+
+
+class Load:
+    """`orders`: twenty a second. `requests`: as many, for a product that there is not. Runs in a thread of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.mode: Mode = "nothing"
+        self._url = url
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="drill-load", daemon=True)
+
+    def start(self) -> None:
+        """Begins."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends."""
+        self._stop.set()
+        self._thread.join(30)
+
+    async def _run(self) -> None:
+        under_way: set[asyncio.Task[None]] = set()
+        sent = 0
+        async with httpx.AsyncClient(base_url=self._url, timeout=15) as client:
+            while not self._stop.is_set():
+                if self.mode != "nothing" and len(under_way) < MOST_UNDER_WAY:
+                    sent += 1
+                    product = "lamp" if self.mode == "orders" else "no-such-product"
+                    body = {"product_id": product, "user_id": f"u{sent}", "quantity": 1}
+                    task = asyncio.create_task(_post(client, body))
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+                await asyncio.sleep(1 / RATE)
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def _post(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    with suppress(httpx.HTTPError):
+        await client.post("/orders", json=body)
+
+
+class Site:
+    """A running stack, and what a scenario may do to it."""
+
+    def __init__(self, stack: Stack, load: Load) -> None:
+        self.stack = stack
+        self.load = load
+        token = {"Authorization": f"Bearer {stack.admin_token}"}
+        self._admin = httpx.Client(base_url=stack.url("api-1"), headers=token, timeout=20)
+
+    def offer(self, product: str, stock: int) -> None:
+        """Puts a product on sale."""
+        terms = {"name": product, "price": 100, "currency": "EUR", "stock": stock}
+        self._admin.put(f"/inventory/{product}", json=terms).raise_for_status()
+
+    def buy(self, product: str, orders: int = 1) -> None:
+        """Places orders of one unit."""
+        for number in range(orders):
+            body = {"product_id": product, "user_id": f"drill-{number}", "quantity": 1}
+            self._admin.post("/orders", json=body).raise_for_status()
+
+    def fault(self, name: str, **strike: float | str) -> None:
+        """Switches a fault on; every process knows within a second."""
+        self._admin.put(f"/monitoring/faults/{name}", json={"ttl_seconds": 300, **strike}).raise_for_status()
+        time.sleep(1)
+
+    def mend(self) -> None:
+        """Switches all faults off."""
+        self._admin.delete("/monitoring/faults").raise_for_status()
+
+    def drop_dead_letters(self) -> None:
+        """Drops every dead letter."""
+        argv = [sys.executable, "-m", "service", "dead-letters", "drop", "--all"]
+        subprocess.run(  # noqa: S603 - our own program
+            argv,
+            cwd=ROOT,
+            env={**os.environ, "REDIS_URL": self._store_url},
+            check=False,
+            capture_output=True,
+            timeout=60,
+        )
+
+    def take_lease(self) -> None:
+        """Has somebody who is not scraped hold the lease on the ledger's series."""
+        with redis.Redis.from_url(self._store_url) as client:
+            client.set(LEASE, "somebody-else", px=300_000)
+
+    def return_lease(self) -> None:
+        """Lets the lease go."""
+        with redis.Redis.from_url(self._store_url) as client:
+            client.delete(LEASE)
+
+    def signal(self, part: str, role: str, number: signal.Signals) -> None:
+        """Sends a signal to one process of a part."""
+        lines = [json.loads(line) for line in self.stack.log(part).splitlines() if line.startswith("{")]
+        started = [line["pid"] for line in lines if line.get("event") == "role started" and line.get("role") == role]
+        os.kill(started[-1], number)
+
+    def close(self) -> None:
+        """Closes the client."""
+        self._admin.close()
+
+    @property
+    def _store_url(self) -> str:
+        return re.sub(r"^\w+://", "redis://", self.stack.url("redis"))
+
+
+@contextmanager
+def opened(directory: Path, scale: float = SCALE) -> Iterator[Site]:
+    """A stack to drill on, with a load that waits to be told."""
+    environment = {
+        "api-2": {"WORKERS": "2"},
+        "worker": {"ORDER_ATTEMPTS": "2", "ORDER_RETRY_SECONDS": "0.2", "OTEL_EXPORTER_OTLP_TIMEOUT": "3"},
+    }
+    with Stack(
+        directory / "stack",
+        variables={"FAULTS_ENABLED": "true"},
+        environment=environment,
+        replaced=_faster(directory, scale),
+    ) as stack:
+        load = Load(stack.url("api-1"))
+        site = Site(stack, load)
+        load.start()
+        try:
+            yield site
+        finally:
+            load.stop()
+            site.close()
+
+
+def _faster(directory: Path, scale: float) -> dict[str, Path]:
+    rules = directory / "rules"
+    rules.mkdir()
+    for name, content in rule_files(Timescale(scale)).items():
+        (rules / name).write_text(content)
+    prometheus, collector = directory / "prometheus.yml", directory / "otel-collector.yaml"
+    text = (ROOT / "monitoring/prometheus/prometheus.yml").read_text()
+    for setting, seconds in (("scrape_interval", 2), ("scrape_timeout", 2), ("evaluation_interval", 1)):
+        text, found = re.subn(rf"^  {setting}: .*$", f"  {setting}: {seconds}s", text, flags=re.MULTILINE)
+        _once(found, setting)
+    prometheus.write_text(text)
+    text = (ROOT / "otel-collector.yaml").read_text()
+    for setting, items in (("queue_size", 1500), ("min_size", 128), ("max_size", 512)):
+        text, found = re.subn(rf"^(\s+){setting}: \d+.*$", rf"\g<1>{setting}: {items}", text, flags=re.MULTILINE)
+        _once(found, setting)
+    collector.write_text(text)
+    return {
+        "./monitoring/prometheus/rules": rules,
+        "./monitoring/prometheus/prometheus.yml": prometheus,
+        "./otel-collector.yaml": collector,
+    }
+
+
+def _once(found: int, setting: str) -> None:
+    if found != 1:
+        raise ValueError(f"{setting} stands {found} times in the file, not once")

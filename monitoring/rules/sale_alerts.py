@@ -1,0 +1,152 @@
+"""Alerts of the sale itself: the ledger, the queue, the order workers, the money."""
+
+from monitoring.rules.model import Alert, Group, Timescale
+
+
+def sale_groups(t: Timescale) -> tuple[Group, ...]:
+    """The alerts about what is sold, and about those who work it off."""
+    return (
+        Group(name="ledger_alerts", rules=(*_books(), *_store(t))),
+        Group(name="order_alerts", rules=(*_queue(t), *_workers(t), *_money(t))),
+    )
+
+
+def _books() -> tuple[Alert, ...]:
+    levels = ("levels", "held", "sold")
+    return (
+        Alert(
+            name="Oversold",
+            severity="page",
+            expr="\nor ".join(f"min by (product_id) (flash_sale_inventory_{level}) < 0" for level in levels),
+            summary="{{ $labels.product_id }} is oversold.",
+            description="Stock, held or sold of {{ $labels.product_id }} is {{ $value }}: below 0.",
+        ),
+        Alert(
+            name="LedgerDrift",
+            severity="page",
+            expr="max by (product_id) (abs(flash_sale_drift)) > 0",
+            summary="The books of {{ $labels.product_id }} do not add up.",
+            description="{{ $value }} units of {{ $labels.product_id }} cannot be explained: "
+            "initial + restocked is not stock + held + sold.",
+        ),
+        Alert(
+            name="SoldOut",
+            severity="info",
+            expr="min by (product_id) (flash_sale_inventory_levels) == 0\n"
+            "and max by (product_id) (flash_sale_inventory_held + flash_sale_inventory_sold) > 0",
+            summary="{{ $labels.product_id }} is sold out.",
+            description="No unit of {{ $labels.product_id }} is left to sell; units held by orders may come back.",
+        ),
+    )
+
+
+def _store(t: Timescale) -> tuple[Alert, ...]:
+    down = f"min(flash_sale_snapshot_age_seconds) > {t.limit('5s')}"
+    return (
+        Alert(
+            name="StoreDown",
+            severity="page",
+            expr=down,
+            hold=t.hold("10s"),
+            summary="No API process can read the store.",
+            description="The ledger was last read {{ $value | humanizeDuration }} ago, by the luckiest process.",
+        ),
+        Alert(
+            name="SnapshotStale",
+            severity="ticket",
+            expr=f"max by (instance, worker) (flash_sale_snapshot_age_seconds) > {t.limit('10s')} unless on () {down}",
+            hold=t.hold("15s"),
+            summary="{{ $labels.worker }} of {{ $labels.instance }} cannot read the store; others can.",
+            description="It last read the ledger {{ $value | humanizeDuration }} ago.",
+        ),
+        Alert(
+            name="LedgerSeriesMissing",
+            severity="page",
+            expr=f"absent(flash_sale_queue_length) and on () min(flash_sale_snapshot_age_seconds) < {t.limit('5s')}",
+            hold=t.hold("1m"),
+            summary="The store answers, and nobody exports the ledger's series.",
+            description="Every alert about stock, queue and orders is blind until they are back.",
+        ),
+    )
+
+
+def _queue(t: Timescale) -> tuple[Alert, ...]:
+    return (
+        Alert(
+            name="QueueBacklog",
+            severity="page",
+            expr=f"max(flash_sale_queue_predicted_wait_seconds) > {t.limit('30s')}\n"
+            "and max(flash_sale_queue_length) > 50",
+            hold=t.hold("30s"),
+            summary="An order accepted now waits {{ $value | humanizeDuration }}.",
+            description="The queue is longer than the workers can settle in 30 s at the rate of the last 10 s.",
+        ),
+        Alert(
+            name="OldestOrderTooOld",
+            severity="page",
+            expr=f"max(flash_sale_queue_oldest_age_seconds) > {t.limit('60s')}",
+            hold=t.hold("15s"),
+            summary="The oldest order that is not settled is {{ $value | humanizeDuration }} old.",
+            description="A buyer was told pending for that long. One order that hangs is enough for this alert.",
+        ),
+        Alert(
+            name="DeadLetters",
+            severity="ticket",
+            expr="max(flash_sale_dead_letters) > 0",
+            summary="{{ $value }} orders were given up and wait for a decision.",
+            description="Their stock is released, their payments are given back; requeue them or drop them.",
+        ),
+        Alert(
+            name="OrdersFailing",
+            severity="page",
+            expr="max(flash_sale_error_rate) > 10 and max(flash_sale_throughput) > 1",
+            hold=t.hold("30s"),
+            summary='{{ $value | printf "%.0f" }} % of the orders settled in the last minute failed.',
+            description="Declined payments count, and orders that were given up.",
+        ),
+    )
+
+
+def _workers(t: Timescale) -> tuple[Alert, ...]:
+    return (
+        Alert(
+            name="WorkerStalled",
+            severity="page",
+            expr=f"max by (instance, worker) (flash_sale_worker_progress_age_seconds) > {t.limit('20s')}\n"
+            "and on () max(flash_sale_queue_length) > 0",
+            hold=t.hold("15s"),
+            summary="{{ $labels.worker }} of {{ $labels.instance }} is alive and does not get on.",
+            description="It has ended no attempt at an order for {{ $value | humanizeDuration }}, and orders wait.",
+        ),
+        Alert(
+            name="OrderWorkersGone",
+            severity="page",
+            expr="max(flash_sale_workers) == 0",
+            hold=t.hold("15s"),
+            summary="No order worker is alive.",
+            description="Orders are accepted and nobody settles them; reservations end after RESERVATION_TTL_SECONDS.",
+        ),
+    )
+
+
+def _money(t: Timescale) -> tuple[Alert, ...]:
+    minute, charges = t.window("1m"), "flash_sale_payment_charges_total"
+    bad = f'{charges}{{result!~"captured|declined"}}'
+    return (
+        Alert(
+            name="PaymentsFailing",
+            severity="page",
+            expr=f"sum(rate({bad}[{minute}])) / sum(rate({charges}[{minute}])) > 0.2\n"
+            f"and sum(increase({bad}[{minute}])) > 5",
+            hold=t.hold("30s"),
+            summary="{{ $value | humanizePercentage }} of the charges got no answer from the payment gateway.",
+            description="Declined payments do not count. The orders are tried again; in the end they are dead letters.",
+        ),
+        Alert(
+            name="RefundsFailing",
+            severity="ticket",
+            expr=f'sum(increase(flash_sale_payment_refunds_total{{result="failed"}}[{t.window("5m")}])) > 0',
+            summary="Payments could not be given back.",
+            description='It refused {{ $value | printf "%.0f" }} refunds in 5 minutes; it is not asked again.',
+        ),
+    )

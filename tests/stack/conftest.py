@@ -1,0 +1,42 @@
+"""The whole stack from the unmodified files, started once, and the programs it is made of."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.stack import Stack, ToolMissing
+from tests.stack.sale import LAMP, Sale
+from tests.support import cannot_run
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Yield the running stack; whoever stops a part of it starts it again."""
+    with started(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sale(stack: Stack) -> Iterator[Sale]:
+    """Yield a client of the stack's API, with a product on sale."""
+    with Sale(stack) as shop:
+        shop.offer("lamp", LAMP)
+        yield shop
+
+
+def started(directory: Path, **options: object) -> Stack:
+    """Return a stack to be entered; a machine without its programs cannot run the test."""
+    for program in ("prometheus", "alertmanager", "jaeger", "otelcol"):
+        tool(program)
+    return Stack(directory, **options)  # type: ignore[arg-type]
+
+
+def tool(program: str) -> Path:
+    """Return the path of a program of the stack; a machine without it cannot run the test."""
+    from deploy.stack import find  # noqa: PLC0415
+
+    try:
+        return find(program)
+    except ToolMissing as lack:
+        cannot_run(str(lack))

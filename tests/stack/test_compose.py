@@ -1,0 +1,122 @@
+"""docker-compose.yml and Dockerfile: valid, hardened, within their memory, and of files that exist."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.stack.compose import FILE, ROOT, read
+from tests.stack.conftest import tool
+
+TWO_GIGABYTES = 2 * 1024
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text())["services"]
+ONCE = {"own-volumes"}
+"""Runs as root to hand a volume over, without a network, and ends."""
+
+
+def test_the_library_of_docker_compose_loads_it() -> None:
+    """compose-go applies the specification's schema and its rules of consistency."""
+    done = subprocess.run(
+        [tool("compose-check"), FILE], capture_output=True, text=True, timeout=60, env={}, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["services"].keys() == SERVICES.keys()
+
+
+def test_the_library_of_docker_compose_refuses_what_is_wrong(tmp_path: Path) -> None:
+    wrong = tmp_path / "docker-compose.yml"
+    wrong.write_text(FILE.read_text().replace("cap_drop: [ALL]", "cap_drop: 3"))
+    done = subprocess.run([tool("compose-check"), wrong], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "cap_drop" in done.stderr
+
+
+def test_it_has_every_part_of_the_stack() -> None:
+    parts = {"redis", "api-1", "api-2", "worker", "otel-collector", "jaeger", "prometheus", "alertmanager", "grafana"}
+    assert parts <= SERVICES.keys()
+    assert [name for name, service in SERVICES.items() if service.get("profiles")] == ["crowd"]
+
+
+def test_the_memory_limits_sum_to_under_two_gigabytes() -> None:
+    limits = [re.fullmatch(r"(\d+)m", service["mem_limit"]) for service in SERVICES.values()]
+    assert sum(int(limit[1]) for limit in limits if limit) < TWO_GIGABYTES
+    assert all(limits)
+
+
+@pytest.mark.parametrize("name", SERVICES.keys() - ONCE)
+def test_each_service_is_hardened_and_pinned(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.search(r":v?\d+\.\d+\.\d+", service["image"]), "a version, not a moving tag"
+    assert service["restart"] == ("no" if name == "crowd" else "unless-stopped")
+    assert service.get("user") != "root"
+
+
+def test_each_service_that_can_be_asked_is_asked_and_waited_for() -> None:
+    """The collector's image has nothing in it to ask with."""
+    healthy = {name for name, service in SERVICES.items() if "healthcheck" in service}
+    assert SERVICES.keys() - healthy == {"otel-collector", "crowd", *ONCE}
+    for service in SERVICES.values():
+        for need, how in service.get("depends_on", {}).items():
+            wanted = {"otel-collector": "service_started", "own-volumes": "service_completed_successfully"}
+            assert how["condition"] == wanted.get(need, "service_healthy"), need
+
+
+def test_only_the_sale_is_published_beyond_this_machine() -> None:
+    published = {port for service in SERVICES.values() for port in service.get("ports", ())}
+    assert {port for port in published if not port.startswith("127.0.0.1:")} == {"8000:8000"}
+
+
+def test_every_file_that_is_mounted_is_in_the_repository() -> None:
+    mounts = [mount for service in read({}).values() for mount in service.mounts.values() if mount.startswith("./")]
+    assert len(mounts) >= 8
+    assert [mount for mount in mounts if not (ROOT / mount).exists()] == []
+
+
+def copied() -> list[str]:
+    """Return what the Dockerfile copies from this repository."""
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    copies = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
+    return [path for paths in copies for path in paths]
+
+
+def test_the_image_is_built_from_files_that_the_builder_is_given() -> None:
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    for path in copied():
+        assert (ROOT / path).exists(), path
+        assert any(fnmatch(path, pattern) for pattern in allowed), path
+
+
+def test_what_the_dockerfile_copies_is_all_that_the_program_needs(tmp_path: Path) -> None:
+    """The last install step of the Dockerfile, on its files alone; the one before it is what `make` does."""
+    for path in copied():
+        target = tmp_path / "source" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / path).is_dir() else shutil.copy)(ROOT / path, target)
+    install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(tmp_path / "opt"), "."]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    done = subprocess.run([*pip, *install], cwd=tmp_path / "source", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--no-deps --no-build-isolation ." in (ROOT / "Dockerfile").read_text()
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "opt")}
+    argv = [str(tmp_path / "opt/bin/flash-sale"), "--help"]
+    done = subprocess.run([sys.executable, *argv], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert "flash-sale" in done.stdout, done.stderr
+    page = [path.relative_to(ROOT) for path in (ROOT / "service").rglob("*") if path.suffix in (".lua", ".html", ".js")]
+    assert [path for path in page if not (tmp_path / "opt" / path).exists()] == []
+
+
+def test_the_program_in_the_image_is_not_root() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert lines.index("USER 10001:10001") > max(i for i, line in enumerate(lines) if line.startswith("FROM"))
+    assert all(re.search(r":\d+\.\d+\.\d+-", line) for line in lines if line.startswith("FROM"))
