@@ -7,19 +7,22 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import RedirectResponse
 from opentelemetry.trace import format_trace_id, get_current_span
 
 from service import errors, health
 from service.background import running
 from service.errors import Problem, ProblemDetails
+from service.faults import FaultyRequests
+from service.faults import api as faults_api
 from service.inventory import api as inventory_api
 from service.metrics import ACTIVE_CONNECTIONS, REASONS, SNAPSHOT_AGE, WINDOWS_DROPPED, observe_ledger
 from service.middleware import BodyLimit
 from service.monitoring import api as monitoring_api
+from service.monitoring import pages, websocket
 from service.monitoring.live import SERVER_ERROR
 from service.monitoring.reporting import keep_reporting, report_last
 from service.orders import api as orders_api
+from service.orders.express import Express
 from service.orders.housekeeping import keep_house
 from service.services import Service
 
@@ -48,15 +51,20 @@ def create_app(service: Service) -> FastAPI:
     def note(request: Request, problem: Problem) -> None:
         _note(service, request, problem)
 
+    app.add_middleware(Express, service=service, on_problem=note)
+    if service.faults is not None:
+        app.add_middleware(FaultyRequests, faults=service.faults)
+        app.include_router(faults_api.router)
     errors.install(app, note)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, on_problem=note)
-    app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
-    for module in (orders_api, inventory_api, monitoring_api, health):
+    app.include_router(pages.create_router(service.settings))
+    for module in (orders_api, inventory_api, monitoring_api, websocket, health):
         app.include_router(module.router)
     observe_ledger(telemetry, service.sampler.exported)
     telemetry.observe(SNAPSHOT_AGE, lambda: [(service.sampler.age_seconds(), {})])
     telemetry.observe(WINDOWS_DROPPED, lambda: [(service.windows.dropped, {})])
     telemetry.observe(ACTIVE_CONNECTIONS, lambda: [(service.connections(), {})])
+    websocket.observe(telemetry, service.broadcast)
     telemetry.instrument(app)
     _document(app, service)
     return app
@@ -64,10 +72,11 @@ def create_app(service: Service) -> FastAPI:
 
 def _note(service: Service, request: Request, problem: Problem) -> None:
     """Counts an order that was refused, unless the ledger did; keeps the context of a failure."""
-    if request.method == "POST" and request.url.path == "/orders" and not problem.counted:
+    path = request.scope["path"]
+    if request.method == "POST" and path == "/orders" and not problem.counted:
         service.rejections.count(problem.code if problem.code in REASONS else "other")
     status = problem.kind.status
-    if status >= SERVER_ERROR and request.url.path not in service.telemetry.settings.excluded_paths:
+    if status >= SERVER_ERROR and path not in service.telemetry.settings.excluded_paths:
         context = get_current_span().get_span_context()
         service.windows.fail(
             method=request.method if request.method in METHODS else "_OTHER",
@@ -85,8 +94,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     service.telemetry.start()
     try:
-        reporting = keep_reporting(service.rejections, service.windows)
-        async with running(service.sampler.run(), keep_house(service.ledger), reporting), service.telemetry.offered():
+        async with (
+            running(
+                service.sampler.run(),
+                keep_house(service.ledger),
+                keep_reporting(service.rejections, service.windows),
+                service.broadcast.run(),
+            ),
+            service.telemetry.offered(),
+        ):
             yield
             service.draining = True
     finally:
@@ -107,6 +123,8 @@ def _document(app: FastAPI, service: Service) -> None:
             schemas["ProblemDetails"] = problem
             if not service.settings.auth_jwt.enabled:
                 _document_without_tokens(document)
+            if service.settings.monitoring_token is None:
+                _leave_out(document, "watcher")
         return app.openapi_schema or document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
@@ -120,8 +138,13 @@ def _document_without_tokens(document: dict[str, Any]) -> None:
     for parameter in document["paths"]["/orders"]["get"]["parameters"]:
         if parameter["name"] == "user_id":
             parameter |= {"required": True, "schema": parameter["schema"]["anyOf"][0]}
-    del document["components"]["securitySchemes"]["shopper"]
+    _leave_out(document, "shopper")
+
+
+def _leave_out(document: dict[str, Any], scheme: str) -> None:
+    """A token that is not in use is asked for nowhere."""
+    del document["components"]["securitySchemes"][scheme]
     for operations in document["paths"].values():
         for operation in operations.values():
-            if operation.get("security") == [{"shopper": []}]:
+            if operation.get("security") == [{scheme: []}]:
                 del operation["security"], operation["responses"]["401"]

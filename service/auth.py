@@ -1,4 +1,7 @@
-"""Who is asking: the admin's token, and a shopper's bearer token (RFC 6750) where `AUTH_JWT_*` is set."""
+"""Who is asking: the admin's token, and a shopper's bearer token (RFC 6750) where `AUTH_JWT_*` is set.
+
+Both are coroutines although they await nothing: FastAPI runs a plain function in a thread.
+"""
 
 import secrets
 from typing import Annotated, Any
@@ -17,7 +20,7 @@ admin_scheme = HTTPBearer(auto_error=False, scheme_name="admin", description="AD
 shopper_scheme = HTTPBearer(auto_error=False, scheme_name="shopper", description="a JWT, where AUTH_JWT_* is set")
 
 
-def require_admin(
+async def require_admin(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(admin_scheme)]
 ) -> None:
     """Lets the admin pass.
@@ -34,7 +37,7 @@ def require_admin(
         raise Problem("unauthorized", "The admin token is not right.", headers=_CHALLENGE)
 
 
-def shopper(
+async def shopper(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(shopper_scheme)]
 ) -> str | None:
     """The token's subject; None where shoppers need no token.

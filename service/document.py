@@ -22,7 +22,10 @@ store once a second and exported by one fleet of processes at a time. While the 
 out: never a false 0, never a stale value.
 
 When another fleet takes over the ledger's series they go on under another `instance`, from the figure where they were.
-So ask how a sum grew, not for the sum of what each series grew by: `increase(sum(flash_sale_orders_total)[1h:])`.
+So ask how the fleet's figure grew, not for the sum of what each series grew by. In Prometheus take the largest of a
+ledger series, `increase(max by (status) (flash_sale_orders_total)[1h:])`: until its next scrape of a target that stopped
+to answer, Prometheus keeps that target's last sample beside the new exporter's, and a sum would show both. Series with
+`worker` are summed.
 
 ## The sale
 

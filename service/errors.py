@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
 from opentelemetry.trace import format_trace_id, get_current_span
 from pydantic import BaseModel, Field
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -37,6 +37,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "bad_request": Kind(400, "The request cannot be understood"),
     "unauthorized": Kind(401, "Who are you?"),
     "admin_disabled": Kind(403, "Admin routes are switched off"),
+    "origin_refused": Kind(403, "Pages of this origin may not watch"),
     "not_found": Kind(404, "There is no such resource"),
     "unknown_product": Kind(404, "There is no such product"),
     "unknown_order": Kind(404, "There is no such order"),
@@ -108,24 +109,20 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         self.headers = dict(headers or {})
 
 
-def respond(problem: Problem) -> JSONResponse:
+def respond(problem: Problem) -> Response:
     """Makes the answer."""
     context = get_current_span().get_span_context()
-    body = ProblemDetails(
-        type=f"urn:flash-sale:problem:{problem.code}",
-        title=problem.kind.title,
-        status=problem.kind.status,
-        detail=problem.detail,
-        code=problem.code,
-        trace_id=format_trace_id(context.trace_id) if context.is_valid else None,
-        errors=problem.errors,
-    )
-    return JSONResponse(
-        body.model_dump(exclude_defaults=True) | {"trace_id": body.trace_id},
-        status_code=problem.kind.status,
-        headers=problem.headers,
-        media_type=MEDIA_TYPE,
-    )
+    body: dict[str, Any] = {  # as `ProblemDetails` describes it
+        "type": f"urn:flash-sale:problem:{problem.code}",
+        "title": problem.kind.title,
+        "status": problem.kind.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "trace_id": format_trace_id(context.trace_id) if context.is_valid else None,
+    }
+    if problem.errors:
+        body["errors"] = problem.errors
+    return Response(to_json(body), status_code=problem.kind.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
 def describe(*codes: str) -> dict[int | str, dict[str, Any]]:
@@ -153,14 +150,14 @@ def install(app: FastAPI, on_problem: OnProblem) -> None:
     """Makes every error of an application a problem; `on_problem` is told of each."""
     log = structlog.get_logger("service.errors")
 
-    def answer(request: Request, problem: Problem) -> JSONResponse:
+    def answer(request: Request, problem: Problem) -> Response:
         on_problem(request, problem)
         return respond(problem)
 
-    async def refuse(request: Request, error: Exception) -> JSONResponse:
+    async def refuse(request: Request, error: Exception) -> Response:
         return answer(request, _as_problem(request, error))
 
-    async def crash(request: Request, error: Exception) -> JSONResponse:
+    async def crash(request: Request, error: Exception) -> Response:
         if is_store_down(error):
             return await refuse(request, error)
         get_current_span().record_exception(error)

@@ -6,6 +6,7 @@ scope `fleet`. What a process alone knows has scope `process` and carries the la
 
 from collections.abc import Callable, Iterable
 
+from service.inventory.models import Product
 from service.monitoring.snapshot import Snapshot
 from service.orders.models import COUNTED
 from telemetry import CounterSpec, GaugeSpec, HistogramSpec, Telemetry
@@ -29,7 +30,8 @@ REASONS = (
 )
 """Why an order was refused: the `code` of the answer."""
 
-_WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
+SILENT_SECONDS = 5.0
+_WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 300.0, 900.0)
 
 ORDERS = CounterSpec(
     name="flash_sale.orders",
@@ -83,6 +85,13 @@ SOLD = GaugeSpec(
     attributes={"product_id": None},
     scope="fleet",
 )
+OPEN = GaugeSpec(
+    name="flash_sale.inventory.open",
+    unit="{product}",
+    description="Whether the sale's window is open: 1, or 0.",
+    attributes={"product_id": None},
+    scope="fleet",
+)
 DRIFT = GaugeSpec(
     name="flash_sale.drift",
     unit="{unit}",
@@ -102,10 +111,22 @@ DEAD_LETTERS = GaugeSpec(
     description="Orders given up and not yet requeued or dropped.",
     scope="fleet",
 )
+PREDICTED_WAIT = GaugeSpec(
+    name="flash_sale.queue.predicted_wait",
+    unit="s",
+    description="Orders in the queue over the rate at which they were last settled; 0 while no rate is known.",
+    scope="fleet",
+)
+LIVE_WORKERS = GaugeSpec(
+    name="flash_sale.workers",
+    unit="{worker}",
+    description="Order workers whose heartbeat is at most 5 s old.",
+    scope="fleet",
+)
 ETA_ERROR = GaugeSpec(
     name="flash_sale.eta.error",
     unit="s",
-    description="Predicted minus actual wait, mean over the orders begun in the last 60 s; 0 when none was.",
+    description="Predicted minus actual wait, mean over orders begun in the last 60 s; 0 when none had a prediction.",
     scope="fleet",
 )
 REJECTIONS = CounterSpec(
@@ -127,10 +148,44 @@ ORDER_PROCESSING = HistogramSpec(
     description="Time from the first attempt to settled.",
     buckets=_WAIT_BUCKETS,
 )
+ORDER_DURATION = HistogramSpec(
+    name="flash_sale.order.duration",
+    unit="s",
+    description="Time from accepted to settled.",
+    buckets=_WAIT_BUCKETS,
+)
+WORKER_PROGRESS_AGE = GaugeSpec(
+    name="flash_sale.worker.progress_age",
+    unit="s",
+    description="Time since this order worker last ended an attempt at an order, or found that it had nothing to do.",
+)
+CHARGES = CounterSpec(
+    name="flash_sale.payment.charges",
+    unit="{charge}",
+    description="Charges asked of the payment gateway, by its answer; failed is a defect in the gateway's client.",
+    attributes={"result": ("captured", "declined", "unavailable", "rejected", "failed")},
+)
 ACTIVE_CONNECTIONS = GaugeSpec(
     name="flash_sale.active_connections",
     unit="{connection}",
     description="Open client connections, HTTP and WebSocket.",
+)
+WATCHERS = GaugeSpec(
+    name="flash_sale.websocket.connections",
+    unit="{connection}",
+    description="Open WebSockets of /monitoring.",
+)
+FRAMES = CounterSpec(
+    name="flash_sale.websocket.frames",
+    unit="{frame}",
+    description="Snapshots for those who watch: sent, or dropped because a client read too slowly.",
+    attributes={"result": ("sent", "dropped")},
+)
+WATCHERS_REFUSED = CounterSpec(
+    name="flash_sale.websocket.refused",
+    unit="{connection}",
+    description="WebSockets refused: the page's origin, no token, or as many as MONITORING_MAX_CLIENTS.",
+    attributes={"reason": ("origin", "token", "full")},
 )
 SNAPSHOT_AGE = GaugeSpec(
     name="flash_sale.snapshot.age",
@@ -152,8 +207,9 @@ WINDOWS_DROPPED = CounterSpec(
 
 SPECS = (
     *(ORDERS, QUEUE_LENGTH, THROUGHPUT, ERROR_RATE, ACTIVE_CONNECTIONS, PROCESSING_TIME, INVENTORY),
-    *(HELD, SOLD, DRIFT, OLDEST_AGE, DEAD_LETTERS, ETA_ERROR, REJECTIONS, ORDER_WAIT, ORDER_PROCESSING),
-    *(SNAPSHOT_AGE, PAYMENTS_REFUNDED, WINDOWS_DROPPED),
+    *(HELD, SOLD, OPEN, DRIFT, OLDEST_AGE, DEAD_LETTERS, ETA_ERROR, REJECTIONS, ORDER_WAIT, ORDER_PROCESSING),
+    *(PREDICTED_WAIT, LIVE_WORKERS, ORDER_DURATION, WORKER_PROGRESS_AGE, CHARGES),
+    *(WATCHERS, FRAMES, WATCHERS_REFUSED, SNAPSHOT_AGE, PAYMENTS_REFUNDED, WINDOWS_DROPPED),
 )
 
 Labels = dict[str, str | int | bool]
@@ -165,9 +221,17 @@ _OF_THE_LEDGER: tuple[tuple[GaugeSpec, Callable[[Snapshot], float]], ...] = (
     (PROCESSING_TIME, lambda s: s.processing_time_avg_ms),
     (OLDEST_AGE, lambda s: s.oldest_age_seconds),
     (DEAD_LETTERS, lambda s: s.dead_letters),
+    (PREDICTED_WAIT, lambda s: s.queue_length / s.drain_rate if s.drain_rate else 0.0),
+    (LIVE_WORKERS, lambda s: sum(age <= SILENT_SECONDS for age in s.workers.values())),
     (ETA_ERROR, lambda s: s.eta_error_seconds),
 )
-_OF_PRODUCTS = ((INVENTORY, "stock"), (HELD, "held"), (SOLD, "sold"), (DRIFT, "drift"))
+_OF_PRODUCTS: tuple[tuple[GaugeSpec, Callable[[Product, Snapshot], float]], ...] = (
+    (INVENTORY, lambda product, _: product.stock),
+    (HELD, lambda product, _: product.held),
+    (SOLD, lambda product, _: product.sold),
+    (OPEN, lambda product, snapshot: product.is_open(snapshot.taken_at)),
+    (DRIFT, lambda product, _: product.drift),
+)
 
 
 def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None]) -> None:
@@ -176,9 +240,9 @@ def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None]) 
     def figure(of: Callable[[Snapshot], float]) -> Callable[[], Iterable[tuple[float, Labels]]]:
         return lambda: [(of(snapshot), {})] if (snapshot := latest()) else []
 
-    def per_product(field: str) -> Callable[[], Iterable[tuple[float, Labels]]]:
+    def per_product(of: Callable[[Product, Snapshot], float]) -> Callable[[], Iterable[tuple[float, Labels]]]:
         return lambda: [
-            (getattr(product, field), {"product_id": product.product_id})
+            (float(of(product, snapshot)), {"product_id": product.product_id})
             for snapshot in [latest()]
             if snapshot
             for product in snapshot.products
@@ -204,5 +268,5 @@ def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None]) 
     )
     for spec, of in _OF_THE_LEDGER:
         telemetry.observe(spec, figure(of))
-    for spec, field in _OF_PRODUCTS:
-        telemetry.observe(spec, per_product(field))
+    for spec, of_product in _OF_PRODUCTS:
+        telemetry.observe(spec, per_product(of_product))

@@ -53,6 +53,7 @@ async def _prepare(shards: Shards, wait_seconds: float) -> None:
             log.debug("waiting for the store", error=str(error))
             await asyncio.sleep(PAUSE_SECONDS)
             continue
+        shards.server = f"{facts.server} {facts.version}"
         for warning in facts.warnings:
             log.warning(warning)
         return

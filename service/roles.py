@@ -14,6 +14,13 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.background import running
+from service.faults import faulty_gateway, faulty_shards, watched
+from service.metrics import WORKER_PROGRESS_AGE
+from service.monitoring.condition import says
+from service.monitoring.connection import Connection
+from service.monitoring.live import open_windows
+from service.monitoring.reporting import keep_reporting
+from service.monitoring.websocket import MOST_MESSAGE_BYTES
 from service.opening import opened
 from service.orders.housekeeping import keep_house
 from service.orders.ledger import Ledger
@@ -44,9 +51,13 @@ async def serve_api(settings: Settings, telemetry: Telemetry, store_url: str, li
     """Serves the API on a socket that listens."""
     slot = telemetry.settings.worker
     tracer = telemetry.tracer("service.store")
-    async with opened(settings, store_url, name=slot, tracer=tracer) as shards:
+    async with (
+        opened(settings, store_url, name=slot, tracer=tracer) as real,
+        watched(settings, store_url, slot) as faults,
+    ):
         server: uvicorn.Server
-        service = Service(settings, telemetry, shards, lambda: len(server.server_state.connections))
+        shards = faulty_shards(real, faults)
+        service = Service(settings, telemetry, shards, lambda: len(server.server_state.connections), faults)
         server = http_server(create_app(service), settings)
         with polite_signals():
             await server.serve(sockets=[listener])
@@ -65,8 +76,10 @@ async def serve_worker(
     try:
         async with (
             reader,
-            opened(settings, store_url, name=slot, tracer=telemetry.tracer("service.store")) as shards,
+            opened(settings, store_url, name=slot, tracer=telemetry.tracer("service.store")) as real,
+            watched(settings, store_url, slot) as faults,
         ):
+            shards, payments = faulty_shards(real, faults), faulty_gateway(payments, faults, telemetry)
             ledger = Ledger(shards, settings.terms)
             processor = Processor(ledger, payments, telemetry, retry=timedelta(seconds=settings.order_retry_seconds))
             worker = Worker(
@@ -78,9 +91,11 @@ async def serve_worker(
                 concurrency=settings.order_concurrency,
                 silence=timedelta(seconds=settings.worker_silence_seconds),
             )
+            windows = open_windows(shards, slot, lambda: says(worker))
+            telemetry.observe(WORKER_PROGRESS_AGE, lambda: [(worker.progress_age_seconds(), {})])
             with stopped_by_signals(stop):
                 async with (
-                    running(keep_house(ledger), Refunds(ledger, payments, telemetry).run()),
+                    running(keep_house(ledger), Refunds(ledger, payments, telemetry).run(), keep_reporting(windows)),
                     telemetry.offered(),
                     serving(create_worker_app(telemetry, shards), settings, listener),
                 ):
@@ -99,6 +114,11 @@ def http_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             backlog=BACKLOG,
+            ws=Connection,
+            ws_max_size=MOST_MESSAGE_BYTES,
+            ws_ping_interval=settings.monitoring_ping_seconds,
+            ws_ping_timeout=settings.monitoring_ping_seconds,
+            ws_per_message_deflate=False,  # 40 kB and a compression a second for each client
             reset_contextvars=True,  # else a pipelined request starts inside the span of the one before
             timeout_graceful_shutdown=max(int(settings.shutdown_seconds) - 1, 1),
         )

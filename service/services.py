@@ -6,19 +6,23 @@ from collections.abc import Callable
 from fastapi import Request
 
 from service.errors import Problem
+from service.faults import Faults
 from service.inventory.catalogue import Catalogue
+from service.monitoring.broadcast import Broadcast
 from service.monitoring.lease import Lease
-from service.monitoring.live import CONNECTIONS, Live
+from service.monitoring.live import CONNECTIONS, Live, open_windows
 from service.monitoring.rejections import Rejections
 from service.monitoring.sampler import Sampler
+from service.monitoring.snapshot import Snapshot
 from service.orders.admission import Admission
 from service.orders.ledger import Ledger
+from service.orders.line import Line
 from service.orders.models import ORDER_ID, shard_of_order
 from service.orders.placing import Placer
+from service.orders.sold_out import SoldOut
 from service.settings import Settings
-from service.store import Shards, keys
+from service.store import Shards
 from telemetry import Telemetry
-from telemetry.live import Windows
 
 _ORDER_ID = re.compile(ORDER_ID)
 
@@ -31,11 +35,18 @@ class Service:
         telemetry: This process's telemetry.
         shards: The store.
         connections: How many client connections are open now.
+        faults: The faults that an admin may switch on; None where there are none.
     """
 
     def __init__(
-        self, settings: Settings, telemetry: Telemetry, shards: Shards, connections: Callable[[], int] = lambda: 0
+        self,
+        settings: Settings,
+        telemetry: Telemetry,
+        shards: Shards,
+        connections: Callable[[], int] = lambda: 0,
+        faults: Faults | None = None,
     ) -> None:
+        self.faults = faults
         self.settings = settings
         self.telemetry = telemetry
         self.shards = shards
@@ -43,15 +54,25 @@ class Service:
         self.draining = False
         self.ledger = Ledger(shards, settings.terms)
         self.catalogue = Catalogue(shards)
-        self.placer = Placer(self.ledger)
-        self.admission = Admission(max_in_flight=settings.max_in_flight, rate_per_second=settings.rate_limit_per_second)
-        self.sampler = Sampler(shards, Lease(shards, settings.fleet_id))
-        worker = telemetry.settings.worker
-        self.windows = Windows(
-            shards.client, f"{keys.prefix(0)}live:", worker=worker, now=lambda: {CONNECTIONS: self.connections()}
+        self.sold_out = SoldOut()
+        self.line = Line(settings.max_wait_seconds)
+        self.placer = Placer(self.ledger, self.sold_out, self.line)
+        self.admission = Admission(
+            self.sold_out,
+            self.line,
+            max_in_flight=settings.max_in_flight,
+            rate_per_second=settings.rate_limit_per_second,
         )
+        self.sampler = Sampler(shards, Lease(shards, settings.fleet_id), on_reading=self._learn)
+        worker = telemetry.settings.worker
+        self.windows = open_windows(shards, worker, lambda: {CONNECTIONS: self.connections()})
         self.rejections = Rejections(self.ledger, worker)
         self.live = Live(self.sampler, self.windows)
+        self.broadcast = Broadcast(self.live, self.sampler)
+
+    def _learn(self, snapshot: Snapshot, asked: float) -> None:
+        self.sold_out.read(snapshot, asked)
+        self.line.read(snapshot, asked)
 
     def known_order_id(self, order_id: str) -> str:
         """An order id that could be one of ours.
@@ -64,7 +85,7 @@ class Service:
         return order_id
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:  # a plain function would be run in a thread, at 60 us a call
     """The service that answers this request."""
     service: Service = request.app.state.service
     return service

@@ -4,6 +4,7 @@ The names are those of the environment in lower case; durations carry their unit
 a `SettingsError` of one line that begins with the variable's name. An empty variable counts as unset.
 """
 
+import re
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
@@ -27,6 +28,7 @@ from service.orders.ledger import Terms
 from service.orders.payments import PaymentSettings
 from service.store.address import parse_url
 
+_ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 _GROUPS = {"payment": "PAYMENT_", "auth_jwt": "AUTH_JWT_"}
 
 
@@ -84,6 +86,7 @@ class Settings(BaseModel):
 
     reservation_ttl_seconds: float = Field(900, ge=0.001, le=365 * 86400, allow_inf_nan=False)
     idempotency_ttl_seconds: float = Field(86400, ge=1, le=365 * 86400, allow_inf_nan=False)
+    order_retention_seconds: float | None = Field(None, ge=3600, le=100 * 365 * 86400, allow_inf_nan=False)
     order_attempts: int = Field(5, ge=1, le=100)
     order_retry_seconds: float = Field(0.5, ge=0, le=3600, allow_inf_nan=False)
     order_concurrency: int = Field(128, ge=1, le=10_000)
@@ -91,13 +94,23 @@ class Settings(BaseModel):
     payment: PaymentSettings = PaymentSettings()
 
     max_in_flight: int = Field(2000, ge=1, le=1_000_000)
+    max_wait_seconds: float = Field(60, ge=0, le=86400, allow_inf_nan=False)
     rate_limit_per_second: float | None = Field(None, gt=0, allow_inf_nan=False)
     shutdown_seconds: float = Field(4, gt=0, le=600, allow_inf_nan=False)
+
+    monitoring_max_clients: int = Field(1000, ge=0, le=100_000)
+    monitoring_origins: tuple[str, ...] = ()
+    monitoring_token: SecretStr | None = Field(None, min_length=1)
+    monitoring_ping_seconds: float = Field(20, ge=0.1, le=3600, allow_inf_nan=False)
+
+    faults_enabled: bool = False
 
     fleet_id: str = Field(default_factory=lambda: secrets.token_hex(8))
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+
+    jaeger_url: str | None = Field(None, pattern=r"^https?://[^\s/?#]+[^\s?#]*$")
 
     @field_validator("redis_url")
     @classmethod
@@ -106,6 +119,23 @@ class Settings(BaseModel):
             parse_url(url.get_secret_value())
         return url
 
+    @field_validator("monitoring_origins", mode="before")
+    @classmethod
+    def _origins(cls, given: Any) -> Any:  # noqa: ANN401 - what the environment holds
+        if not isinstance(given, str):
+            return given
+        origins = tuple(origin.strip().lower() for origin in given.split(","))
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is not an origin such as https://shop.example")
+        return origins
+
+    @model_validator(mode="after")
+    def _keys_find_their_orders(self) -> "Settings":
+        if self.order_retention_seconds is not None and self.order_retention_seconds < self.idempotency_ttl_seconds:
+            raise ValueError("ORDER_RETENTION_SECONDS: must not be less than IDEMPOTENCY_TTL_SECONDS")
+        return self
+
     @property
     def terms(self) -> Terms:
         """The terms that the ledger applies."""
@@ -113,6 +143,7 @@ class Settings(BaseModel):
             reservation=timedelta(seconds=self.reservation_ttl_seconds),
             idempotency=timedelta(seconds=self.idempotency_ttl_seconds),
             attempts=self.order_attempts,
+            retention=timedelta(seconds=keep) if (keep := self.order_retention_seconds) else None,
         )
 
     @classmethod
@@ -146,7 +177,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """A line for each variable that looks like one of ours and is none: most likely a slip of the pen."""
     known = {name.upper() for name in Settings.model_fields if name not in _GROUPS}
     known |= {start + name.upper() for group, start in _GROUPS.items() for name in _fields_of(group)}
-    ours = ("PAYMENT_", "AUTH_JWT_", "ORDER_", "STORE_", "RESERVATION_", "IDEMPOTENCY_")
+    ours = ("PAYMENT_", "AUTH_JWT_", "ORDER_", "STORE_", "RESERVATION_", "IDEMPOTENCY_", "MONITORING_")
     lines = []
     for name in sorted(environ):
         if name.startswith(ours) and name not in known:
@@ -164,4 +195,4 @@ def _one_line(error: ValidationError) -> str:
     place = [str(part) for part in first["loc"]]
     name = (_GROUPS.get(place[0], f"{place[0]}_") + "_".join(place[1:])).upper().rstrip("_") if place else ""
     message = first["msg"].removeprefix("Value error, ")
-    return message if name and message.startswith(name) else f"{name}: {message}"
+    return message if message.startswith(name) else f"{name}: {message}"

@@ -81,6 +81,7 @@ def process(
     from telemetry import Telemetry
 
     telemetry = Telemetry(telemetry_settings(os.environ, slot))
+    gc.freeze()  # what was imported stays: the collector need not look at it again
     store_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
     if slot.startswith("api-"):
         if listener is None:
@@ -123,6 +124,7 @@ def _start(settings: "Settings", fleet: "Fleet") -> None:
 def _announce(running: "Running", fleet: "Fleet") -> None:
     lines = [f"flash-sale   {running.url}"]
     if fleet.api:
+        lines += [f"live page    {running.url}/", f"shop         {running.url}/shop"]
         lines += [f"api docs     {running.url}/docs", f"metrics      {running.url}/metrics"]
     lines += [f"store        {running.store}"]
     if fleet.api:

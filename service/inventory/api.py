@@ -178,6 +178,7 @@ async def put_product(
 ) -> ProductView:
     """Creates a product, or changes it whole."""
     change, stored = await service.catalogue.put(product_id, **_fields(product, product.model_fields_set | _ALL))
+    service.sold_out.forget(product_id)
     if change is Change.CREATED:
         response.status_code = 201
     return _answer(change, stored)
@@ -188,7 +189,9 @@ async def put_product(
 )
 async def patch_product(product_id: ProductId, product: ProductPatch, service: Services) -> ProductView:
     """Changes some fields of a product."""
-    return _answer(*await service.catalogue.patch(product_id, **_fields(product, product.model_fields_set)))
+    answer = await service.catalogue.patch(product_id, **_fields(product, product.model_fields_set))
+    service.sold_out.forget(product_id)
+    return _answer(*answer)
 
 
 @router.post(
@@ -198,7 +201,9 @@ async def patch_product(product_id: ProductId, product: ProductPatch, service: S
 )
 async def restock_product(product_id: ProductId, restock: Restock, service: Services) -> ProductView:
     """Adds units to what is left to sell."""
-    return _answer(*await service.catalogue.restock(product_id, restock.quantity))
+    answer = await service.catalogue.restock(product_id, restock.quantity)
+    service.sold_out.forget(product_id)
+    return _answer(*answer)
 
 
 _ALL = set(ProductPut.model_fields)

@@ -10,7 +10,10 @@ from service.store import keys
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """A product and its units. Price in minor units of `currency`; `stock` is what is left to sell."""
+    """A product and its units. Price in minor units of `currency`; `stock` is what is left to sell.
+
+    `archived` are the units sold whose orders were forgotten after their retention.
+    """
 
     product_id: str
     name: str
@@ -24,6 +27,7 @@ class Product:
     per_user_limit: int | None
     opens_at: datetime
     closes_at: datetime | None
+    archived: int = 0
 
     @property
     def drift(self) -> int:
@@ -37,7 +41,7 @@ class Product:
     @classmethod
     def from_row(cls, row: list[str]) -> Self:
         """Reads what `product_row` in `_ledger.lua` returns."""
-        product, name, price, currency, initial, restocked, stock, held, sold, limit, opens, closes = row
+        product, name, price, currency, initial, restocked, stock, held, sold, limit, opens, closes, archived = row
         return cls(
             product_id=keys.unescape(product),
             name=name,
@@ -51,4 +55,5 @@ class Product:
             per_user_limit=int(limit) if limit else None,
             opens_at=at(opens),
             closes_at=at(closes) if closes else None,
+            archived=int(archived),
         )

@@ -5,8 +5,9 @@ picture for all who ask in between.
 """
 
 import asyncio
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -14,6 +15,7 @@ from service.metrics import REASONS
 from service.monitoring.sampler import Sampler
 from service.monitoring.snapshot import QueueView
 from service.orders.models import Status
+from service.store import Shards, keys
 from telemetry import suppressed
 from telemetry.figures import Figures
 from telemetry.latency import Distribution
@@ -76,10 +78,12 @@ class MetricsData(BaseModel):
     error_rate: float = Field(description="percent of the orders settled over the last 60 s that failed")
     processing_time_avg_ms: float
     queue: QueueView
+    estimated_wait_seconds: float | None = Field(description="of an order placed now; null while no rate is known")
     active_connections: int = Field(description="open client connections of all processes")
     requests: list[RequestMetrics]
     products: list[ProductMetrics]
     errors: list[ErrorEntry] = Field(description="the last 20 of the hour, the newest first")
+    dropped: int = Field(0, description="snapshots that this WebSocket client has lost because it read too slowly")
 
 
 class Benchmark(BaseModel):
@@ -118,6 +122,11 @@ class Benchmark(BaseModel):
         )
 
 
+def open_windows(shards: Shards, worker: str, now: Callable[[], Mapping[str, float | str]]) -> Windows:
+    """The windows as a process of this service writes and reads them."""
+    return Windows(shards.client, f"{keys.prefix(0)}live:", worker=worker, now=now)
+
+
 class Live:
     """The live picture as one process makes it."""
 
@@ -149,6 +158,7 @@ class Live:
                     error_rate=snapshot.error_rate,
                     processing_time_avg_ms=snapshot.processing_time_avg_ms,
                     queue=QueueView.of(snapshot),
+                    estimated_wait_seconds=snapshot.estimated_wait_seconds,
                     active_connections=round(sum(said.get(CONNECTIONS, 0) for said in figures.now)),
                     requests=requests_of(figures),
                     products=[
@@ -158,6 +168,15 @@ class Live:
                     errors=errors_of(figures),
                 )
             return self._made.model_copy(update={"snapshot_age_seconds": round(self._sampler.age_seconds(), 3)})
+
+    async def said(self) -> list[dict[str, Any]]:
+        """What each process that is not silent said of itself last, within a second.
+
+        Raises:
+            redis.exceptions.RedisError: The store is down.
+        """
+        with suppressed():
+            return (await self._windows.read(timedelta(0))).now
 
 
 def requests_of(figures: Figures) -> list[RequestMetrics]:

@@ -18,14 +18,22 @@ STALE_SECONDS = 3.0
 class Sampler:
     """Keeps the newest snapshot; none while the store does not answer, so that nothing stale is ever shown."""
 
-    def __init__(self, shards: Shards, lease: Lease, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        shards: Shards,
+        lease: Lease,
+        clock: Callable[[], float] = monotonic,
+        on_reading: Callable[[Snapshot, float], None] = lambda *_: None,
+    ) -> None:
         self._shards = shards
+        self._on_reading = on_reading
         self._lease = lease
         self._clock = clock
         self._started = clock()
         self._taken: float | None = None
         self._snapshot: Snapshot | None = None
         self.readings = 0
+        self._next = asyncio.Event()
 
     def latest(self) -> Snapshot | None:
         """The newest snapshot; None when the last reading failed or is long ago."""
@@ -45,11 +53,20 @@ class Sampler:
         Raises:
             redis.exceptions.RedisError: The store is down.
         """
+        asked = self._clock()
         with suppressed():
             self._snapshot = await take_snapshot(self._shards)
         self._taken = self._clock()
+        self._on_reading(self._snapshot, asked)
         self.readings += 1
+        self._next.set()
+        self._next = asyncio.Event()
         return self._snapshot
+
+    async def reading_after(self, number: int) -> None:
+        """Waits until the ledger was read more than `number` times."""
+        while self.readings <= number:
+            await self._next.wait()
 
     async def run(self) -> None:
         """Reads the ledger once a second until it is cancelled."""

@@ -15,7 +15,11 @@ from service.store import Shards
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The ledger's figures. Rates are per second, ages in seconds, times in milliseconds where named so."""
+    """The ledger's figures. Rates are per second, ages in seconds, times in milliseconds where named so.
+
+    `line` are the orders that no worker has in hand, of which the first waits `waited_seconds`; `capacity` is how many
+    orders the workers settle while some wait, 0 until that was seen.
+    """
 
     taken_at: datetime
     orders: dict[Status, int]
@@ -32,18 +36,29 @@ class Snapshot:
     eta_error_seconds: float
     workers: dict[str, float] = with_default(default_factory=dict)
     rejections: dict[str, int] = with_default(default_factory=dict)
+    archived: dict[Status, int] = with_default(default_factory=dict)
+    line: int = 0
+    capacity: float = 0.0
+    waited_seconds: float = 0.0
 
     @property
     def waiting(self) -> int:
         """Orders that no worker has in hand."""
         return max(self.queue_length - self.processing, 0)
 
+    @property
+    def estimated_wait_seconds(self) -> float | None:
+        """How long an order placed now waits, as `place.lua` promises it; None while no rate is known."""
+        if self.line == 0:
+            return 0.0
+        return round(self.line / self.drain_rate, 3) if self.drain_rate else None
+
     @classmethod
     def from_shards(cls, replies: list[list[Any]]) -> Self:
         """Adds up what `snapshot.lua` returned for each shard."""
         totals = [dict(zip(reply[1][::2], map(int, reply[1][1::2]), strict=True)) for reply in replies]
         add = [sum(reply[index] for reply in replies) for index in range(3, 14) if index != 5]  # noqa: PLR2004
-        length, processing, dead, drain, recent, settled, failed, took, begun, eta_error = add
+        length, processing, dead, drain, recent, settled, failed, took, promised, eta_error = add
         products = [Product.from_row(row) for reply in replies for row in reply[2]]
         refused: Counter[str] = Counter()
         for reply in replies:
@@ -62,9 +77,13 @@ class Snapshot:
             throughput=recent / 10,
             error_rate=100 * failed / settled if settled else 0.0,
             processing_time_avg_ms=took / settled if settled else 0.0,
-            eta_error_seconds=eta_error / begun / 1000 if begun else 0.0,
+            eta_error_seconds=eta_error / promised / 1000 if promised else 0.0,
             workers={consumer: int(age) / 1000 for consumer, age in ages},
             rejections=dict(refused),
+            archived={s: n for s in COUNTED if (n := sum(total.get(f"archived:{s}", 0) for total in totals))},
+            line=sum(reply[16] for reply in replies),
+            capacity=sum(reply[17] for reply in replies) / 1000,
+            waited_seconds=max(reply[18] for reply in replies) / 1000,
         )
 
 

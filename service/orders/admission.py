@@ -1,4 +1,8 @@
-"""Admission: what can be refused from memory, before the store is asked. Bounds the work that is under way."""
+"""Admission: what can be refused from memory, before the store is asked. Bounds the work that is under way.
+
+In this order: a user who sends too much, a product that is sold out, a process with too much under way, workers with
+too much before them.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +10,8 @@ from math import ceil
 from time import monotonic
 
 from service.errors import Problem
+from service.orders.line import Line
+from service.orders.sold_out import SoldOut
 
 USERS_REMEMBERED = 100_000
 
@@ -16,22 +22,33 @@ class Admission:
     The rate is kept by the generic cell rate algorithm (ITU-T I.371): one number a user, a burst of one second.
     """
 
-    def __init__(self, *, max_in_flight: int, rate_per_second: float | None) -> None:
+    def __init__(self, sold_out: SoldOut, line: Line, *, max_in_flight: int, rate_per_second: float | None) -> None:
+        self._sold_out = sold_out
+        self._line = line
         self._max_in_flight = max_in_flight
         self._rate = rate_per_second
         self._arrivals: dict[str, float] = {}
         self.in_flight = 0
 
     @contextmanager
-    def admit(self, user_id: str) -> Iterator[None]:
+    def admit(self, user_id: str, product_id: str, *, keyed: bool) -> Iterator[None]:
         """Lets one order in.
 
+        Args:
+            user_id: Whose.
+            product_id: For what.
+            keyed: Whether it has an idempotency key. It may have been placed before then: only the ledger can tell.
+
         Raises:
-            Problem: 503 `overloaded` or 429 `rate_limited`, with `Retry-After`.
+            Problem: 429 `rate_limited` or 503 `overloaded`, with `Retry-After`; 409 `sold_out`.
         """
+        self._check_rate(user_id)
+        if not keyed and self._sold_out.has(product_id):
+            raise Problem("sold_out", "0 units are left.")
         if self.in_flight >= self._max_in_flight:
             raise Problem("overloaded", "Too many orders are under way.", headers={"Retry-After": "1"})
-        self._check_rate(user_id)
+        if (excess := self._line.excess_seconds()) > 0:
+            raise Problem("overloaded", "Too many orders wait.", headers={"Retry-After": str(ceil(excess))})
         self.in_flight += 1
         try:
             yield

@@ -2,10 +2,12 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from operator import attrgetter
+from typing import Annotated, NamedTuple, Self
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
 from service.auth import Shopper
 from service.errors import FieldProblem, Problem, describe
@@ -18,12 +20,13 @@ ProductId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$", 
 UserId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@|+=-]{0,127}$", examples=["ada"])]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=1000, examples=[1])]
 OrderIdPath = Annotated[str, Path(description="as `POST /orders` returned it", max_length=64)]
+IDEMPOTENCY_KEY = r"^[\x21-\x7e]{1,255}$"
 IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
         description="Makes the request safe to send again: 1 to 255 visible ASCII characters, kept for 24 h.",
-        pattern=r"^[\x21-\x7e]{1,255}$",
+        pattern=IDEMPOTENCY_KEY,
     ),
 ]
 MAX_CURSOR = 200
@@ -52,12 +55,23 @@ class OrderAccepted(BaseModel):
     accepted_at: datetime
     expires_at: datetime
     queue_position: int
-    estimated_wait_seconds: float = Field(description="at the present pace of settling; 0 while none is known")
+    estimated_wait_seconds: float = Field(
+        description="until a worker takes it, at the present pace; 0 while none is known"
+    )
 
     @classmethod
     def of(cls, order: Order) -> Self:
         """The answer to the first request, as it was then."""
         return cls(status=Status.PENDING, **{n: getattr(order, n) for n in cls.model_fields if n != "status"})
+
+
+_FACE = tuple(OrderAccepted.model_fields)
+_face = attrgetter(*_FACE)
+
+
+def accepted_json(order: Order) -> bytes:
+    """What FastAPI makes of `OrderAccepted.of(order)`, without the model in between."""
+    return to_json(dict(zip(_FACE, _face(order), strict=True)) | {"status": Status.PENDING.value})
 
 
 class OrderView(BaseModel):
@@ -117,22 +131,44 @@ async def place_order(
     user_id = subject or order.user_id
     if user_id is None:
         raise Problem("invalid", errors=[FieldProblem(location="body", pointer="#/user_id", detail="Field required")])
-    with service.admission.admit(user_id):
+    sold = await sell(service, order, user_id, idempotency_key, subject or "")
+    response.status_code = sold.status
+    response.headers.update(dict(sold.headers))
+    return OrderAccepted.of(sold.order)
+
+
+class Sold(NamedTuple):
+    """An order that was placed, now or by an earlier request with the same key, and how its answer begins."""
+
+    order: Order
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+
+async def sell(
+    service: Service, order: OrderRequest, user_id: str, idempotency_key: str | None, key_scope: str = ""
+) -> Sold:
+    """Places an order for a user.
+
+    Raises:
+        Problem: It was refused, by admission or by the ledger.
+        redis.exceptions.RedisError: The store is down.
+    """
+    with service.admission.admit(user_id, order.product_id, keyed=idempotency_key is not None):
         placement = await service.placer.place(
             product_id=order.product_id,
             user_id=user_id,
             quantity=order.quantity,
             idempotency_key=idempotency_key,
-            key_scope=subject or "",
+            key_scope=key_scope,
         )
     placed = placement.order
     if placed is None or placement.outcome not in (Outcome.ACCEPTED, Outcome.REPLAYED):
         raise refusal(placement)
+    location = ("location", f"/orders/{placed.order_id}")
     if placement.outcome is Outcome.REPLAYED:
-        response.status_code = 200
-        response.headers["Idempotency-Replayed"] = "true"
-    response.headers["Location"] = f"/orders/{placed.order_id}"
-    return OrderAccepted.of(placed)
+        return Sold(placed, 200, (location, ("idempotency-replayed", "true")))
+    return Sold(placed, 202, (location,))
 
 
 def refusal(placement: Placement) -> Problem:
@@ -190,6 +226,7 @@ async def cancel_order(order_id: OrderIdPath, service: Services, subject: Shoppe
         raise Problem("unknown_order")
     if outcome is Cancellation.NOT_CANCELLABLE:
         raise Problem("not_cancellable", f"The order is {order.status}.")
+    service.sold_out.forget(order.product_id)
     return OrderView.of(order)
 
 

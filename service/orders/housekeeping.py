@@ -1,4 +1,7 @@
-"""What has to be done by the clock: reservations end, deferred orders come back. Any number of processes may do it."""
+"""What has to be done by the clock: reservations end, deferred orders come back, old ones are forgotten.
+
+Any number of processes may do it.
+"""
 
 import asyncio
 
@@ -31,5 +34,8 @@ async def _round(ledger: Ledger, log: structlog.stdlib.BoundLogger) -> bool:
         if expired:
             log.info("reservations ended", shard=shard, orders=len(expired))
         promoted = await ledger.promote(shard, MOST_AT_ONCE)
-        busy |= len(expired) == MOST_AT_ONCE or promoted == MOST_AT_ONCE
+        forgotten = await ledger.forget(shard, MOST_AT_ONCE)
+        if forgotten:
+            log.info("orders were forgotten after their retention", shard=shard, orders=forgotten)
+        busy |= MOST_AT_ONCE in (len(expired), promoted, forgotten)
     return busy

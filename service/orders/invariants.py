@@ -80,13 +80,13 @@ async def read_books(shards: Shards, most: int = MOST_ORDERS) -> Books:
 
 async def _read_in_parts(shards: Shards, shard: int) -> list[Any]:
     """Reads a large shard bit by bit, between two readings of everything else that must be the same."""
-    start = keys.prefix(shard) + "order:"
+    start = keys.prefix(shard) + "o:"
     for _ in range(TRIES):
         before = await shards.run("books", shard, 0)
         names = [str(name) async for name in shards.client.scan_iter(match=f"{start}*", count=CHUNK)]
         rows: list[list[str]] = []
         for first in range(0, len(names), CHUNK):
-            chunk = [name.removeprefix(start) for name in names[first : first + CHUNK]]
+            chunk = [f"{shard:02d}{name.removeprefix(start)}" for name in names[first : first + CHUNK]]
             rows += [row for row in await shards.run("order", shard, *chunk) if row]
         after: list[Any] = await shards.run("books", shard, 0)
         if (before[0][1:3], before[2:]) == (after[0][1:3], after[2:]):
@@ -111,7 +111,7 @@ def nothing_is_negative(books: Books) -> Iterator[str]:
 
 
 def orders_explain_units(books: Books) -> Iterator[str]:
-    """Held is the sum over live orders, sold the sum over confirmed ones."""
+    """Held is the sum over live orders, sold the sum over confirmed ones and those forgotten since."""
     held: defaultdict[str, int] = defaultdict(int)
     sold: defaultdict[str, int] = defaultdict(int)
     for order in books.orders.values():
@@ -122,12 +122,13 @@ def orders_explain_units(books: Books) -> Iterator[str]:
     for product in books.products.values():
         if held[product.product_id] != product.held:
             yield f"{product.product_id}: held is {product.held}, its live orders hold {held[product.product_id]}"
-        if sold[product.product_id] != product.sold:
-            yield f"{product.product_id}: sold is {product.sold}, its orders bought {sold[product.product_id]}"
+        bought = sold[product.product_id] + product.archived
+        if bought != product.sold:
+            yield f"{product.product_id}: sold is {product.sold}, its orders bought {bought}"
 
 
 def limits_count_right(books: Books) -> Iterator[str]:
-    """What counts against a buyer's limit is what the buyer holds or bought."""
+    """What counts against a buyer's limit is what the buyer holds or bought, by orders that are not forgotten."""
     units: Counter[tuple[str, str]] = Counter()
     for order in books.orders.values():
         if order.status in (*LIVE, Status.CONFIRMED):
@@ -140,9 +141,10 @@ def limits_count_right(books: Books) -> Iterator[str]:
 def totals_match_orders(books: Books) -> Iterator[str]:
     """Each total is the number of orders that reached the status; every accepted order has one status."""
     totals, now = books.snapshot.orders, Counter(order.status for order in books.orders.values())
-    accepted = totals[Status.PENDING] - books.snapshot.requeued
-    if accepted != len(books.orders):
-        yield f"{accepted} orders were accepted, {len(books.orders)} are there"
+    now.update(books.snapshot.archived)
+    accepted, known = totals[Status.PENDING] - books.snapshot.requeued, sum(now.values())
+    if accepted != known:
+        yield f"{accepted} orders were accepted, {known} are there or were forgotten in time"
     for status in (Status.CONFIRMED, Status.EXPIRED, Status.CANCELLED):
         if totals[status] != now[status]:
             yield f"{totals[status]} orders became {status}, {now[status]} are"

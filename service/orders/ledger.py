@@ -35,6 +35,7 @@ class Terms:
     reservation: timedelta = timedelta(minutes=15)
     idempotency: timedelta = timedelta(hours=24)
     attempts: int = 5
+    retention: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,13 @@ class Ledger:
         """Ends reservations that nobody began in time; says whose."""
         expired: list[str] = await self.shards.run("expire", shard, most)
         return expired
+
+    async def forget(self, shard: int, most: int = 1000) -> int:
+        """Forgets orders that ended longer ago than the retention, and says how many; without one it keeps all."""
+        if self.terms.retention is None:
+            return 0
+        forgotten: int = await self.shards.run("forget", shard, milliseconds(self.terms.retention), most)
+        return forgotten
 
     async def reclaim(self, shard: int, consumer: str, silence: timedelta, most: int) -> list[Entry]:
         """Says that `consumer` is alive and gives it entries of consumers that are silent."""

@@ -138,7 +138,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The answer to one order; `order` is set when it was accepted or replayed. `counted`: the ledger counted it."""
+    """The answer to one order; `order` is set when it was accepted or replayed. `counted`: the ledger counted it.
+
+    `units_left` tells the stock where the outcome is accepted or sold out; -1 when it was not looked at.
+    """
 
     outcome: Outcome
     units_left: int

@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 from opentelemetry.trace import Span, get_current_span
 
 from service.orders.ledger import Ledger
+from service.orders.line import Line
 from service.orders.models import NewOrder, Outcome, Placement, new_order_id
+from service.orders.sold_out import SoldOut
 from service.store import Batcher, Shared, is_store_down, keys
 from telemetry import current_traceparent
 
 MOST_AT_ONCE = 128
+STOCK_TELLING = (Outcome.ACCEPTED, Outcome.SOLD_OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +26,10 @@ class _Item:
 class Placer:
     """Places orders for one process; one batch a shard is away at a time."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, sold_out: SoldOut, line: Line) -> None:
         self._ledger = ledger
+        self._sold_out = sold_out
+        self._line = line
         self._batchers = [self._batcher(shard) for shard in ledger.shards]
 
     async def place(
@@ -64,6 +70,12 @@ class Placer:
     def _batcher(self, shard: int) -> Batcher[_Item, Placement]:
         async def send(items: Sequence[_Item]) -> Sequence[Placement]:
             shared = Shared.by(item.span for item in items)
-            return await self._ledger.place(shard, [item.order for item in items], shared)
+            asked = monotonic()
+            placements = await self._ledger.place(shard, [item.order for item in items], shared)
+            for item, placement in zip(items, placements, strict=True):
+                if placement.units_left >= 0 and placement.outcome in STOCK_TELLING:
+                    self._sold_out.note(item.order.product_id, placement.units_left, asked)
+            self._line.joined(sum(placement.outcome is Outcome.ACCEPTED for placement in placements))
+            return placements
 
         return Batcher(send, most=MOST_AT_ONCE, ends_all=is_store_down)

@@ -15,7 +15,7 @@ from datetime import timedelta
 import structlog
 from opentelemetry.trace import Span, SpanContext, Tracer, get_current_span
 
-from service.metrics import ORDER_PROCESSING, ORDER_WAIT
+from service.metrics import CHARGES, ORDER_DURATION, ORDER_PROCESSING, ORDER_WAIT
 from service.orders.ledger import (
     BeginResult,
     Begun,
@@ -66,6 +66,8 @@ class Processor:
         self._tracer: Tracer = telemetry.tracer(__name__)
         self._wait = telemetry.histogram(ORDER_WAIT)
         self._processing = telemetry.histogram(ORDER_PROCESSING)
+        self._duration = telemetry.histogram(ORDER_DURATION)
+        self._charges = telemetry.counter(CHARGES)
         self._settlers = [self._settler(shard) for shard in ledger.shards]
         self._log = structlog.get_logger("service.orders.processing")
 
@@ -101,15 +103,19 @@ class Processor:
         try:
             answer = await self._gateway.charge(charge_of(order, order.payment_key))
         except PaymentUnavailable as error:
+            self._charges.add(1, {"result": "unavailable"})
             return await self._defer(shard, order, error.code, error.retry_after)
         except PaymentRejected as error:
+            self._charges.add(1, {"result": "rejected"})
             self._log.error("the gateway calls a payment wrong", order_id=order.order_id, error=str(error))
             # An earlier try may have gone through without our knowing.
             verdict = Verdict(order.order_id, Status.FAILED, error.code, life=order.life, unsure=True)
             return (await self._settle(shard, verdict)).status
         except Exception:  # noqa: BLE001 - a defect in a gateway must not end the worker
+            self._charges.add(1, {"result": "failed"})
             self._log.exception("a payment could not be made", order_id=order.order_id)
             return await self._defer(shard, order, "internal_error", None)
+        self._charges.add(1, {"result": "declined" if isinstance(answer, Declined) else "captured"})
         if isinstance(answer, Declined):
             verdict = Verdict(order.order_id, Status.FAILED, answer.reason or "declined", life=order.life)
             return (await self._settle(shard, verdict)).status
@@ -135,6 +141,7 @@ class Processor:
                 continue
             if settled.result is SettleResult.SETTLED:
                 self._processing.record(settled.since_begun.total_seconds())
+                self._duration.record(settled.since_accepted.total_seconds())
             return settled
 
     async def _defer(self, shard: int, order: Order, reason: str, wish: timedelta | None) -> str:

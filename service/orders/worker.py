@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import count
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -69,6 +70,7 @@ class Worker:
         self._in_hand: dict[tuple[int, str], asyncio.Task[None]] = {}
         self._beginning: set[tuple[int, str]] = set()
         self._freed = asyncio.Event()
+        self._progressed = monotonic()
         self._unsure = dict.fromkeys(ledger.shards, True)
         self._log = structlog.get_logger("service.orders.worker").bind(consumer=consumer)
 
@@ -76,6 +78,10 @@ class Worker:
     def in_hand(self) -> int:
         """Orders that are being processed."""
         return len(self._in_hand)
+
+    def progress_age_seconds(self) -> float:
+        """Time since an attempt at an order ended, or a reading found nothing to do."""
+        return monotonic() - self._progressed
 
     async def run(self, stop: asyncio.Event, grace: timedelta) -> None:
         """Works until `stop` is set; then finishes what it began, for at most `grace`, and leaves the rest queued."""
@@ -98,6 +104,8 @@ class Worker:
                 if await self._has_room():
                     entries = await self._read(shard)
                     await self._take(shard, entries)
+                    if not self._in_hand:
+                        self._progressed = monotonic()
                 if down:
                     self._log.info("the store answers again")
                 down = False
@@ -180,6 +188,7 @@ class Worker:
 
     def _finished(self, key: tuple[int, str], task: asyncio.Task[None]) -> None:
         self._in_hand.pop(key, None)
+        self._progressed = monotonic()
         self._freed.set()
         if not task.cancelled() and (error := task.exception()):
             self._log.error("an order could not be processed", exc_info=error)

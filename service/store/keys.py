@@ -11,6 +11,8 @@ from zlib import crc32
 
 GROUP = "workers"
 MAX_SHARDS = 100
+FORM = "2"
+"""How orders are written; a store that holds another form is refused."""
 
 
 def prefix(shard: int) -> str:

@@ -18,7 +18,7 @@ from telemetry import store_span
 
 
 class ShardsDifferError(ValueError):
-    """The store was first used with another number of shards."""
+    """The store was first used with another number of shards, or by a version that kept orders in another form."""
 
 
 class Shared(NamedTuple):
@@ -54,6 +54,7 @@ class Shards:
     ) -> None:
         self.client = client
         self.count = count
+        self.server = "unknown"  # its name and version, once it was looked at
         self._scripts = scripts
         self._tracer = tracer or NoOpTracer()
 
@@ -84,16 +85,26 @@ class Shards:
         """Makes the store ready: the number of shards agreed, the scripts loaded, the consumer groups there.
 
         Raises:
-            ShardsDifferError: the store holds another number of shards.
+            ShardsDifferError: the store holds another number of shards, or orders in another form.
         """
-        await self.client.hsetnx(keys.settings(), "shards", str(self.count))
-        held = int(await self.client.hget(keys.settings(), "shards") or 0)
-        if held != self.count:
-            raise ShardsDifferError(f"STORE_SHARDS is {self.count}, but this store was first used with {held}")
+        await self._agree()
         for script in self._scripts.values():
             await self.client.script_load(script.text)
         for shard in self:
             await self.ensure_group(shard)
+
+    async def _agree(self) -> None:
+        """The form is written before the number of shards, so a number without a form is an older version's."""
+        agreed: list[Any] = await self.client.hmget(keys.settings(), ["shards", "form"])
+        held, form = agreed
+        if held is not None and int(held) != self.count:
+            raise ShardsDifferError(f"STORE_SHARDS is {self.count}, but this store was first used with {held}")
+        if (held, form) != (None, None) and form != keys.FORM:
+            raise ShardsDifferError(f"this store holds orders in form {form or 1}, and this version reads {keys.FORM}")
+        await self.client.hsetnx(keys.settings(), "form", keys.FORM)
+        if held is None:
+            await self.client.hsetnx(keys.settings(), "shards", str(self.count))
+            await self._agree()
 
     async def ensure_group(self, shard: int) -> None:
         """Makes the queue's consumer group unless it is there."""

@@ -83,29 +83,43 @@ async def test_the_pages_live_through_a_restart_under_a_crowd(sale: Sale, open_t
         return await until_live_and_equal(live, sale) > before + 10
 
     await wait_until(more, 60, "the figures go on")
-
     for line in ("accepted", "settled"):
         assert "L" in (await live.page.locator(f"#pace path.line.{line}").get_attribute("d") or ""), line
 
     live.away = shop.away = True
     sale.stop()
-    await live.page.locator("body[data-state=stale]").wait_for()
-    await live.until_text("warning", "The service does not answer.")
-    first = age_of(await live.text("age"))
+    first = await until_stale(live)
     await shop.page.get_by_role("button", name="Buy", exact=True).click()
     await shop.until_text("ticket-state", "Not answered yet")
-
-    async def older() -> bool:
-        return age_of(await live.text("age")) >= first + 2
-
-    await wait_until(older, 30, "the age counts on")
-    assert "no longer live" in await live.text("spoken")
+    await until_older(live, first + 2)
 
     sale.start()
     assert await until_live_and_equal(live, sale) >= before
     assert await live.page.locator("#warning").is_hidden()
     assert "live again" in await live.text("spoken")
     assert await live.page.evaluate("window.sameDocument") is True
+    await bought_once(shop, sale)
+
+
+async def until_stale(live: Tab) -> int:
+    """Wait until the page says that its figures are old, and return their age in seconds."""
+    await live.page.locator("body[data-state=stale]").wait_for()
+    await live.until_text("warning", "The service does not answer.")
+    return age_of(await live.text("age"))
+
+
+async def until_older(live: Tab, seconds: int) -> None:
+    """Wait until the age has counted on; it was said aloud once."""
+
+    async def older() -> bool:
+        return age_of(await live.text("age")) >= seconds
+
+    await wait_until(older, 30, "the age counts on")
+    assert "no longer live" in await live.text("spoken")
+
+
+async def bought_once(shop: Tab, sale: Sale) -> None:
+    """Wait until the shop shows the order confirmed; it is the only one."""
     await shop.page.locator("#ticket[data-state=confirmed]").wait_for()
     orders = httpx.get(f"{sale.url}/orders", params={"user_id": "ada"}, timeout=15).json()["orders"]
     assert [(order["order_id"], order["status"]) for order in orders] == [

@@ -54,6 +54,7 @@ BAD = [
     *(("STORE_TIMEOUT_SECONDS", value) for value in ("0", "-1", "nan", "61")),
     *(("RESERVATION_TTL_SECONDS", value) for value in ("0", "inf", "1e12")),
     *(("IDEMPOTENCY_TTL_SECONDS", value) for value in ("0", "nan")),
+    *(("ORDER_RETENTION_SECONDS", value) for value in ("0", "3599", "86399", "nan")),
     *(("PAYMENT_DECLINE_RATE", value) for value in ("2", "-0.1", "nan", "half")),
     *(("PAYMENT_GATEWAY_URL", value) for value in ("nonsense", "ftp://h", "/pay")),
     *(("PAYMENT_TIMEOUT_SECONDS", value) for value in ("0", "inf")),

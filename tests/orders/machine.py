@@ -1,8 +1,13 @@
-"""A store and a model of it, side by side: each step is done to both, and both must say and hold the same."""
+"""A store and a model of it, side by side: each step is done to both, and both must say and hold the same.
+
+The scripts are the ledger's own but for the clock: they read the time from a key, so that a run repeats exactly.
+"""
 
 import asyncio
 import copy
+import operator
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import strategies as st
@@ -10,12 +15,27 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from service.orders.ledger import Entry, ledger_scripts
 from service.orders.models import NewOrder
-from service.store import connect
+from service.store import Script, connect
 from tests.orders.model import Model, ModelProduct
 from tests.orders.sale import LONG, Sale, ShardsTwice
 from tests.support import RedisServer
 
-SCRIPTS = ledger_scripts()
+YEARS = timedelta(days=36500)
+
+CLOCK = "local NOW = clock()"
+NOW = "{fs:00}:test:now"
+BEGINNING = 1_800_000_000_000
+
+
+def scripts() -> dict[str, Script]:
+    """Return the ledger's scripts with a clock that the test winds."""
+    found = ledger_scripts()
+    assert all(script.text.count(CLOCK) == 1 for script in found.values())
+    wound = f"local NOW = tonumber(redis.call('GET', '{NOW}'))"
+    return {name: Script(name, script.text.replace(CLOCK, wound)) for name, script in found.items()}
+
+
+SCRIPTS = scripts()
 
 
 class SaleMachine(RuleBasedStateMachine):
@@ -34,6 +54,7 @@ class SaleMachine(RuleBasedStateMachine):
         self.requests: list[NewOrder] = []
         self.entries: list[Entry] = []
         self.calls = 0
+        self.now = BEGINNING
         self.allowed = allowed
         self.model = Model(
             {
@@ -46,9 +67,10 @@ class SaleMachine(RuleBasedStateMachine):
         self.runner.run(self._open())
 
     async def _open(self) -> None:
+        await self.client.set(NOW, self.now)
         await self.shards.prepare()
         now = (await self.sale.snapshot()).taken_at
-        windows = {"tomorrow": {"opens": now + LONG}, "yesterday": {"opens": now - 2 * LONG, "closes": now - LONG}}
+        windows = {"tomorrow": {"opens": now + YEARS}, "yesterday": {"opens": now - 2 * LONG, "closes": now - LONG}}
         for name, product in self.model.products.items():
             await self.sale.product(name, stock=product.stock, limit=product.limit, **windows.get(name, {}))
 
@@ -57,6 +79,11 @@ class SaleMachine(RuleBasedStateMachine):
         if hasattr(self, "runner"):
             self.runner.run(self.client.aclose())
             self.runner.close()
+
+    def wait(self, milliseconds: int) -> None:
+        """Let time pass."""
+        self.now += milliseconds
+        self.runner.run(self.client.set(NOW, self.now))
 
     def told(
         self,
@@ -67,6 +94,7 @@ class SaleMachine(RuleBasedStateMachine):
         same: bool = False,
     ) -> Any:
         """Do a step to the model and to the store, which may hear it twice; `same`: the second answer is the first."""
+        self.wait(1)
         self.shards.times, self.shards.kept = sending
         answers = [step()]
         if self.shards.times == 2:
@@ -101,10 +129,12 @@ class SaleMachine(RuleBasedStateMachine):
         assert {o.order_id: (o.status, o.attempts, o.life) for o in books.orders.values()} == {
             name: (o.status, o.attempts, o.life) for name, o in model.orders.items()
         }
-        assert {n: (p.stock, p.held, p.sold, p.restocked, p.per_user_limit) for n, p in books.products.items()} == {
-            n: (p.stock, p.held, p.sold, p.restocked, p.limit) for n, p in model.products.items()
+        units = operator.attrgetter("stock", "held", "sold", "restocked", "archived")
+        assert {n: (units(p), p.per_user_limit) for n, p in books.products.items()} == {
+            n: (units(p), p.limit) for n, p in model.products.items()
         }
         figures = books.snapshot
+        assert figures.archived == model.archived
         held = len(model.pending_entries())
         assert (figures.queue_length, figures.processing) == (model.live(), held + len(model.delayed))
         assert (figures.dead_letters, books.dead) == (len(model.dead), model.dead)

@@ -1,4 +1,7 @@
-"""The ledger as a plain Python model: what each step must do and say, without a store, a clock or a second copy."""
+"""The ledger as a plain Python model: what each step must do and say, without a store, a clock or a second copy.
+
+Time is a word: what is `due` is over as soon as somebody looks.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,6 +22,7 @@ class ModelProduct:
     held: int = 0
     sold: int = 0
     restocked: int = 0
+    archived: int = 0
 
 
 @dataclass
@@ -48,6 +52,7 @@ class Model:
     totals: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     refunds: set[str] = field(default_factory=set)
+    archived: Counter[str] = field(default_factory=Counter)
 
     # What is seen from outside
 
@@ -74,7 +79,7 @@ class Model:
 
     def _seen(self, request: NewOrder) -> str:
         first = self.keys.get(request.digest) if request.digest else None
-        if first is None:
+        if first is None or first.order_id not in self.orders:
             return "accepted" if request.order_id in self.orders else ""
         if first.fingerprint != request.fingerprint:
             return "idempotency_conflict"
@@ -86,6 +91,8 @@ class Model:
             return "unknown_product"
         if product.refuses:
             return product.refuses
+        if product.stock == 0:
+            return "sold_out"
         has = self.units_of(request.product_id, request.user_id)
         if product.limit is not None and has + request.quantity > product.limit:
             return "limit_exceeded"
@@ -107,7 +114,9 @@ class Model:
 
     def begin(self, name: str, entry: str, allowed: int, call: int) -> str:
         """Return begun, dead or gone."""
-        order = self.orders[name]
+        order = self.orders.get(name)
+        if order is None:
+            return "gone"
         if order.entry != entry:
             return "dead" if name in self.dead else "gone"
         if order.status == "pending" and order.due:
@@ -222,6 +231,29 @@ class Model:
         order.status, order.call = status, 0
         self.totals[status] += 1
         return answer
+
+    def forget(self) -> int:
+        """Return how many orders that ended are forgotten: none that is a dead letter, or owes somebody money."""
+        old = [
+            name
+            for name, order in self.orders.items()
+            if order.status not in LIVE and name not in self.dead and not self._owes(name)
+        ]
+        for name in old:
+            order = self.orders.pop(name)
+            self.archived[order.status] += 1
+            if order.status == "confirmed":
+                self.products[order.request.product_id].archived += order.request.quantity
+        return len(old)
+
+    def _owes(self, name: str) -> bool:
+        return any(_payment_key(name, life) in self.refunds for life in range(self.orders[name].life + 1))
+
+    def wait(self) -> None:
+        """Let so much time pass that whatever was to end later is due."""
+        for order in self.orders.values():
+            order.due = True
+        self.delayed = dict.fromkeys(self.delayed, True)
 
     def live(self) -> int:
         """Return how many orders wait or are being processed, counted place by place."""

@@ -31,6 +31,17 @@ async def spoilt(valkey: Redis) -> tuple[Sale, Order]:
     return sale, order
 
 
+def key_of(order: Order) -> str:
+    """Return the key of an order."""
+    return f"{P}o:{order.order_id[2:]}"
+
+
+async def rewrite(store: Redis, order: Order, place: int, value: int) -> None:
+    """Change one figure of an order, behind the ledger's back: `save` in `_ledger.lua` says which stands where."""
+    change = "local v = cmsgpack.unpack(redis.call('GET', KEYS[1])); v[tonumber(ARGV[1])] = tonumber(ARGV[2])"
+    await store.eval(f"{change}; redis.call('SET', KEYS[1], cmsgpack.pack(v))", 1, key_of(order), place, value)
+
+
 SPOILS: dict[str, tuple[Spoil, set[str]]] = {
     "a unit out of thin air": (
         lambda store, _: store.hincrby(f"{P}product:phone", "stock", 1),
@@ -45,7 +56,7 @@ SPOILS: dict[str, tuple[Spoil, set[str]]] = {
         {"orders_explain_units"},
     ),
     "an order that grew": (
-        lambda store, order: store.hset(f"{P}order:{order.order_id}", "q", 3),
+        lambda store, order: rewrite(store, order, 4, 3),
         {"orders_explain_units", "limits_count_right"},
     ),
     "a buyer's units forgotten": (
@@ -61,7 +72,7 @@ SPOILS: dict[str, tuple[Spoil, set[str]]] = {
         {"totals_match_orders"},
     ),
     "an accepted order lost": (
-        lambda store, order: store.delete(f"{P}order:{order.order_id}"),
+        lambda store, order: store.delete(key_of(order)),
         {
             "totals_match_orders",
             "orders_explain_units",
@@ -95,7 +106,7 @@ SPOILS: dict[str, tuple[Spoil, set[str]]] = {
         {"reservations_end"},
     ),
     "an order that ended by itself": (
-        lambda store, order: store.hset(f"{P}order:{order.order_id}", "s", "confirmed"),
+        lambda store, order: rewrite(store, order, 1, 3),
         {"orders_explain_units", "totals_match_orders", "live_orders_are_queued_once", "reservations_end"},
     ),
 }

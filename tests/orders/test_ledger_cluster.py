@@ -1,5 +1,6 @@
 """Every step on a real cluster-enabled server with four shards: each script stays within one slot."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -9,8 +10,10 @@ from redis.asyncio import Redis
 from service.inventory.catalogue import Change
 from service.orders.dead_letters import Requeued
 from service.orders.ledger import ledger_scripts
+from service.orders.line import Line
 from service.orders.models import Outcome, Placement, Status
 from service.orders.placing import Placer
+from service.orders.sold_out import SoldOut
 from service.store import Shards, ShardsDifferError, connect, keys
 from tests.conftest import MakeServer
 from tests.orders.sale import AT_ONCE, LONG, Sale
@@ -83,7 +86,7 @@ async def test_a_key_is_one_order_whatever_the_shard(cluster: Redis) -> None:
     sale = await Sale.open(cluster, count=SHARDS)
     for name in NAMES:
         await sale.product(name)
-    placer = Placer(sale.ledger)
+    placer = Placer(sale.ledger, SoldOut(), Line())
 
     async def place(product: str, key: str) -> Placement:
         return await placer.place(product_id=product, user_id="ann", quantity=1, idempotency_key=key)
@@ -107,6 +110,15 @@ async def test_a_claim_is_for_one_request_and_ends(cluster: Redis) -> None:
         claims = [("d1", "f1"), ("d1", "f2"), ("d2", "f2"), ("d1", "f1")]
         assert await sale.ledger.claim(shard, claims) == [True, False, True, True]
         assert 0 < await cluster.pttl(f"{keys.prefix(shard)}claim:d1") <= timedelta(days=1) / timedelta(milliseconds=1)
+
+
+async def test_a_store_with_orders_in_another_form_is_refused(store: Redis) -> None:
+    """Before anything is written; a fresh store takes the form of who comes first."""
+    await store.hset("{fs:00}:settings", "shards", "1")
+    with pytest.raises(ShardsDifferError, match="this store holds orders in form 1, and this version reads 2"):
+        await Sale.open(store)
+    await store.flushdb()
+    await asyncio.gather(*(Sale.open(store) for _ in range(5)))
 
 
 async def test_the_number_of_shards_stays_what_it_was(cluster: Redis) -> None:

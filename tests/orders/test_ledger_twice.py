@@ -31,6 +31,17 @@ async def place(_: Sale, twice: Sale) -> Any:
     )
 
 
+async def forget(sale: Sale, twice: Sale) -> Any:
+    """Orders that ended are booked as forgotten once, the next ones in their turn; how many is nobody's concern."""
+    for user in ("a", "b"):
+        order = await sale.buy(user_id=user, quantity=2)
+        await sale.take()
+        await sale.settle(order)
+    await sale.ledger.cancel((await sale.buy(user_id="c")).order_id)
+    await sale.buy(user_id="d")
+    await twice.under(retention=AT_ONCE).ledger.forget(0)
+
+
 async def claim(_: Sale, twice: Sale) -> Any:
     """A key for two requests."""
     return await twice.ledger.claim(0, [("digest", "one"), ("digest", "two")])
@@ -191,7 +202,7 @@ async def lease(_: Sale, twice: Sale) -> Any:
 STEPS: tuple[Step, ...] = (
     *(place, claim, begin, begin_again, begin_the_last, begin_one_too_many, begin_what_is_over, confirm, fail),
     *(defer, defer_the_last, promote, cancel, expire, reclaim, leave, requeue, drop),
-    *(restock, take_units_out, put, patch, refuse, refunds, lease),
+    *(restock, take_units_out, put, patch, refuse, refunds, lease, forget),
 )
 
 
@@ -220,12 +231,12 @@ async def figures(sale: Sale) -> dict[str, Any]:
             order.user_id: (order.status, order.quantity, order.attempts, order.reason, order.payment_id, order.life)
             for order in books.orders.values()
         },
-        "products": [(p.product_id, p.stock, p.held, p.sold, p.restocked) for p in books.snapshot.products],
+        "products": [(p.product_id, p.stock, p.held, p.sold, p.restocked, p.archived) for p in books.snapshot.products],
         "places": [sorted(name[order] for order in where) for where in (books.queued, books.delayed, books.dead)],
         "buyers": books.buyers,
         "refused": books.snapshot.rejections,
         "refunds": len(await sale.shards.client.zrange("{fs:00}:refunds", 0, -1)),
-        "totals": (books.snapshot.orders, books.snapshot.requeued),
+        "totals": (books.snapshot.orders, books.snapshot.requeued, books.snapshot.archived),
         "queue": (books.snapshot.queue_length, books.snapshot.processing),
         "counted": counted,
     }
@@ -244,5 +255,5 @@ def test_every_step_is_told_twice() -> None:
     """A script that writes and is not tried here would be a gap: new scripts have to come here."""
     reads = {"books", "dead", "order", "orders_of", "product", "products", "snapshot"}
     told_here = {"begin", "cancel", "claim", "defer", "drop", "expire", "lease", "leave", "place", "promote", "reclaim"}
-    told_here |= {"refunds", "refuse", "requeue", "settle", "stock"}
+    told_here |= {"forget", "refunds", "refuse", "requeue", "settle", "stock"}
     assert set(ledger_scripts()) == reads | told_here

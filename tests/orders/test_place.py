@@ -105,10 +105,12 @@ async def test_the_limit_counts_what_a_buyer_holds_and_bought(sale: Sale) -> Non
 
 
 async def test_the_limit_is_told_before_the_stock(sale: Sale) -> None:
-    """Who may not buy that many is told so, also when there are not that many; the window comes before both."""
+    """Who may not buy that many is told so although too few are left, unless none is; the window comes before both."""
     await sale.product("phone", stock=1, limit=2)
     await sale.product("tomorrow", stock=1, limit=2, opens=datetime.now(UTC) + DAY)
     assert await sale.try_buy(quantity=3) is Outcome.LIMIT_EXCEEDED
+    assert await sale.try_buy() is Outcome.ACCEPTED
+    assert await sale.try_buy(quantity=3) is Outcome.SOLD_OUT
     assert await sale.try_buy("tomorrow", quantity=3) is Outcome.SALE_NOT_OPEN
 
 

@@ -4,11 +4,13 @@
 -- one slot of a cluster; the order ids that name the other keys are only known inside the script.
 --
 --   catalogue          set of product ids
---   product:<id>       hash: name price currency initial restocked stock held sold limit opens closes
+--   product:<id>       hash: name price currency initial restocked stock held sold limit opens closes; archived = sold
+--                      units whose orders were forgotten
 --   buyers:<id>        hash: user -> units of that product held or bought
---   order:<id>         hash: one order, fields in O
---   user:<id>          sorted set of order ids by time of acceptance
---   idem:<digest>      string '<order id> <fingerprint>', ends with its time to live
+--   o:<id>             one order, packed as `save` says; the id is without its shard
+--   user:<id>          sorted set of short order ids by time of acceptance
+--   ended              list of short ids of orders that ended, in that order, but for dead letters
+--   idem:<digest>      string: short order id and half the fingerprint, ends with its time to live
 --   request:<id>       string: the reply to an admin request already carried out, ends with its time to live
 --   queue              stream: o = order id, t = traceparent; group 'workers'
 --   workers            sorted set: consumer -> time of its last heartbeat
@@ -19,16 +21,17 @@
 --   lease:<name>       string: who has a lease, ends with its time to live
 --   claim:<digest>     string: the fingerprint of the request that has an idempotency key, where its product is elsewhere
 --   refunds            sorted set: keys of payments to be given back -> when to try, unless nothing was captured
---   totals             hash: how many orders reached each status, and `requeued`
+--   totals             hash: how many orders reached each status, `requeued`, and of the orders that were forgotten how many
+--                      had which: `archived:<status>`; `drain` and `capacity`, rates as last known; `busy`, see `pace`
 --   refused            hash: how many orders were refused for each reason, by the ledger or by an API process (shard 0)
 --   call:<id>          string: the refusals of one call of `place`, ends with its time to live
 --   refusals:<process> string: number of the last lot of refusals that the process sent, ends with its time to live
 --   second:<epoch>     hash: what happened in that second, kept for two minutes
 local P = KEYS[1]
+local SHARD = string.sub(P, 5, 6)
 local GROUP = 'workers'
-local O = {state = 's', product = 'p', user = 'u', quantity = 'q', price = 'm', currency = 'c', accepted = 'a',
-           expires = 'x', position = 'n', eta = 'w', entry = 'i', attempts = 'k', begun = 'b', settled = 'e',
-           reason = 'r', payment = 'y', trace = 't', life = 'l', call = 'g'}
+local STATES = {'pending', 'processing', 'confirmed', 'failed', 'expired', 'cancelled'}
+local STATE = {pending = 1, processing = 2, confirmed = 3, failed = 4, expired = 5, cancelled = 6}
 
 local function clock()
   local t = redis.call('TIME')
@@ -38,7 +41,16 @@ local NOW = clock()
 
 local function product_key(id) return P .. 'product:' .. id end
 local function buyers_key(id) return P .. 'buyers:' .. id end
-local function order_key(id) return P .. 'order:' .. id end
+local function order_key(id) return P .. 'o:' .. string.sub(id, 3) end
+
+-- An order id in 14 bytes: its 28 hexadecimal digits without the shard, which the key has; and back.
+local function short(id)
+  local function word(from, to) return tonumber(string.sub(id, from, to), 16) or 0 end
+  return struct.pack('>I4I4I4I2', word(3, 10), word(11, 18), word(19, 26), word(27, 30))
+end
+local function long(bytes)
+  return SHARD .. string.format('%08x%08x%08x%04x', struct.unpack('>I4I4I4I2', bytes))
+end
 
 -- Adds n to a figure of the present second.
 local function tally(field, n)
@@ -64,52 +76,110 @@ local function queue_length()
   return redis.call('XLEN', P .. 'queue') + redis.call('ZCARD', P .. 'delayed')
 end
 
--- Orders settled per 1000 s: over the last 10 s, else as last known, else 0.
-local function drain_milli()
-  local settled = window(10, 'settled')
-  if settled > 0 then return settled * 100 end
-  return tonumber(redis.call('HGET', P .. 'totals', 'drain')) or 0
+-- Orders that no worker has in hand: those that stand before the next one.
+local function line_length()
+  local held = redis.pcall('XPENDING', P .. 'queue', GROUP)
+  return math.max(redis.call('XLEN', P .. 'queue') - (held.err and 0 or held[1]), 0)
 end
 
--- The place that the next order takes in the queue, and how long it will wait in ms; 0 when nobody knows.
-local function promise(drain)
-  local position = queue_length() + 1
-  return position, drain > 0 and math.floor(position * 1000000 / drain) or 0
+-- Orders per 1000 s that the workers settle while a line waits: in the last 10 s, else as last known, else 0. What they
+-- settle while nobody waits tells how many orders came, not how many they can do.
+local EVIDENCE = 200
+local function capacity_milli(n, ms)
+  local now = redis.call('HMGET', P .. 'second:' .. math.floor(NOW / 1000), 'busy_n', 'busy_ms')
+  n, ms = n + (tonumber(now[1]) or 0), ms + (tonumber(now[2]) or 0)
+  if ms >= EVIDENCE then return math.floor(n * 1000000 / ms) end
+  return tonumber(redis.call('HGET', P .. 'totals', 'capacity')) or 0
 end
 
+-- Orders settled per 1000 s: what the workers can do, else what they did in the last 10 s, else as last known, else 0;
+-- the first of these alone; the second.
+local function rates()
+  local settled, n, ms = window(10, 'settled', 'busy_n', 'busy_ms')
+  local capacity = capacity_milli(n, ms)
+  local drain = math.max(capacity, settled * 100)
+  if drain == 0 then drain = tonumber(redis.call('HGET', P .. 'totals', 'drain')) or 0 end
+  return drain, capacity, settled * 100
+end
+
+-- Notes that n orders were settled just now: the time since the last settlement counts if a line waited all the while.
+local LONGEST = 2000
+local function pace(n)
+  local since = tonumber(redis.call('HGET', P .. 'totals', 'busy')) or 0
+  if since > 0 then
+    tally('busy_n', n)
+    tally('busy_ms', math.max(math.min(NOW - since, LONGEST), 0))
+  end
+  local _, capacity, settled = rates()
+  redis.call('HSET', P .. 'totals', 'busy', line_length() > 0 and NOW or 0, 'capacity', capacity)
+  if settled > 0 then redis.call('HSET', P .. 'totals', 'drain', settled) end
+end
+
+-- The place that the next order takes in the queue, and how long it will wait for a worker in ms; -1 when nobody knows.
+local queued, line, drain
+local function promise()
+  queued, line = queued or queue_length(), line or line_length()
+  local ahead = line
+  queued, line = queued + 1, line + 1
+  if ahead == 0 then return queued, 0 end
+  drain = drain or rates()
+  return queued, drain > 0 and math.floor(ahead * 1000000 / drain) or -1
+end
+
+-- Writes an order. One that ended keeps what a caller can ask for and no more; times are told from `accepted` on.
+local function save(order)
+  local v = {STATE[order.state], order.product, order.user, order.quantity, order.price, order.currency, order.accepted,
+             order.expires - order.accepted, order.position, order.eta, order.attempts, order.life, order.reason,
+             order.payment}
+  if order.settled > 0 then
+    v[15] = order.settled - order.accepted
+  else
+    v[15], v[16], v[17], v[18], v[19] = -1, order.begun, order.entry, order.call, order.trace
+  end
+  redis.call('SET', order_key(order.id), cmsgpack.pack(v))
+end
+
+-- Reads an order: its `settled` is 0 until it ends, its `begun` until it is begun; nil if there is none.
 local function load_order(id)
-  local v = redis.call('HMGET', order_key(id), O.state, O.product, O.user, O.quantity, O.accepted, O.expires,
-                       O.entry, O.attempts, O.begun, O.eta, O.trace, O.call, O.life)
-  if not v[1] then return nil end
-  return {id = id, state = v[1], product = v[2], user = v[3], quantity = tonumber(v[4]), accepted = tonumber(v[5]),
-          expires = tonumber(v[6]), entry = v[7], attempts = tonumber(v[8]) or 0, begun = tonumber(v[9]),
-          eta = tonumber(v[10]) or 0, trace = v[11] or '', call = v[12],
-          life = tonumber(v[13]) or 0}
+  local packed = redis.call('GET', order_key(id))
+  if not packed then return nil end
+  local v = cmsgpack.unpack(packed)
+  return {id = id, state = STATES[v[1]], product = v[2], user = v[3], quantity = v[4], price = v[5], currency = v[6],
+          accepted = v[7], expires = v[7] + v[8], position = v[9], eta = v[10], attempts = v[11], life = v[12],
+          reason = v[13], payment = v[14], settled = v[15] >= 0 and v[7] + v[15] or 0,
+          begun = v[16] or 0, entry = v[17] or '', call = v[18] or '', trace = v[19] or ''}
 end
 
+-- Puts an order into the queue; the caller saves it.
 local function enqueue(order)
-  local entry = redis.call('XADD', P .. 'queue', '*', 'o', order.id, 't', order.trace)
-  redis.call('HSET', order_key(order.id), O.entry, entry)
-  order.entry = entry
+  order.entry = redis.call('XADD', P .. 'queue', '*', 'o', order.id, 't', order.trace)
 end
 
 -- Takes the entry out of the queue for good. Never trims: an entry that somebody holds would be lost.
 local function dequeue(entry)
-  if entry and entry ~= '' then
+  if entry ~= '' then
     redis.call('XACK', P .. 'queue', GROUP, entry)
     redis.call('XDEL', P .. 'queue', entry)
   end
+end
+
+-- Units count against a buyer's limit no more.
+local function release(product, user, n)
+  if redis.call('HINCRBY', buyers_key(product), user, -n) <= 0 then redis.call('HDEL', buyers_key(product), user) end
 end
 
 -- Units go from stock to held, or back when n is negative.
 local function hold(product, user, n)
   redis.call('HINCRBY', product_key(product), 'stock', -n)
   redis.call('HINCRBY', product_key(product), 'held', n)
-  if redis.call('HINCRBY', buyers_key(product), user, n) <= 0 then redis.call('HDEL', buyers_key(product), user) end
+  release(product, user, -n)
 end
 
+-- From now on the order may be forgotten when its retention is over.
+local function lay_down(id) redis.call('RPUSH', P .. 'ended', short(id)) end
+
 -- The one way into a final status: the units, the totals and the queue change together, once.
-local function finish(order, status, reason, payment)
+local function finish(order, status, reason, payment, dead)
   if status == 'confirmed' then
     redis.call('HINCRBY', product_key(order.product), 'held', -order.quantity)
     redis.call('HINCRBY', product_key(order.product), 'sold', order.quantity)
@@ -120,17 +190,15 @@ local function finish(order, status, reason, payment)
   redis.call('ZREM', P .. 'deadlines', order.id)
   redis.call('ZREM', P .. 'delayed', order.id)
   redis.call('ZREM', P .. 'retried', order.id)
-  redis.call('HDEL', order_key(order.id), O.entry, O.trace, O.call, O.reason)
-  redis.call('HSET', order_key(order.id), O.state, status, O.settled, NOW)
-  if reason ~= '' then redis.call('HSET', order_key(order.id), O.reason, reason) end
-  if payment and payment ~= '' then redis.call('HSET', order_key(order.id), O.payment, payment) end
+  order.state, order.settled, order.reason, order.payment = status, NOW, reason, payment or ''
+  save(order)
   count(status)
-  order.state = status
+  if not dead then lay_down(order.id) end
 end
 
 -- A worker's verdict on an order: also a figure of the present second.
-local function settle(order, status, reason, payment)
-  finish(order, status, reason, payment)
+local function settle(order, status, reason, payment, dead)
+  finish(order, status, reason, payment, dead)
   tally('settled', 1)
   tally('took', NOW - order.accepted)
   if status == 'failed' then tally('failed', 1) end
@@ -144,30 +212,30 @@ end
 -- Notes that whatever was captured under the key of this life must be given back. `Order.payment_key` has the same key.
 -- A refund that overtakes the money finds nothing, and what a dead worker asked for may still be on its way: it waits.
 local MONEY_MOVES = 5000
+local function payment_key(id, life) return life > 0 and id .. '-' .. life or id end
 local function owe_refund(order, life, delay)
-  redis.call('ZADD', P .. 'refunds', NOW + delay, life > 0 and order.id .. '-' .. life or order.id)
+  redis.call('ZADD', P .. 'refunds', NOW + delay, payment_key(order.id, life))
 end
 
 local function bury(order, reason)
-  settle(order, 'failed', reason)
+  settle(order, 'failed', reason, '', true)
   owe_refund(order, order.life, MONEY_MOVES)
   redis.call('ZADD', P .. 'dead', NOW, order.id)
 end
 
 -- An order as the caller sees it; nil if there is none.
-local function order_row(id)
-  local v = redis.call('HMGET', order_key(id), O.state, O.product, O.user, O.quantity, O.price, O.currency, O.accepted,
-                       O.expires, O.position, O.eta, O.attempts, O.settled, O.reason, O.payment, O.life)
-  if not v[1] then return nil end
-  for i = 1, 15 do v[i] = v[i] or '' end
-  table.insert(v, 1, id)
-  return v
+local function row(order)
+  return order and {order.id, order.state, order.product, order.user, order.quantity, order.price, order.currency,
+                    order.accepted, order.expires, order.position, math.max(order.eta, 0), order.attempts,
+                    order.settled, order.reason, order.payment, order.life}
 end
+local function order_row(id) return row(load_order(id)) end
 
 local function product_row(id)
   local v = redis.call('HMGET', product_key(id), 'name', 'price', 'currency', 'initial', 'restocked', 'stock', 'held',
-                       'sold', 'limit', 'opens', 'closes')
+                       'sold', 'limit', 'opens', 'closes', 'archived')
   if not v[1] then return nil end
+  v[12] = v[12] or '0'
   table.insert(v, 1, id)
   return v
 end

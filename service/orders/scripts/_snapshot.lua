@@ -1,3 +1,15 @@
+-- How long the first order of the line has stood in the queue, in ms; 0 when there is no line. An entry's id is its time.
+local function waited()
+  local groups = redis.pcall('XINFO', 'GROUPS', P .. 'queue')
+  if groups.err or not groups[1] then return 0 end
+  local last
+  for i = 1, #groups[1], 2 do
+    if groups[1][i] == 'last-delivered-id' then last = groups[1][i + 1] end
+  end
+  local head = redis.call('XRANGE', P .. 'queue', '(' .. last, '+', 'COUNT', 1)[1]
+  return head and math.max(NOW - tonumber(string.match(head[1], '^%d+')), 0) or 0
+end
+
 -- All that the telemetry shows, at one instant; `snapshot.lua` says what it returns.
 local function snapshot()
   local products = {}
@@ -6,7 +18,7 @@ local function snapshot()
   -- Orders stand in the queue in the order of their acceptance, but for those that were deferred.
   local oldest = tonumber(redis.call('ZRANGE', P .. 'retried', 0, 0, 'WITHSCORES')[2]) or NOW
   local first = redis.call('XRANGE', P .. 'queue', '-', '+', 'COUNT', 1)[1]
-  if first then oldest = math.min(oldest, tonumber(redis.call('HGET', order_key(first[2][2]), O.accepted)) or NOW) end
+  if first then oldest = math.min(oldest, (load_order(first[2][2]) or {accepted = NOW}).accepted) end
 
   local processing = redis.call('ZCARD', P .. 'delayed')
   if redis.call('EXISTS', P .. 'queue') == 1 then
@@ -17,8 +29,9 @@ local function snapshot()
   local workers = redis.call('ZRANGE', P .. 'workers', 0, -1, 'WITHSCORES')
   for i = 2, #workers, 2 do workers[i] = tostring(NOW - workers[i]) end
   local recent = window(10, 'settled')
-  local settled, failed, took, begun, eta_error = window(60, 'settled', 'failed', 'took', 'begun', 'eta_error')
+  local drain, capacity = rates()
+  local settled, failed, took, promised, eta_error = window(60, 'settled', 'failed', 'took', 'promised', 'eta_error')
   return {NOW, redis.call('HGETALL', P .. 'totals'), products, queue_length(), processing, NOW - oldest,
-          redis.call('ZCARD', P .. 'dead'), drain_milli(), recent, settled, failed, took, begun, eta_error, workers,
-          redis.call('HGETALL', P .. 'refused')}
+          redis.call('ZCARD', P .. 'dead'), drain, recent, settled, failed, took, promised, eta_error, workers,
+          redis.call('HGETALL', P .. 'refused'), line_length(), capacity, waited()}
 end

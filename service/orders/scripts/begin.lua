@@ -10,7 +10,7 @@ local function begin(entry, id)
   local order = load_order(id)
   if not order or (order.state ~= 'pending' and order.state ~= 'processing') or order.entry ~= entry then
     dequeue(entry)
-    if is_dead(order) then return {'dead', order_row(id)} end
+    if is_dead(order) then return {'dead', row(order)} end
     return {'gone'}
   end
   if order.state == 'pending' and NOW >= order.expires then
@@ -18,22 +18,26 @@ local function begin(entry, id)
     return {'gone'}
   end
   if order.call == CALL then
-    return {'begun', order_row(id), order.attempts == 1 and order.begun - order.accepted or -1, order.eta}
+    return {'begun', row(order), order.attempts == 1 and order.begun - order.accepted or -1, math.max(order.eta, 0)}
   end
   if order.attempts >= ALLOWED then
     bury(order, 'too_many_attempts')
-    return {'dead', order_row(id)}
+    return {'dead', row(order)}
   end
   local wait = -1
-  if not order.begun then
+  if order.begun == 0 then
     wait = NOW - order.accepted
     tally('begun', 1)
-    tally('eta_error', order.eta - wait)
-    redis.call('HSET', order_key(id), O.begun, NOW)
+    if order.eta >= 0 then
+      tally('promised', 1)
+      tally('eta_error', order.eta - wait)
+    end
+    order.begun = NOW
     redis.call('ZREM', P .. 'deadlines', id)
   end
-  redis.call('HSET', order_key(id), O.state, 'processing', O.attempts, order.attempts + 1, O.call, CALL)
-  return {'begun', order_row(id), wait, order.eta}
+  order.state, order.attempts, order.call = 'processing', order.attempts + 1, CALL
+  save(order)
+  return {'begun', row(order), wait, math.max(order.eta, 0)}
 end
 
 local replies = {}

@@ -7,9 +7,9 @@
 local orders, buyers, cursor = {}, {}, '0'
 local most = tonumber(ARGV[1])
 while most > 0 do
-  local found = redis.call('SCAN', cursor, 'MATCH', P .. 'order:*', 'COUNT', 1000)
+  local found = redis.call('SCAN', cursor, 'MATCH', P .. 'o:*', 'COUNT', 1000)
   cursor = found[1]
-  for _, key in ipairs(found[2]) do orders[#orders + 1] = order_row(string.sub(key, #P + 7)) end
+  for _, key in ipairs(found[2]) do orders[#orders + 1] = order_row(SHARD .. string.sub(key, #P + 3)) end
   if #orders > most then return false end
   if cursor == '0' then break end
 end

@@ -7,6 +7,6 @@ if not order or (ARGV[2] ~= '' and ARGV[2] ~= order.user) then return {'unknown_
 if order.state == 'pending' then
   finish(order, 'cancelled', '')
 elseif order.state ~= 'cancelled' then
-  return {'not_cancellable', order_row(ARGV[1])}
+  return {'not_cancellable', row(order)}
 end
-return {'cancelled', order_row(ARGV[1])}
+return {'cancelled', row(order)}

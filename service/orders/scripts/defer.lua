@@ -13,8 +13,8 @@ local function defer(id, delay, reason)
     return 'dead'
   end
   dequeue(order.entry)
-  redis.call('HDEL', order_key(id), O.entry)
-  redis.call('HSET', order_key(id), O.reason, reason)
+  order.entry, order.reason = '', reason
+  save(order)
   redis.call('ZADD', P .. 'delayed', 'NX', NOW + delay, id)
   redis.call('ZADD', P .. 'retried', order.accepted, id)
   return 'deferred'

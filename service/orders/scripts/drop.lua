@@ -1,9 +1,13 @@
--- Takes orders off the list of dead letters; they stay `failed`. Safe to send twice.
+-- Takes orders off the list of dead letters; they stay `failed`, and may be forgotten in time. Safe to send twice.
 -- Keys:    1 the shard's prefix
 -- Args:    order ids
 -- Returns: per order dropped or not_dead
 local replies = {}
 for i = 1, #ARGV do
-  replies[i] = redis.call('ZREM', P .. 'dead', ARGV[i]) == 1 and 'dropped' or 'not_dead'
+  replies[i] = 'not_dead'
+  if redis.call('ZREM', P .. 'dead', ARGV[i]) == 1 then
+    lay_down(ARGV[i])
+    replies[i] = 'dropped'
+  end
 end
 return replies

@@ -7,8 +7,9 @@ while #rows < most do
   local page = redis.call('ZREVRANGEBYSCORE', P .. 'user:' .. ARGV[1], ARGV[3], '-inf', 'WITHSCORES', 'LIMIT', offset, most)
   if #page == 0 then break end
   for i = 1, #page, 2 do
-    local passed = ARGV[4] == '' or page[i + 1] ~= ARGV[3] or page[i] < ARGV[4]
-    if passed and #rows < most then rows[#rows + 1] = order_row(page[i]) end
+    local id = long(page[i])
+    local passed = ARGV[4] == '' or page[i + 1] ~= ARGV[3] or id < ARGV[4]
+    if passed and #rows < most then rows[#rows + 1] = order_row(id) end
   end
   offset = offset + most
 end

@@ -2,27 +2,28 @@
 -- Keys:    1 the shard's prefix
 -- Args:    1 reservation in ms, 2 idempotency in ms, 3 id of this call, then 7 per order:
 --          order id, product, user, quantity, idempotency digest or '', fingerprint of the request, traceparent
--- Returns: per order {outcome, units left, order row or nil}; outcome is accepted, replayed, idempotency_conflict,
---          unknown_product, sale_not_open, sale_closed, limit_exceeded or sold_out
+-- Returns: per order {outcome, units left or -1, order row or nil}; outcome is accepted, replayed, idempotency_conflict,
+--          unknown_product, sale_not_open, sale_closed, limit_exceeded or sold_out; -1: nobody looked
 local RESERVATION, IDEMPOTENCY, CALL = tonumber(ARGV[1]), ARGV[2], ARGV[3]
-local drain = drain_milli()
+
+-- 64 bits tell two requests with one key apart.
+local function half(fingerprint) return string.sub(fingerprint, 1, 16) end
 
 local function seen_before(id, digest, fingerprint)
   if digest ~= '' then
     local known, claimed = unpack(redis.call('MGET', P .. 'idem:' .. digest, P .. 'claim:' .. digest))
     if claimed then return {'idempotency_conflict', 0} end -- by a request for a product of another shard
     if known then
-      local space = string.find(known, ' ', 1, true)
-      local first = string.sub(known, 1, space - 1)
-      local row = order_row(first)
-      if row then
-        if string.sub(known, space + 1) ~= fingerprint then return {'idempotency_conflict', 0} end
-        return {first == id and 'accepted' or 'replayed', 0, row}
+      local first = long(string.sub(known, 1, 14))
+      local found = order_row(first)
+      if found then
+        if string.sub(known, 15) ~= half(fingerprint) then return {'idempotency_conflict', 0} end
+        return {first == id and 'accepted' or 'replayed', -1, found}
       end
     end
   end
-  local row = order_row(id)
-  return row and {'accepted', 0, row}
+  local found = order_row(id)
+  return found and {'accepted', -1, found}
 end
 
 local function refusal(product, user, quantity)
@@ -31,6 +32,7 @@ local function refusal(product, user, quantity)
   local stock = tonumber(v[1])
   if NOW < tonumber(v[3]) then return {'sale_not_open', stock} end
   if v[4] ~= '' and NOW >= tonumber(v[4]) then return {'sale_closed', stock} end
+  if stock <= 0 then return {'sold_out', 0} end -- before the limit: a process says so without knowing the buyer
   if v[2] ~= '' then
     local has = tonumber(redis.call('HGET', buyers_key(product), user)) or 0
     if has + quantity > tonumber(v[2]) then return {'limit_exceeded', stock} end
@@ -41,17 +43,20 @@ end
 
 local function accept(order, price, currency, digest, fingerprint)
   hold(order.product, order.user, order.quantity)
-  local position, eta = promise(drain)
-  redis.call('HSET', order_key(order.id), O.state, 'pending', O.product, order.product, O.user, order.user,
-             O.quantity, order.quantity, O.price, price, O.currency, currency, O.accepted, NOW,
-             O.expires, NOW + RESERVATION, O.position, position, O.eta, eta, O.trace, order.trace)
-  redis.call('ZADD', P .. 'user:' .. order.user, NOW, order.id)
+  order.position, order.eta = promise()
+  order.state, order.price, order.currency = 'pending', price, currency
+  order.accepted, order.expires = NOW, NOW + RESERVATION
+  order.attempts, order.life, order.settled, order.begun = 0, 0, 0, 0
+  order.reason, order.payment, order.call = '', '', ''
+  redis.call('ZADD', P .. 'user:' .. order.user, NOW, short(order.id))
   redis.call('ZADD', P .. 'deadlines', NOW + RESERVATION, order.id)
   enqueue(order)
+  save(order)
   count('pending')
   if digest ~= '' then
-    redis.call('SET', P .. 'idem:' .. digest, order.id .. ' ' .. fingerprint, 'PX', IDEMPOTENCY)
+    redis.call('SET', P .. 'idem:' .. digest, short(order.id) .. half(fingerprint), 'PX', IDEMPOTENCY)
   end
+  return row(order)
 end
 
 -- A refusal leaves no order behind, so the call remembers it: sent twice, it says the same and counts once.
@@ -70,9 +75,8 @@ for i = 4, #ARGV, 7 do
     reply, stock, price, currency = refusal(product, user, quantity)
   end
   if not reply then
-    accept({id = id, product = product, user = user, quantity = quantity, trace = ARGV[i + 6]},
-           price, currency, digest, fingerprint)
-    reply = {'accepted', stock - quantity, order_row(id)}
+    local order = {id = id, product = product, user = user, quantity = quantity, trace = ARGV[i + 6]}
+    reply = {'accepted', stock - quantity, accept(order, tonumber(price), currency, digest, fingerprint)}
   end
   replies[#replies + 1] = reply
   if not reply[3] then

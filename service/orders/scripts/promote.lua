@@ -6,6 +6,9 @@ local due = redis.call('ZRANGEBYSCORE', P .. 'delayed', '-inf', NOW, 'LIMIT', 0,
 for _, id in ipairs(due) do
   redis.call('ZREM', P .. 'delayed', id)
   local order = load_order(id)
-  if order and order.state == 'processing' then enqueue(order) end
+  if order and order.state == 'processing' then
+    enqueue(order)
+    save(order)
+  end
 end
 return #due

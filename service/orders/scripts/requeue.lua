@@ -2,7 +2,6 @@
 -- Keys:    1 the shard's prefix
 -- Args:    1 reservation in ms, then order ids
 -- Returns: per order requeued, sold_out, limit_exceeded or not_dead
-local drain = drain_milli()
 
 local function requeue(id)
   if not redis.call('ZSCORE', P .. 'dead', id) then return 'not_dead' end
@@ -13,14 +12,13 @@ local function requeue(id)
   if limit ~= '' and has + order.quantity > tonumber(limit) then return 'limit_exceeded' end
   hold(order.product, order.user, order.quantity)
   redis.call('ZREM', P .. 'dead', id)
-  redis.call('HDEL', order_key(id), O.attempts, O.begun, O.settled, O.reason)
-  local position, eta = promise(drain)
-  redis.call('HSET', order_key(id), O.state, 'pending', O.accepted, NOW, O.expires, NOW + ARGV[1],
-             O.position, position, O.eta, eta)
-  redis.call('HINCRBY', order_key(id), O.life, 1)
-  redis.call('ZADD', P .. 'user:' .. order.user, NOW, id)
+  order.position, order.eta = promise()
+  order.state, order.accepted, order.expires, order.life = 'pending', NOW, NOW + ARGV[1], order.life + 1
+  order.attempts, order.begun, order.settled, order.reason = 0, 0, 0, ''
+  redis.call('ZADD', P .. 'user:' .. order.user, NOW, short(id))
   redis.call('ZADD', P .. 'deadlines', NOW + ARGV[1], id)
   enqueue(order)
+  save(order)
   count('pending')
   count('requeued')
   return 'requeued'

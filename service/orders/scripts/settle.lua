@@ -22,6 +22,7 @@ end
 
 local replies = {}
 for i = 1, #ARGV, 6 do replies[#replies + 1] = verdict(unpack(ARGV, i, i + 5)) end
-local drain = window(10, 'settled')
-if drain > 0 then redis.call('HSET', P .. 'totals', 'drain', drain * 100) end
+local settled = 0
+for _, reply in ipairs(replies) do settled = settled + (reply[1] == 'settled' and 1 or 0) end
+if settled > 0 then pace(settled) end
 return replies

@@ -1,0 +1,147 @@
+"""Which faults are on: kept in the store with a time to live, read twice a second by every process."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from time import monotonic
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.background import running
+from service.settings import Settings
+from service.store import STORE_ERRORS, StoreClient, connect, keys
+
+INTERVAL_SECONDS = 0.5
+LONGEST_SECONDS = 3600
+
+
+class Fault(StrEnum):
+    """What can be broken."""
+
+    API_ERRORS = "api_errors"
+    API_DELAY = "api_delay"
+    STORE_OUTAGE = "store_outage"
+    LEDGER_DRIFT = "ledger_drift"
+    OVERSELL = "oversell"
+    PAYMENT_OUTAGE = "payment_outage"
+    PAYMENT_DECLINES = "payment_declines"
+    PAYMENT_DELAY = "payment_delay"
+    PAYMENT_STALL = "payment_stall"
+    REFUNDS_REJECTED = "refunds_rejected"
+    TELEMETRY_MISUSE = "telemetry_misuse"
+
+
+MEANINGS: dict[Fault, str] = {
+    Fault.API_ERRORS: "requests for orders and products crash",
+    Fault.API_DELAY: "requests for orders and products take `seconds` longer",
+    Fault.STORE_OUTAGE: "no step of the ledger reaches the store",
+    Fault.LEDGER_DRIFT: "snapshots say that one unit more was restocked",
+    Fault.OVERSELL: "snapshots say that one unit more was sold than there was; so products look sold out",
+    Fault.PAYMENT_OUTAGE: "charges get no answer",
+    Fault.PAYMENT_DECLINES: "charges are declined",
+    Fault.PAYMENT_DELAY: "charges take `seconds` longer",
+    Fault.PAYMENT_STALL: "charges hang until the fault is off",
+    Fault.REFUNDS_REJECTED: "the gateway calls refunds wrong",
+    Fault.TELEMETRY_MISUSE: "charges are recorded with an attribute that is not declared",
+}
+
+
+class Strike(BaseModel):
+    """How hard a fault strikes. What a fault has no use for is ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    share: float = Field(1.0, gt=0, le=1, description="of the calls that are hit")
+    seconds: float = Field(1.0, gt=0, le=60, allow_inf_nan=False, description="of a delay")
+    worker: str | None = Field(None, max_length=64, description="only in this process, say `api-1`; null = all")
+    ttl_seconds: float = Field(60.0, ge=1, le=LONGEST_SECONDS, allow_inf_nan=False, description="off again after that")
+
+
+def _key(fault: Fault) -> str:
+    return f"{keys.prefix(0)}fault:{fault}"
+
+
+class Faults:
+    """The faults as one process sees them.
+
+    Args:
+        client: A client of its own: the fault `store_outage` must not hide that it is off again.
+        worker: The slot of this process.
+    """
+
+    def __init__(self, client: StoreClient, worker: str) -> None:
+        self._client = client
+        self._worker = worker
+        self._on: dict[Fault, Strike] = {}
+        self._read = monotonic()
+        self._log = structlog.get_logger("service.faults")
+
+    def strikes(self, fault: Fault) -> Strike | None:
+        """The fault if it is on here and hits this call."""
+        strike = self._on.get(fault)
+        if strike is None or strike.worker not in (None, self._worker) or monotonic() - self._read > LONGEST_SECONDS:
+            return None
+        return strike if random.random() < strike.share else None
+
+    async def switch_on(self, fault: Fault, strike: Strike) -> None:
+        """Switches a fault on in the whole fleet.
+
+        Raises:
+            redis.exceptions.RedisError: The store is down.
+        """
+        await self._client.set(_key(fault), strike.model_dump_json(), px=int(strike.ttl_seconds * 1000))
+        self._log.warning("a fault was switched on", fault=fault, **strike.model_dump())
+        await self.read()
+
+    async def switch_off(self, *faults: Fault) -> None:
+        """Switches faults off.
+
+        Raises:
+            redis.exceptions.RedisError: The store is down.
+        """
+        await self._client.delete(*map(_key, faults))
+        self._log.warning("faults were switched off", faults=list(faults))
+        await self.read()
+
+    async def read(self) -> dict[Fault, Strike]:
+        """Reads which faults are on; `ttl_seconds` is as it was given.
+
+        Raises:
+            redis.exceptions.RedisError: The store is down.
+        """
+        found = await self._client.mget([_key(fault) for fault in Fault])
+        self._on = {fault: strike for fault, text in zip(Fault, found, strict=True) if text and (strike := _read(text))}
+        self._read = monotonic()
+        return dict(self._on)
+
+    async def watch(self) -> None:
+        """Reads twice a second until it is cancelled."""
+        while True:
+            try:
+                await self.read()
+            except STORE_ERRORS:
+                self._on = {}
+            await asyncio.sleep(INTERVAL_SECONDS)
+
+
+def _read(text: str | bytes) -> Strike | None:
+    try:
+        return Strike.model_validate_json(text)
+    except ValidationError:  # another version of the service wrote it
+        return None
+
+
+@asynccontextmanager
+async def watched(settings: Settings, store_url: str, worker: str) -> AsyncIterator[Faults | None]:
+    """The faults of a process, watched while the block lasts; None unless FAULTS_ENABLED is set."""
+    if not settings.faults_enabled:
+        yield None
+        return
+    structlog.get_logger("service.faults").warning("FAULTS_ENABLED is set: an admin can break this service")
+    async with connect(store_url, name=f"{worker}-faults", timeout_seconds=settings.store_timeout_seconds) as client:
+        faults = Faults(client, worker)
+        async with running(faults.watch()):
+            yield faults

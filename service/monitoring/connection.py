@@ -1,0 +1,80 @@
+"""The server's side of a WebSocket connection, with an end to whatever a client may leave unread.
+
+uvicorn waits before it sends while the transport's buffer is too full, but it writes pongs without asking, and it
+closes a connection only after everything was written: a client that never reads would be kept for ever, and would hold
+up the end of the process. Here a connection on which nothing moves for `ws_ping_timeout` is cut, so is one that lets
+pongs pile up, and after a shutdown a client has `GOODBYE_SECONDS`.
+"""
+
+import asyncio
+import logging
+import socket
+from asyncio.transports import BaseTransport
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+SEND_BUFFER_BYTES = 64 * 1024
+MOST_UNREAD_BYTES = 1024 * 1024
+GOODBYE_SECONDS = 1.0
+STUCK_SECONDS = 20.0
+
+
+class Connection(WebSocketsSansIOProtocol):
+    """uvicorn's protocol, given to it as `ws`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as uvicorn's
+        super().__init__(*args, **options)
+        # They write lines for each session, with the query, in which a client may have put a secret.
+        self.logger = self.conn.logger = logging.getLogger("uvicorn.error.websocket")
+        self.logger.setLevel(logging.WARNING)
+        self._cut: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Keeps little in the buffers: what waits there is old, and a newer frame would be better."""
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(high=0)
+        connected: socket.socket | None = transport.get_extra_info("socket")
+        if connected is not None:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._cancel_cut()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Something is left unread: from now on the client's time runs."""
+        super().pause_writing()
+        self._cut_after(self.config.ws_ping_timeout or STUCK_SECONDS)
+
+    def resume_writing(self) -> None:
+        """The client has read everything."""
+        super().resume_writing()
+        self._cancel_cut()
+
+    def data_received(self, data: bytes) -> None:
+        """Takes data in, unless the client does not read what it is sent for it."""
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > MOST_UNREAD_BYTES:
+            self.transport.abort()
+
+    async def send(self, message: Any) -> None:  # noqa: ANN401 - as uvicorn's
+        """Sends; a handshake that was refused with an answer is complete, which uvicorn forgets and calls an error."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
+
+    def shutdown(self) -> None:
+        """Says 1012, and waits no longer than a moment for the client to read it."""
+        super().shutdown()
+        self._cut_after(GOODBYE_SECONDS)
+
+    def _cut_after(self, seconds: float) -> None:
+        self._cancel_cut()
+        self._cut = self.loop.call_later(seconds, self.transport.abort)
+
+    def _cancel_cut(self) -> None:
+        if self._cut is not None:
+            self._cut.cancel()
+            self._cut = None

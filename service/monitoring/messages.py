@@ -1,0 +1,45 @@
+"""The messages of `WS /monitoring`, and the JSON Schema that documents them: docs/monitoring.schema.json."""
+
+import json
+import sys
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter
+
+from service.monitoring.live import MetricsData
+
+Why = Literal["store_unavailable", "internal_error"]
+
+
+class Unavailable(BaseModel):
+    """Sent instead of a snapshot, say while the store does not answer; there are no figures then, not even old ones."""
+
+    type: Literal["unavailable"] = "unavailable"
+    code: Why
+    timestamp: datetime = Field(description="by the clock of the process that answers")
+    snapshot_age_seconds: float = Field(description="since the ledger was last read")
+    dropped: int = Field(0, description="messages that this client has lost because it read too slowly")
+
+
+Message = Annotated[MetricsData | Unavailable, Field(discriminator="type")]
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a message."""
+    found = TypeAdapter[MetricsData | Unavailable](Message).json_schema(mode="serialization")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "WS /monitoring",
+        "description": "A text message that the service sends once a second. It expects none; pings are answered.",
+        **found,
+    }
+
+
+def document() -> str:
+    """The whole of docs/monitoring.schema.json."""
+    return json.dumps(schema(), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())

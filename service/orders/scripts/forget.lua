@@ -1,0 +1,37 @@
+-- Forgets orders that ended long ago, the oldest first, and books what they were as totals. One whose payment is still to
+-- be given back goes to the end of the list. Safe to send twice, from any number of processes.
+-- Keys:    1 the shard's prefix
+-- Args:    1 retention in ms, 2 how many to look at, at most
+-- Returns: how many were forgotten
+local ended = P .. 'ended'
+
+local function owes(order)
+  for life = 0, order.life do
+    if redis.call('ZSCORE', P .. 'refunds', payment_key(order.id, life)) then return true end
+  end
+end
+
+local function forget(order)
+  redis.call('DEL', order_key(order.id))
+  redis.call('ZREM', P .. 'user:' .. order.user, short(order.id))
+  count('archived:' .. order.state)
+  if order.state == 'confirmed' then
+    redis.call('HINCRBY', product_key(order.product), 'archived', order.quantity)
+    release(order.product, order.user, order.quantity)
+  end
+end
+
+local forgotten = 0
+for _ = 1, ARGV[2] do
+  local first = redis.call('LINDEX', ended, 0)
+  local order = first and load_order(long(first))
+  if not first or (order and order.settled + ARGV[1] > NOW) then break end
+  redis.call('LPOP', ended)
+  if order and owes(order) then
+    redis.call('RPUSH', ended, first)
+  elseif order then
+    forget(order)
+    forgotten = forgotten + 1
+  end
+end
+return forgotten

@@ -1,0 +1,178 @@
+"""Every contender of the benchmark starts, takes orders, is measured and checked: no figure is asserted."""
+
+import asyncio
+import importlib.util
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from benchmarks import figures, load, machine, preload, report, rounds
+from benchmarks.bench import Results, Row
+from benchmarks.contenders import CONTENDERS, Contender, contender
+from benchmarks.shop import put_products
+from benchmarks.store import Store, open_store
+from tests.support import serve
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark reads /proc")
+
+TINY = load.Shape(connections=4, warm=0.1, seconds=0.3)
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Store]:
+    """A store of a benchmark, for all tests."""
+    with open_store() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[str]:
+    """A live OTLP receiver, for all tests."""
+    with rounds.receiving() as url:
+        yield url
+
+
+def available(who: Contender) -> bool:
+    """Whether this environment has what a contender is made of; `make bench` installs the rest."""
+    if who.instrumented:
+        return importlib.util.find_spec("opentelemetry.distro") is not None
+    return "TWIN_PROMETHEUS" not in who.env or importlib.util.find_spec("prometheus_fastapi_instrumentator") is not None
+
+
+@pytest.mark.parametrize("name", ["ours-off", "ours-native-all", "ours-contrib-all", "twin", "twin-gc", "hello"])
+def test_a_contender_takes_orders_and_is_measured(name: str, store: Store, receiver: str) -> None:
+    """It answers 202 to all, and what the store holds is what was accepted: else `measure` raises."""
+    sample = rounds.measure(contender(name), store, receiver, rounds.Slice(shape=TINY))
+    assert sample.answers > 0
+    assert sample.cpu_us >= 0
+    assert not math.isnan(sample.p99_ms)
+    if name != "hello":
+        assert sample.orders_per_call > 0
+
+
+@pytest.mark.parametrize("name", ["twin-prometheus", "twin-otel"])
+def test_a_peer_from_elsewhere_takes_orders(name: str, store: Store, receiver: str) -> None:
+    """As the others, where it is installed."""
+    who = contender(name)
+    if not available(who):
+        pytest.skip("installed by `make bench` only")
+    assert rounds.measure(who, store, receiver, rounds.Slice(shape=TINY)).answers > 0
+
+
+def test_refusals_are_counted_by_the_ledger(store: Store, receiver: str) -> None:
+    """Ten units are sold, the rest is refused, and the ledger says the same."""
+    what = rounds.Slice(
+        shape=TINY,
+        stock=10,
+        statuses=frozenset((rounds.ACCEPTED, rounds.REFUSED)),
+        after=rounds.until_refusals_are_told,
+    )
+    assert rounds.measure(contender("ours-native-all"), store, receiver, what).answers > 10
+    assert store.totals()["pending"] == 10
+
+
+def test_a_store_that_lacks_an_order_is_an_error(store: Store) -> None:
+    """The figures of a server that lost an order are worth nothing."""
+    store.flush()
+    got = load.Load(every=Counter({202: 1}))
+    with pytest.raises(rounds.UntrueError, match="1 orders were accepted, the store has 0"):
+        rounds.check(contender("ours-off"), store, got, rounds.Slice(), 0)
+
+
+def test_an_answer_that_is_wrong_is_an_error(store: Store) -> None:
+    """An error would be quicker than an order."""
+    store.flush()
+    got = load.Load(every=Counter({202: 1, 500: 1}))
+    with pytest.raises(rounds.UntrueError, match="500: 1"):
+        rounds.check(contender("twin"), store, got, rounds.Slice(), 0)
+
+
+def test_orders_settled_beforehand_pass_the_audit(store: Store) -> None:
+    """A store is filled by the ledger's own steps."""
+    store.flush()
+    put_products(store, 2, 10_000)
+    preload.settle(store, range(600), products=2)
+    rounds.audit(store)
+    assert store.totals()["confirmed"] == 600
+
+
+async def test_the_load_is_counted_exactly() -> None:
+    """What the server saw is what the load says, statuses and all; the open loop keeps to its rate."""
+    seen: Counter[bytes] = Counter()
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            for kind in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{kind}.complete"})
+            return
+        body = (await receive())["body"]
+        seen[body] += 1
+        status = 409 if seen.total() % 2 else 202
+        headers = [(b"content-length", b"4")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"do", "more_body": True})
+        await send({"type": "http.response.body", "body": b"ne"})
+
+    async with serve(app) as url:
+        port = int(url.rpartition(":")[2])
+        shape = load.Shape(connections=3, warm=0.1, seconds=1.0, rate=50)
+        got = await asyncio.to_thread(load.drive, port, load.orders(products=2), shape)
+    assert got.lost == 0
+    assert got.every.total() == seen.total() == len(seen)
+    assert abs(got.every[202] - got.every[409]) <= 1
+    assert got.every.total() <= 100
+    assert len(got.latencies) == got.answers
+
+
+def test_the_last_core_is_the_servers() -> None:
+    """And what a process uses of it is told."""
+    assert len(machine.server_cores()) == 1
+    assert machine.other_cores()
+    before = machine.cpu_seconds([os.getpid()])
+    while machine.cpu_seconds([os.getpid()]) < before + 0.05:
+        pass
+
+
+def test_the_tables_say_what_was_measured() -> None:
+    """Ratios are made round by round; what was not measured is said."""
+    cpu = {"twin": 200.0, "twin-otel": 1000.0, "ours-off": 80.0, "ours-native-all": 100.0, "ours-contrib-all": 160.0}
+    rows: list[Row] = [
+        {"part": "orders", "contender": name, "round": number, "cpu_us": us * (1 + number)}
+        for number in (0, 1, 2)
+        for name, us in cpu.items()
+    ]
+    found = {figure.what: figure for figure in figures.all_figures(rows)}
+    ratio = found["orders per second per core, everything on, native, against the naive twin with nothing on"]
+    assert list(ratio.measured) == [2.0, 2.0, 2.0]
+    assert ratio.reached
+    assert found["... contrib, against the twin with `opentelemetry-instrument` defaults"].middle == 6.25
+    assert (
+        not found[
+            "CPU that telemetry adds to an order, contrib, as a share of the naive twin's whole CPU per order"
+        ].middle
+        > 0.4
+    )
+    table = report.figures(rows)
+    assert "| **2.00x** (2.00 to 2.00) | at least 1.5x | yes |" in table
+    assert report.worker(rows) == "Not measured in this run."
+
+
+def test_a_page_keeps_what_is_not_between_its_markers() -> None:
+    """The text around the tables is written by people."""
+    page = "a\n<!-- bench: worker -->\nold\n<!-- /bench -->\nb\n"
+    found = Results(taken="2026-01-01T00:00:00+00:00", mode="full", machine=machine.facts(), busy_before=0.0, rows=[])
+    filled = report.fill(page, found)
+    assert filled == "a\n<!-- bench: worker -->\n\nNot measured in this run.\n\n<!-- /bench -->\nb\n"
+    assert report.fill(filled, found) == filled
+
+
+def test_names_are_unique() -> None:
+    """A row of the results belongs to one contender."""
+    names = [who.name for who in CONTENDERS]
+    assert len(set(names)) == len(names)
