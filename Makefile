@@ -1,17 +1,25 @@
 # flash-sale: `make help` lists what there is.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
+BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types format docs lock clean
+.PHONY: help run test lint types format docs dashboards dashboard-pictures pictures lock bench clean stack stack-tools rules drill
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.runtime ## start the whole service with a demo sale on http://localhost:8000
 	@exec $(BIN)/flash-sale run
+
+stack: $(VENV)/.dev ## start Prometheus, Jaeger, the Collector, ... and the service as native processes (CROWD=20 sends shoppers)
+	@$(BIN)/python -m deploy.stack tools >/dev/null
+	@exec $(BIN)/python -m deploy.stack up
+
+stack-tools: $(VENV)/.dev ## build the programs of the stack that are missing, with Go, into a cache
+	@$(BIN)/python -m deploy.stack tools
 
 test: $(VENV)/.dev lint types ## run every check and every test (STACK=require: a skip is a failure)
 	$(BIN)/python -m pytest --reruns 1
@@ -28,16 +36,35 @@ format: $(VENV)/.dev ## let ruff format and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.runtime ## write docs/metrics.md anew from the declarations
+rules: $(VENV)/.dev ## write the rules of Prometheus anew from monitoring/rules and monitoring/slo.yaml
+	$(BIN)/python -m monitoring.rules
+
+drill: $(VENV)/.dev ## break the stack on purpose and see every alert fire (needs what `make stack` needs)
+	$(BIN)/python -m monitoring.drill
+
+docs: $(VENV)/.runtime ## write docs/metrics.md and docs/monitoring.schema.json anew from the declarations
 	$(BIN)/python -m service.document > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
+	$(BIN)/python -m service.monitoring.messages > docs/monitoring.schema.json.new && mv docs/monitoring.schema.json.new docs/monitoring.schema.json
+
+dashboards: $(VENV)/.runtime ## write monitoring/grafana/dashboards/ anew from monitoring/dashboards/
+	$(BIN)/python -m monitoring.dashboards make
+
+dashboard-pictures: $(VENV)/.dev ## play a sale on the stack and draw the dashboards into docs/pictures (needs chromium)
+	$(BIN)/python -m monitoring.pictures make
+
+pictures: $(VENV)/.dev ## take the pictures of the pages in docs/pictures anew (needs chromium)
+	$(BIN)/python -m tests.browser.pictures
 
 lock: $(VENV)/.dev ## pin the dependencies anew in requirements/
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group build pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group bench -c requirements/runtime.txt pyproject.toml -o requirements/bench.txt
 
+bench: $(BENCH_VENV)/.installed ## measure the service side by side with its peers, 15 minutes (QUICK=1: 3 minutes, docs/ stays)
+	@$(BENCH_VENV)/bin/python -m benchmarks all $(if $(QUICK),--quick)
+
 clean: ## remove .venv, .data and every cache
-	rm -rf $(VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis build dist *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -53,4 +80,13 @@ $(VENV)/.runtime: $(VENV)/bin/python requirements/runtime.txt pyproject.toml
 $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	@echo "installing the test tools into $(VENV) (once)"
 	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(BENCH_VENV)/.installed: requirements/runtime.txt requirements/bench.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "flash-sale needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python3)" >&2; exit 1; }
+	@echo "installing the service and its peers into $(BENCH_VENV) (once)"
+	@test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/runtime.txt
+	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/bench.txt
+	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e .
 	@touch $@

@@ -148,7 +148,8 @@ class Afterwards:
     def __init__(
         self, app: ASGIApp, routes: Routes, writer: AfterwardsWriter, *, slow_seconds: float, excluded: Collection[str]
     ) -> None:
-        self.app = app
+        # Not `app`: for each request FastAPI follows that name from layer to layer, in search of contrib.
+        self._app = app
         self._routes = routes
         self._writer = writer
         self._slow_seconds = slow_seconds
@@ -157,7 +158,7 @@ class Afterwards:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         root_path = scope.get("root_path", "")  # a mounted application changes it
         status = 0
@@ -174,7 +175,7 @@ class Afterwards:
 
         error: BaseException | None = None
         try:
-            await self.app(scope, receive, noted)
+            await self._app(scope, receive, noted)
         except BaseException as raised:
             error = raised
             raise

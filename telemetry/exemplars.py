@@ -1,9 +1,9 @@
 """Exemplars: for a bucket or a counter, one measurement whose trace can be opened.
 
-Three things stand between a measurement and its exemplar at ``/metrics``. `RecordedSpans` lets in only what was
+Three things stand between a measurement and its exemplar at ``/metrics``. `measured` lets in only what was
 measured inside a sampled span of this process: a trace id that a client sent is none. `ExportedTraces` says whose
 spans the collector has taken; until then an exemplar waits. `Exemplars` shows the newest one of a series for
-`KEEP_SECONDS`, so that every scraper sees it although the SDK gives it once, and none is repeated for ever.
+`KEEP_SECONDS`, so that every scraper sees it although it is given once, and none is repeated for ever.
 """
 
 import time
@@ -13,10 +13,8 @@ from dataclasses import dataclass, field
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import Exemplar as Measured
-from opentelemetry.sdk.metrics import TraceBasedExemplarFilter
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
-from opentelemetry.util.types import Attributes
 from prometheus_client.samples import Exemplar, Timestamp
 
 KEEP_SECONDS = 120.0
@@ -25,13 +23,16 @@ _WAITING = 8
 _NANOS = 1_000_000_000
 
 
-class RecordedSpans(TraceBasedExemplarFilter):
-    """Lets a measurement become an exemplar when it was made inside a sampled span of this process."""
+def measured(value: float, context: Context | None) -> Measured | None:
+    """A measurement that may become an exemplar: one made inside a sampled span of this process.
 
-    def should_sample(self, value: float, time_unix_nano: int, attributes: Attributes, context: Context) -> bool:
-        """Decide for one measurement; the SDK's own filter would take a client's sampled parent as well."""
-        sampled = super().should_sample(value, time_unix_nano, attributes, context)
-        return sampled and isinstance(get_current_span(context), ReadableSpan)
+    The SDK's own filter would take a client's sampled parent as well.
+    """
+    span = get_current_span(context)
+    if not isinstance(span, ReadableSpan):
+        return None
+    own = span.get_span_context()
+    return Measured({}, value, time.time_ns(), own.span_id, own.trace_id) if own.trace_flags.sampled else None
 
 
 class ExportedTraces:
@@ -72,7 +73,7 @@ class Exemplars:
         self._series: dict[Hashable, _Series] = {}
 
     def offer(self, series: Hashable, measured: Measured) -> None:
-        """Take what the SDK gave for a series since the last collection."""
+        """Take what was measured for a series since the last collection."""
         waiting = self._series.setdefault(series, _Series()).waiting
         # The first to come is the first to be exported: a later one does not push it out.
         if len(waiting) < _WAITING:

@@ -2,8 +2,8 @@
 
 One `Exposition` gathers the families of this process from three sources: the series of the process (label
 ``worker``), the figures of the process itself, and the series of the fleet, which are left out while another
-process exports them. The text is written by prometheus_client: OpenMetrics 1.0 with exemplars for those who prefer it,
-version 0.0.4 for everyone else.
+process exports them. The text is OpenMetrics 1.0 with exemplars for those who prefer it, version 0.0.4 for everyone
+else.
 """
 
 import threading
@@ -12,15 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from opentelemetry import context
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
-from prometheus_client.exposition import generate_latest as text
-from prometheus_client.openmetrics.exposition import ALLOWUTF8
-from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from telemetry.negotiation import Format, negotiate
-
-_WRITERS: dict[Format, Callable[..., bytes]] = {Format.TEXT: text, Format.OPENMETRICS: openmetrics}
+from telemetry.writing import write
 
 
 class Exposition:
@@ -67,8 +63,7 @@ class Exposition:
         token = context.attach(context.Context())
         try:
             with self._lock:  # the readers take one scrape at a time
-                # Every name is plain ASCII by now; the other schemes look at each character of it again.
-                return _WRITERS[form](registry, escaping=ALLOWUTF8)
+                return write(registry.collect(), form)
         finally:
             context.detach(token)
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from telemetry.latency import Distribution
 
@@ -59,7 +59,7 @@ class Figures:
     series: dict[Series, Distribution] = field(default_factory=dict)
     slots: list[Slot] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    now: list[dict[str, float]] = field(default_factory=list)
+    now: list[dict[str, Any]] = field(default_factory=list)
 
     def take_in(self, row: list[str | bytes]) -> None:
         """Adds one slot: pairs of `<bucket or us> <method> <status> <route>` and a count."""
@@ -100,7 +100,7 @@ def read_failure(text: str | bytes) -> Failure:
     return Failure(**fields)
 
 
-def heard(flat: list[str | bytes], at: int) -> list[dict[str, float]]:
+def heard(flat: list[str | bytes], at: int) -> list[dict[str, Any]]:
     """What the processes say that spoke a moment ago."""
     said_now = []
     for _, said in pairs(flat):

@@ -11,8 +11,7 @@ header becomes a metric label.
 """
 
 import os
-import re
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -25,32 +24,27 @@ from opentelemetry.instrumentation._semconv import (
 )
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.sdk.metrics.view import DropAggregation, ExplicitBucketHistogramAggregation, View
 from opentelemetry.trace import TracerProvider
+from opentelemetry.util.http import OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST
 from starlette.types import ASGIApp
 
 from telemetry.afterwards import Afterwards, AfterwardsWriter
+from telemetry.aggregating import Kept
 from telemetry.instruments import SECONDS_BUCKETS
 from telemetry.levelling import level_contrib, level_native
 from telemetry.routes import Routes
 from telemetry.settings import TelemetrySettings
 
-_DURATION = "http.server.request.duration"
-_DURATION_ATTRIBUTES = {"http.request.method", "http.route", "http.response.status_code"}
-
-
-def http_views() -> list[View]:
-    """What is kept of the interceptor's metrics: two instruments, with bounded labels."""
-    return [
-        View(
-            instrument_name=_DURATION,
-            attribute_keys=_DURATION_ATTRIBUTES,
-            aggregation=ExplicitBucketHistogramAggregation(SECONDS_BUCKETS),
-        ),
-        View(instrument_name="http.server.active_requests", attribute_keys={"http.request.method"}),
-        # contrib keeps the response's length on the shared middleware: concurrent requests get each other's.
-        View(instrument_name="http.server.re*.body.size", aggregation=DropAggregation()),
-    ]
+KEPT: Mapping[str, Kept | None] = {
+    "http.server.request.duration": Kept(
+        attributes=("http.request.method", "http.route", "http.response.status_code"), buckets=SECONDS_BUCKETS
+    ),
+    "http.server.active_requests": Kept(attributes=("http.request.method",)),
+    # contrib keeps the response's length on the shared middleware: concurrent requests get each other's.
+    "http.server.request.body.size": None,
+    "http.server.response.body.size": None,
+}
+"""What is kept of the interceptor's metrics: two instruments, with bounded labels."""
 
 
 def use_stable_conventions() -> None:
@@ -113,10 +107,11 @@ def instrument(
         app,
         tracer_provider=tracers,
         meter_provider=meters,
-        excluded_urls=_exact_urls(settings.excluded_paths),
+        excluded_urls="",  # it would put together the URL of each request and search in it
         exclude_spans=["receive", "send"],
     )
-    _rebuild(app, lambda stack: level_contrib(stack, routes, inside))
+    excluded, headers = frozenset(settings.excluded_paths), _headers_of_interest(settings)
+    _rebuild(app, lambda stack: level_contrib(stack, routes, inside, excluded=excluded, headers=headers))
 
 
 def _rebuild(app: FastAPI, change: Callable[[ASGIApp], ASGIApp]) -> None:
@@ -146,6 +141,8 @@ def fastapi_config(settings: TelemetrySettings, tracers: TracerProvider, meters:
     }
 
 
-def _exact_urls(paths: Sequence[str]) -> str:
-    """One pattern of whole URLs; contrib searches, so ``/metrics`` alone would hide ``/x/metrics`` too."""
-    return f"^[a-z]+://[^/]*({'|'.join(map(re.escape, paths))})$" if paths else ""
+def _headers_of_interest(settings: TelemetrySettings) -> frozenset[bytes] | None:
+    """The request headers that contrib needs; None for all, when the environment may name more."""
+    if settings.keep_propagators or os.environ.get(OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST):
+        return None
+    return frozenset((b"host", b"user-agent", b"traceparent", b"tracestate", b"baggage"))

@@ -6,10 +6,11 @@ an exception. Both get their routes from `telemetry.routes` here.
 
 contrib decodes headers as UTF-8, and where that fails as Python escapes, which fails too: a ``User-Agent`` of the
 bytes ``ff 5c 78`` becomes a 500. It is shown such a request with the odd bytes replaced; the application sees them all.
+And it decodes every header each time that it looks for one, so it is shown none but those that it has a use for.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 from urllib.parse import quote
 
@@ -27,13 +28,22 @@ _NATIVE = "fastapi.telemetry"
 _logger = logging.getLogger(__name__)
 
 
-def level_contrib(stack: ASGIApp, routes: Routes, inside: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
+def level_contrib(
+    stack: ASGIApp,
+    routes: Routes,
+    inside: Callable[[ASGIApp], ASGIApp],
+    *,
+    excluded: Collection[str],
+    headers: Collection[bytes] | None,
+) -> ASGIApp:
     """Change the stack that contrib has built.
 
     Args:
         stack: its outermost layer.
         routes: the application's routes.
         inside: puts a layer around what the instrumentation calls.
+        excluded: the paths that it leaves alone.
+        headers: the request headers that it has a use for; None for all.
     """
     instrumentation = getattr(stack, "app", None)
     if not isinstance(stack, ServerErrorMiddleware) or not isinstance(instrumentation, OpenTelemetryMiddleware):
@@ -41,7 +51,7 @@ def level_contrib(stack: ASGIApp, routes: Routes, inside: Callable[[ASGIApp], AS
         return stack
     instrumentation.default_span_details = routes.span
     instrumentation.app = _Entered(inside(instrumentation.app))
-    stack.app = _Legible(instrumentation)
+    stack.app = _Shown(instrumentation, excluded, headers)
     return stack
 
 
@@ -70,38 +80,49 @@ class _Entered:
         return self.app(scope.get(_TRUE_SCOPE, scope), receive, send)
 
 
-class _Legible:
-    """Tries again without the odd bytes when the instrumentation fails before it calls the application."""
+class _Shown:
+    """Shows contrib what concerns it; without the odd bytes when it fails before it calls the application."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(
+        self, instrumentation: OpenTelemetryMiddleware, excluded: Collection[str], headers: Collection[bytes] | None
+    ) -> None:
+        self.app = instrumentation
+        self._excluded = excluded
+        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] in self._excluded:
+            await self.app.app(scope, receive, send)
+            return
+        headers = scope["headers"]
+        if self._headers is not None:
+            headers = [header for header in headers if header[0] in self._headers]
+        shown = {**scope, "headers": headers, _TRUE_SCOPE: scope}
         try:
-            await self.app(scope, receive, send)
+            await self.app(shown, receive, send)
         except UnicodeError:
-            if _ENTERED in scope:
+            if _ENTERED in shown:
                 raise
-            await self.app(_legible(scope), receive, send)
+            await self.app(_legible(shown), receive, send)
 
 
 def _legible(scope: Scope) -> Scope:
     headers = [(name, value.decode("ascii", "replace").encode("ascii", "replace")) for name, value in scope["headers"]]
     query = quote(scope.get("query_string", b""), safe="%&=+/:;,?@!$'()*-._~[]").encode("ascii")
-    return {**scope, "headers": headers, "query_string": query, _TRUE_SCOPE: scope}
+    return {**scope, "headers": headers, "query_string": query}
 
 
 class _NativeGaps:
     """Fills in what FastAPI's own telemetry leaves out: the route of an early answer, the event of an exception."""
 
     def __init__(self, app: ASGIApp, routes: Routes) -> None:
-        self.app = app
+        self._app = app
         self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         native = scope.get(_NATIVE)
         if native is None or scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
 
         def told(message: Message) -> Awaitable[None]:
@@ -110,7 +131,7 @@ class _NativeGaps:
             return send(message)
 
         try:
-            await self.app(scope, receive, told)
+            await self._app(scope, receive, told)
         except Exception as error:
             self._name(scope, native)
             span = get_current_span()

@@ -78,7 +78,7 @@ class Windows:
         prefix: str,
         *,
         worker: str,
-        now: Callable[[], Mapping[str, float]] = dict,
+        now: Callable[[], Mapping[str, float | str]] = dict,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.dropped = 0

@@ -4,8 +4,9 @@ Nothing here registers with ``atexit``: under uvicorn it never runs on SIGTERM, 
 the SDK's own handlers would hold up the end of the process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from opentelemetry import metrics
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
@@ -17,8 +18,10 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 from prometheus_client import CollectorRegistry
 
-from telemetry.exemplars import Exemplars, ExportedTraces, RecordedSpans
-from telemetry.interceptor import http_views
+from telemetry.aggregating import Kept
+from telemetry.exemplars import Exemplars, ExportedTraces
+from telemetry.interceptor import KEPT
+from telemetry.meters import Meters
 from telemetry.reader import PrometheusReader, ReaderCollector
 from telemetry.settings import BatchSettings, OtlpSettings, TelemetrySettings
 
@@ -38,7 +41,7 @@ def make_resource(settings: TelemetrySettings) -> Resource:
 
 def process_meter_provider(
     resource: Resource, registry: CollectorRegistry, exported: ExportedTraces | None = None
-) -> MeterProvider:
+) -> Meters:
     """The provider of series that carry ``worker``; the interceptor's metrics are among them.
 
     Args:
@@ -46,29 +49,36 @@ def process_meter_provider(
         registry: what ``/metrics`` reads.
         exported: the traces that an exemplar may name; None for every recorded one.
     """
-    reader = PrometheusReader(Exemplars(exported), resource_labels=[WORKER], target_info=True)
-    registry.register(ReaderCollector(reader))
-    return MeterProvider(
-        [reader], resource, shutdown_on_exit=False, views=http_views(), exemplar_filter=RecordedSpans()
-    )
+    reader = PrometheusReader(Exemplars(exported), resource, resource_labels=[WORKER], target_info=True)
+    return _meters(reader, resource, registry, KEPT)
 
 
-def fleet_meter_provider(resource: Resource, registry: CollectorRegistry) -> MeterProvider:
+def fleet_meter_provider(resource: Resource, registry: CollectorRegistry) -> Meters:
     """The provider of series that describe all processes together; they have no exemplars."""
-    reader = PrometheusReader(Exemplars(), target_info=False)
-    registry.register(ReaderCollector(reader))
     # The reader measures itself as the other one does, and two families of one name are no valid exposition.
     own = View(instrument_name="otel.sdk.*", aggregation=DropAggregation())
-    return MeterProvider(
-        [reader], resource, shutdown_on_exit=False, views=[own], exemplar_filter=AlwaysOffExemplarFilter()
-    )
+    return _meters(PrometheusReader(Exemplars(), resource, target_info=False), resource, registry, {}, [own])
+
+
+def _meters(
+    reader: PrometheusReader,
+    resource: Resource,
+    registry: CollectorRegistry,
+    rules: Mapping[str, Kept | None],
+    views: Sequence[View] = (),
+) -> Meters:
+    registry.register(ReaderCollector(reader))
+    off = AlwaysOffExemplarFilter()
+    meters = Meters(MeterProvider([reader], resource, shutdown_on_exit=False, views=views, exemplar_filter=off), rules)
+    reader.also(meters.metrics)
+    return meters
 
 
 def tracer_provider(
     sampler: Sampler,
     resource: Resource,
     processors: SynchronousMultiSpanProcessor,
-    meters: MeterProvider,
+    meters: metrics.MeterProvider,
     ids: IdGenerator | None = None,
 ) -> TracerProvider:
     """A provider whose spans go to ``processors``, which it may share with others."""
@@ -95,7 +105,7 @@ class _NotingExporter(OTLPSpanExporter):
 
 
 def span_exporter(
-    settings: OtlpSettings, meters: MeterProvider, exported: ExportedTraces | None = None
+    settings: OtlpSettings, meters: metrics.MeterProvider, exported: ExportedTraces | None = None
 ) -> OTLPSpanExporter:
     """The OTLP exporter, which counts in ``meters`` what it sends and what it loses, and notes it in ``exported``."""
     exporter = _NotingExporter(
@@ -109,7 +119,9 @@ def span_exporter(
     return exporter
 
 
-def span_processor(exporter: SpanExporter, settings: BatchSettings, meters: MeterProvider) -> BatchSpanProcessor:
+def span_processor(
+    exporter: SpanExporter, settings: BatchSettings, meters: metrics.MeterProvider
+) -> BatchSpanProcessor:
     """The queue in front of the exporter, which counts in ``meters`` what it drops."""
     return BatchSpanProcessor(
         exporter,

@@ -9,15 +9,13 @@ exponential histograms, which neither text format can carry.
 import json
 import logging
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
 from opentelemetry.exporter.prometheus._mapping import map_unit, sanitize_attribute, sanitize_full_name
-from opentelemetry.sdk.metrics import ObservableCounter, ObservableGauge, ObservableUpDownCounter
 from opentelemetry.sdk.metrics.export import (
     Gauge,
     Histogram,
@@ -28,6 +26,7 @@ from opentelemetry.sdk.metrics.export import (
     NumberDataPoint,
     Sum,
 )
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.semconv._incubating.attributes.otel_attributes import OtelComponentTypeValues
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.core import Metric as Family
@@ -36,10 +35,8 @@ from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from telemetry.exemplars import Exemplars
-from telemetry.instruments import MOST_SERIES
 
 _logger = logging.getLogger(__name__)
-_READ = (ObservableCounter, ObservableGauge, ObservableUpDownCounter)
 _Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
@@ -48,57 +45,47 @@ class PrometheusReader(MetricReader):
 
     Args:
         exemplars: what its counters and buckets show.
+        resource: what produces the telemetry.
         resource_labels: resource attributes that become labels of each series.
         target_info: whether it gives the resource as ``target_info``.
     """
 
-    def __init__(self, exemplars: Exemplars, *, resource_labels: Sequence[str] = (), target_info: bool) -> None:
+    def __init__(
+        self, exemplars: Exemplars, resource: Resource, *, resource_labels: Sequence[str] = (), target_info: bool
+    ) -> None:
         super().__init__(
-            # Those of the last scrape are only forgotten after this one: there is room for both.
-            cardinality_limits=dict.fromkeys(_READ, 2 * MOST_SERIES),
             otel_component_type=OtelComponentTypeValues.PROMETHEUS_HTTP_TEXT_METRIC_EXPORTER,
         )
         self._exemplars = exemplars
-        self._resource_labels = resource_labels
-        self._target_info = target_info
+        self._target_info = _target_info(resource.attributes) if target_info else None
+        self._labels = {name: _text(resource.attributes[name]) for name in resource_labels}
+        self._produce: Callable[[], Iterable[Metric]] = tuple
         self._received: list[MetricsData] = []
         self._refused: set[str] = set()
+
+    def also(self, produce: Callable[[], Iterable[Metric]]) -> None:
+        """Read these metrics as well, as a MetricProducer of OpenTelemetry's specification gives them."""
+        self._produce = produce
 
     def families(self) -> Iterable[Family]:
         """Collect now."""
         self.collect()
         received, self._received = self._received, []
         gathered: dict[str, _Gathered] = {}
-        read: dict[str, int] = {}
-        for resource_metrics in (each for data in received for each in data.resource_metrics):
-            attributes = resource_metrics.resource.attributes
-            if self._target_info:
-                yield _target_info(attributes)
-            labels = {name: _text(attributes[name]) for name in self._resource_labels}
-            for metric in (each for scope in resource_metrics.scope_metrics for each in scope.metrics):
-                self._gather(metric, labels, gathered)
-                read[metric.name] = len(metric.data.data_points)
-        self._forget_reads(read)
+        for metric in (
+            metric
+            for data in received
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        ):
+            self._gather(metric, gathered)
+        for metric in self._produce():
+            self._gather(metric, gathered)
+        if self._target_info is not None:
+            yield self._target_info
         for each in gathered.values():
             yield each.family(self._exemplars)
-
-    def _forget_reads(self, read: Mapping[str, int]) -> None:
-        """Forget the attributes of what is not read any more.
-
-        The SDK never does (1.45.2), so that everything that was ever read counts towards its limit, and some day all
-        that is read ends up in the overflow. A cumulative sum or gauge that is read needs no memory.
-
-        Args:
-            read: how many points each metric has now.
-        """
-        with suppress(AttributeError):  # there is no public way; without this one, the SDK's limit stands
-            storage = self._collect.__self__._reader_storages[self]  # type: ignore[union-attr]  # noqa: SLF001
-            for instrument, matches in storage._instrument_view_instrument_matches.items():  # noqa: SLF001
-                if isinstance(instrument, _READ):
-                    for match in matches:
-                        known = match._attributes_aggregation  # noqa: SLF001
-                        if len(known) > read.get(match._name, 0):  # noqa: SLF001
-                            known.clear()
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 0, **_: object) -> None:
         del timeout_millis
@@ -107,7 +94,7 @@ class PrometheusReader(MetricReader):
     def shutdown(self, timeout_millis: float = 0, **_: object) -> None:
         """Nothing to do: the registry goes with its process."""
 
-    def _gather(self, metric: Metric, labels: Mapping[str, Any], gathered: dict[str, "_Gathered"]) -> None:
+    def _gather(self, metric: Metric, gathered: dict[str, "_Gathered"]) -> None:
         kind = _kind(metric)
         unit = map_unit(metric.unit or "")
         if kind is not None:
@@ -115,7 +102,7 @@ class PrometheusReader(MetricReader):
             family = kind(sanitize_full_name(metric.name), metric.description or "", labels=(), unit=unit)
             known = gathered.setdefault(family.name, _Gathered(family))
             if known.made.type == family.type:
-                known.add(metric.data.data_points, labels)
+                known.add(metric.data.data_points, self._labels)
                 return
         if metric.name not in self._refused:
             self._refused.add(metric.name)

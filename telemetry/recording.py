@@ -83,8 +83,10 @@ class Guard:
         if problem is None:
             try:
                 if value >= least:
-                    if spec.is_open and not self.admits(spec, attributes, self._recorded[spec.name]):
-                        attributes = _OVERFLOW
+                    if spec.is_open:
+                        key = tuple(attributes[name] for name in spec.attributes)
+                        if not self.admits(spec, key, self._recorded[spec.name]):
+                            attributes = _OVERFLOW
                     record(value, attributes)
                     return
                 problem = f"{value} is not {least} or more"
@@ -94,9 +96,8 @@ class Guard:
         if self._strict:
             raise InstrumentError(f"{spec.name}: {problem}")
 
-    def admits(self, spec: InstrumentSpec, attributes: AttributeValues, series: set[Hashable]) -> bool:
+    def admits(self, spec: InstrumentSpec, key: Hashable, series: set[Hashable]) -> bool:
         """Whether attributes are in ``series`` or still fit under the limit; otherwise it is counted."""
-        key = tuple(attributes[name] for name in spec.attributes)
         if key in series:
             return True
         if len(series) < spec.limit:
@@ -172,18 +173,24 @@ def observation_callback(
     spec: InstrumentSpec, read: Read, guard: Guard
 ) -> Callable[[CallbackOptions], list[Observation]]:
     """The callback of an observable instrument: what ``read`` gives now, and nothing when it fails."""
+    as_declared: set[Hashable] = set()  # those of the last scrapes: nearly all of this one's
 
     def callback(_: CallbackOptions) -> list[Observation]:
         observations = []
         series: set[Hashable] = set()
+        if len(as_declared) > 2 * spec.limit:
+            as_declared.clear()
         try:
             for value, attributes in read():
-                problem = spec.problem(attributes)
-                if problem is None:
-                    if guard.admits(spec, attributes, series):
-                        observations.append(Observation(value, attributes))
-                else:
-                    guard.failed(spec, InstrumentError(f"{spec.name}: {problem}"))
+                key = (*attributes.items(),)
+                if key not in as_declared:
+                    problem = spec.problem(attributes)
+                    if problem is not None:
+                        guard.failed(spec, InstrumentError(f"{spec.name}: {problem}"))
+                        continue
+                    as_declared.add(key)
+                if guard.admits(spec, key, series):
+                    observations.append(Observation(value, attributes))
         except Exception as error:  # noqa: BLE001 - whatever a reader raises, the scrape goes on
             guard.failed(spec, error)
         return observations

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
 from opentelemetry.util.http import sanitize_method
-from starlette.routing import Match
+from starlette.routing import Host, Match
 
 Scope = MutableMapping[str, Any]
 
@@ -25,6 +25,7 @@ class Routes:
     def __init__(self, app: FastAPI) -> None:
         self._app = app
         self._known: list[RouteContext] = []
+        self._plain: dict[tuple[str | None, ...], str] = {}
         self._next_look = 0.0
 
     def template(self, scope: Scope) -> str | None:
@@ -32,11 +33,17 @@ class Routes:
 
         A route that is added while the application serves is known within `LOOK_AGAIN_SECONDS` of its first request.
         """
+        key = (scope["type"], scope.get("method"), scope["path"], scope.get("root_path"))
+        if key in self._plain:
+            return self._plain[key]
         found, takes_it = _find(self._known, scope)
         if not takes_it and time.monotonic() >= self._next_look:
             self._known = list(iter_route_contexts(self._app.routes))  # costs 1 us a route: not for each request
             self._next_look = time.monotonic() + LOOK_AGAIN_SECONDS
-            found, _ = _find(self._known, scope)
+            self._plain = {}
+            found, takes_it = _find(self._known, scope)
+        if takes_it and found is not None and found == scope["path"] and not self._by_host():
+            self._plain[key] = found  # only routes without parameters: there are as many as the application has
         if found is None and self._app.router.redirect_slashes and scope["type"] == "http":
             return self._slashed(scope)
         return found
@@ -48,6 +55,9 @@ class Routes:
             return span_method(scope), {}
         template = f"{scope.get('root_path', '').rstrip('/')}{template}"
         return f"{span_method(scope)} {template}", {"http.route": template}
+
+    def _by_host(self) -> bool:
+        return any(isinstance(route.original_route, Host) for route in self._known)
 
     def _slashed(self, scope: Scope) -> str | None:
         """The route that a redirect leads to, which adds or takes away the slash at the end."""

@@ -31,11 +31,12 @@ from prometheus_client import CollectorRegistry
 
 from telemetry import interceptor, logs, providers
 from telemetry.afterwards import AFTERWARDS, AfterwardsWriter, GivenIds, RateLimit
-from telemetry.delivery import FAILURES, Failed, GuardedProcessor, Outlet, SpanDelivery, drain
+from telemetry.delivery import FAILURES, Failed, GuardedProcessor, Health, Outlet, SpanDelivery, drain
 from telemetry.exemplars import ExportedTraces
 from telemetry.exposition import Exposition
 from telemetry.instruments import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
 from telemetry.log_export import LogSink
+from telemetry.negotiation import negotiate
 from telemetry.recording import Counter, Histogram, Instruments, Read, UpDownCounter
 from telemetry.sampling import SAMPLING_RATIO, make_sampler
 from telemetry.settings import TelemetrySettings
@@ -43,6 +44,8 @@ from telemetry.siblings import UNREACHABLE, Siblings, merge
 from telemetry.tap import Listener, tapped
 
 SHUTDOWN_SECONDS = 3.0
+HEAD_START_SECONDS = 0.005
+"""Siblings are asked first: they write their series while the process that is scraped writes its own."""
 
 
 class Telemetry:
@@ -135,6 +138,12 @@ class Telemetry:
         """Everything that ``/metrics`` shows now."""
         return self._exposition.registry
 
+    @property
+    def collectors(self) -> dict[str, Health]:
+        """What is known of the collector behind each pipeline that exports: of `spans`, of `log lines`."""
+        found = {"spans": self._delivery, "log lines": self._logs.delivery if self._logs else None}
+        return {name: delivery.health for name, delivery in found.items() if delivery is not None}
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -226,10 +235,15 @@ class Telemetry:
 
     async def exposition_of_all(self, accept: str | None = None) -> tuple[bytes, str]:
         """The answer to ``GET /metrics`` for this process and every sibling in ``socket_dir``."""
-        body, content_type = self.exposition(accept)
         if self._siblings is None:
-            return body, content_type
-        return merge([body, *await self._siblings.texts(content_type)]), content_type
+            return self.exposition(accept)
+        asked = asyncio.create_task(self._siblings.texts(negotiate(accept).value))
+        try:
+            await asyncio.wait([asked], timeout=HEAD_START_SECONDS)
+            body, content_type = self.exposition(accept)
+            return merge([body, *await asked]), content_type
+        finally:
+            asked.cancel()
 
     @asynccontextmanager
     async def offered(self) -> AsyncIterator[None]:
@@ -249,13 +263,11 @@ class Telemetry:
         Raises:
             RuntimeError: the interceptor is ``native`` and the app was built without `fastapi_config`.
         """
-        tracers, meters = self.tracer_provider, self._request_meters()
-        interceptor.instrument(app, self.settings, tracers, meters, self._afterwards)
+        interceptor.instrument(app, self.settings, self.tracer_provider, self._request_meters(), self._afterwards)
 
     @asynccontextmanager
-    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """An application's whole lifespan, when it has no other: ``FastAPI(lifespan=telemetry.lifespan)``."""
-        del app
         self.start()
         try:
             async with self.offered():

@@ -20,6 +20,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
+    Decision,
     Sampler,
     SamplingResult,
     TraceIdRatioBased,
@@ -36,6 +37,7 @@ _RANDOM_BITS = 56  # W3C trace context, level 2: the low 56 bits of a trace id a
 _RANDOM_MASK = (1 << _RANDOM_BITS) - 1
 _WINDOW_SECONDS = 1.0
 _PARENT_BASED = "parentbased_"
+_DROPPED = SamplingResult(Decision.DROP)  # most requests of a busy sale: made once, for it has nothing of the request
 _ROOTS: dict[str, Callable[[float], Sampler]] = {
     "always_on": lambda _: ALWAYS_ON,
     "always_off": lambda _: ALWAYS_OFF,
@@ -114,6 +116,8 @@ class BudgetSampler(Sampler):
     ) -> SamplingResult:
         """Decide for one new trace."""
         admitted = self.budget.admit(trace_id)
+        if not admitted and not get_current_span(parent_context).get_span_context().trace_state:
+            return _DROPPED
         sampler = ALWAYS_ON if admitted else ALWAYS_OFF
         return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 

@@ -1,0 +1,140 @@
+"""`python -m benchmarks`: `all` measures everything, `quick` some contenders, `render` writes the page anew."""
+
+import signal
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Annotated
+
+import typer
+
+from benchmarks import (
+    growth,
+    limits,
+    machine,
+    overload,
+    plots,
+    refusals,
+    report,
+    rounds,
+    scrape,
+    sidebyside,
+    worker,
+)
+from benchmarks.bench import FULL, QUICK, Bench, Row, prepared, read, results, write
+from benchmarks.contenders import CONTENDERS, contender
+from benchmarks.load import Shape
+from benchmarks.program import ROOT
+
+PAGE = ROOT / "docs/performance.md"
+PICTURES = ROOT / "docs/pictures"
+RESULTS = ROOT / "docs/performance.json"
+QUICK_RESULTS = ROOT / "build/performance-quick.json"
+ALIASES = {"ours": ("ours-off", "ours-native-all", "ours-contrib-all"), "twin": ("twin",)}
+PARTS: dict[str, Callable[[Bench], Iterable[Row]]] = {
+    "orders": sidebyside.run,
+    "limits": limits.run,
+    "refusals": refusals.run,
+    "worker": worker.run,
+    "scrape": scrape.run,
+    "growth": growth.run,
+    "overload": overload.run,
+}
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def group() -> None:
+    """What the service costs, side by side with its peers."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started is ended
+
+
+@app.command("all")
+def everything(
+    quick_mode: Annotated[bool, typer.Option("--quick", help="rough figures in three minutes; docs/ stays")] = False,
+    parts: Annotated[str, typer.Option(help="only these parts, comma-separated; the others keep their figures")] = "",
+) -> None:
+    """Measure everything, then write docs/performance.json, the tables of docs/performance.md and the plots."""
+    wanted = parts.split(",") if parts else list(PARTS)
+    if unknown := [name for name in wanted if name not in PARTS]:
+        raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(PARTS)}")
+    busy, path = machine.busy_share(), QUICK_RESULTS if quick_mode else RESULTS
+    rows: list[Row] = []
+    failed = False
+    with prepared(QUICK if quick_mode else FULL) as bench:
+        for name in wanted:
+            begun = time.monotonic()
+            try:
+                for row in PARTS[name](bench):
+                    rows.append(row)  # noqa: PERF402 - what came before a failure stays
+            except Exception:  # noqa: BLE001 - what the other parts measure in ten minutes must not be lost
+                traceback.print_exc()
+                failed = True
+            sys.stderr.write(f"{name}: {time.monotonic() - begun:.0f} s\n")
+    found = results("quick" if quick_mode else "full", rows, busy)
+    if parts and path.exists():
+        found["rows"] = [row for row in read(path)["rows"] if _part(row) not in wanted] + rows
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, found)
+    for title, table in report.tables(found).items():
+        sys.stdout.write(f"\n{title}\n\n{table}\n")
+    if not quick_mode:
+        render()
+    raise typer.Exit(1 if failed else 0)
+
+
+def _part(row: Row) -> str:
+    return "growth" if row["part"] == "memory" else str(row["part"])
+
+
+@app.command()
+def render() -> None:
+    """Write the tables of docs/performance.md and the plots from docs/performance.json, without measuring."""
+    found = read(RESULTS)
+    report.write(PAGE, found)
+    plots.draw(found["rows"], PICTURES)
+
+
+@app.command()
+def quick(
+    only: Annotated[
+        str, typer.Option(help="names, comma-separated; `ours` and `twin` stand for the main ones")
+    ] = "ours,twin",
+    repeat: Annotated[int, typer.Option(help="rounds")] = 3,
+    seconds: Annotated[float, typer.Option(help="measured in each round")] = 1.5,
+) -> None:
+    """Measure some contenders side by side and print them; nothing is written."""
+    wanted = [name for word in only.split(",") for name in ALIASES.get(word, (word,))]
+    known = [known.name for known in CONTENDERS]
+    if unknown := [name for name in wanted if name not in known]:
+        raise typer.BadParameter(f"{unknown[0]} is none of {', '.join([*ALIASES, *known])}")
+    samples: dict[str, list[rounds.Sample]] = {name: [] for name in wanted}
+    what = rounds.Slice(shape=Shape(seconds=seconds))
+    with prepared(QUICK) as bench:
+        for _ in range(repeat):
+            for name in wanted:
+                samples[name].append(rounds.measure(contender(name), bench.store, bench.receiver, what))
+    _print(samples)
+
+
+def _print(samples: dict[str, list[rounds.Sample]]) -> None:
+    twin = statistics.median(s.cpu_us for s in samples["twin"]) if "twin" in samples else None
+    head = f"{'':24} {'CPU us':>7} {'min-max':>11} {'req/s':>7} {'p99 ms':>7} {'orders/call':>11} {'vs twin':>8}"
+    sys.stdout.write(f"{head}\n")
+    for name, taken in samples.items():
+        cpu = [s.cpu_us for s in taken]
+        middle = statistics.median(cpu)
+        rate, p99 = (
+            statistics.median(of) for of in zip(*((s.requests_per_second, s.p99_ms) for s in taken), strict=True)
+        )
+        shared = statistics.median(s.orders_per_call for s in taken)
+        against = f"{twin / middle:.2f}" if twin else ""
+        figures = f"{middle:7.1f} {min(cpu):5.0f}-{max(cpu):<5.0f} {rate:7.0f} {p99:7.1f} {shared:11.1f} {against:>8}"
+        sys.stdout.write(f"{name:24} {figures}\n")
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m benchmarks")

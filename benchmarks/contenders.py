@@ -1,0 +1,137 @@
+"""Who is measured: our service in its variants, the twin in its variants, and the limits of what lies underneath.
+
+Every contender is one server process on one core that takes `POST /orders`; none has an order worker beside it, so the
+queue grows and the core does nothing but accept orders. The store of each is stocked with products `p0`, `p1`, ...
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.program import python
+from benchmarks.store import Store
+
+Kind = Literal["ours", "twin", "hello"]
+STOCK = 1_000_000_000
+_UVICORN = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """One server.
+
+    Attributes:
+        name: what the results call it.
+        title: what people call it.
+        kind: ours, the twin or the limit.
+        env: added to its environment.
+        exports: whether it is told of the OTLP receiver.
+        instrumented: whether `opentelemetry-instrument` starts it.
+        variant: whether it is measured in fewer rounds, and not in a quick run.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    env: Mapping[str, str] = field(default_factory=dict)
+    exports: bool = False
+    instrumented: bool = False
+    variant: bool = False
+
+    def argv(self, port: int) -> list[str]:
+        """The command that serves it."""
+        if self.kind == "ours":
+            return python("-m", "service", "api")
+        module = "benchmarks.peers.hello:app" if self.kind == "hello" else "benchmarks.peers.twin:make_app"
+        command = ["-m", "uvicorn", module, *(() if self.kind == "hello" else ("--factory",)), *_UVICORN]
+        command += ["--port", str(port)]
+        if self.instrumented:
+            return [str(Path(sys.executable).with_name("opentelemetry-instrument")), sys.executable, *command]
+        return python(*command)
+
+    def environment(self, store: Store, port: int, receiver: str) -> dict[str, str]:
+        """The whole of what it is told by variables."""
+        env = {"REDIS_URL": store.url, **self.env}
+        if self.kind == "ours":
+            env |= {"HOST": "127.0.0.1", "PORT": str(port), "WORKERS": "1"}
+            env |= {"MAX_WAIT_SECONDS": "0", **self.env}  # no worker: the queue grows
+        if self.exports:
+            env["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver
+        return env
+
+    @property
+    def probe(self) -> str:
+        """A path that says 200 when it serves."""
+        return "/readyz" if self.kind == "ours" else "/openapi.json" if self.kind == "twin" else "/"
+
+
+def _ours(interceptor: str, what: str, title: str, *, exports: bool = False, **env: str) -> Contender:
+    return Contender(
+        name=f"ours-{interceptor}-{what}",
+        title=f"flash-sale, {interceptor}, {title}",
+        kind="ours",
+        env={"TELEMETRY_INTERCEPTOR": interceptor, **env},
+        exports=exports,
+        variant=what != "all",
+    )
+
+
+def _of(interceptor: str) -> list[Contender]:
+    return [
+        _ours(interceptor, "metrics", "metrics"),
+        _ours(
+            interceptor,
+            "one-percent",
+            "+ traces, 1 %",
+            exports=True,
+            OTEL_TRACES_SAMPLER="parentbased_traceidratio",
+            OTEL_TRACES_SAMPLER_ARG="0.01",
+            OTEL_LOGS_EXPORTER="none",
+        ),
+        _ours(interceptor, "traces", "+ traces, 100/s", exports=True, OTEL_LOGS_EXPORTER="none"),
+        _ours(interceptor, "all", "everything", exports=True),
+    ]
+
+
+CONTENDERS: tuple[Contender, ...] = (
+    Contender(name="ours-off", title="flash-sale, telemetry off", kind="ours", env={"OTEL_SDK_DISABLED": "true"}),
+    *_of("native"),
+    *_of("contrib"),
+    Contender(name="twin", title="naive twin, no telemetry", kind="twin"),
+    Contender(
+        name="twin-gc",
+        title="naive twin, garbage collector tuned as ours",
+        kind="twin",
+        env={"TWIN_GC": "1"},
+        variant=True,
+    ),
+    Contender(
+        name="twin-prometheus",
+        title="twin + prometheus-fastapi-instrumentator",
+        kind="twin",
+        env={"TWIN_PROMETHEUS": "1"},
+    ),
+    Contender(
+        name="twin-otel",
+        title="twin + opentelemetry-instrument defaults",
+        kind="twin",
+        exports=True,
+        instrumented=True,
+        env={"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+    ),
+    Contender(name="hello", title="raw ASGI hello (limit)", kind="hello"),
+)
+
+
+def contender(name: str, **env: str) -> Contender:
+    """The contender of a name, with further variables.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = next((known for known in CONTENDERS if known.name == name), None)
+    if found is None:
+        raise ValueError(f"{name} is none of {', '.join(known.name for known in CONTENDERS)}")
+    return replace(found, env={**found.env, **env}) if env else found

@@ -1,0 +1,1 @@
+"""What our service is measured against; each is a program of its own that `uvicorn` serves."""

@@ -1,0 +1,103 @@
+"""The store: a server of its own on the load's core, without persistence, the same for every contender."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from benchmarks import machine
+from benchmarks.program import Program, free_port
+from service.store.embedded import server_program
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How often a command ran, and how long in all."""
+
+    count: int
+    seconds: float
+
+
+class Store:
+    """One server, empty at first."""
+
+    def __init__(self, program: Program, port: int) -> None:
+        self.program = program
+        self.port = port
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self._client = redis.Redis(port=port, decode_responses=True)
+
+    def flush(self) -> None:
+        """Forgets everything, the counts of its commands included."""
+        self._client.flushall()
+        self._client.config_resetstat()
+
+    def calls(self, command: str) -> Calls:
+        """What `INFO commandstats` says of a command."""
+        stats: dict[str, Any] = self._client.info("commandstats").get(f"cmdstat_{command}", {})
+        return Calls(int(stats.get("calls", 0)), float(stats.get("usec", 0)) / 1e6)
+
+    @property
+    def server(self) -> str:
+        """The server's name and version."""
+        info: dict[str, Any] = self._client.info("server")
+        name = info.get("server_name", "redis")
+        return f"{name} {info.get(f'{name}_version') or info['redis_version']}"
+
+    def used_bytes(self) -> int:
+        """The memory that its data and buffers take."""
+        return int(self._client.info("memory")["used_memory"])
+
+    def totals(self) -> dict[str, int]:
+        """How many orders reached each status, by the ledger of our service."""
+        return {str(status): int(count) for status, count in self._client.hgetall("{fs:00}:totals").items()}
+
+    def refused(self) -> int:
+        """How many orders were refused, by the ledger of our service."""
+        return sum(int(count) for count in self._client.hgetall("{fs:00}:refused").values())
+
+    def hash_set(self, key: str, fields: Mapping[str, str | int]) -> None:
+        """Sets fields of a hash."""
+        for name, value in fields.items():
+            self._client.hset(key, name, value)
+
+    def length(self, stream: str) -> int:
+        """Entries of a stream."""
+        return int(self._client.xlen(stream))
+
+    def answers(self) -> bool:
+        """Whether it serves."""
+        try:
+            return bool(self._client.ping())
+        except redis.RedisError:
+            return False
+
+    def close(self) -> None:
+        """Closes the connections to it."""
+        self._client.close()
+
+
+@contextmanager
+def open_store(program: str | None = None) -> Iterator[Store]:
+    """Runs a server while the block lasts: the one that comes with the service, unless another is given."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="fs-bench-") as directory:
+        argv = [program or server_program(), "--port", str(port), "--bind", "127.0.0.1", "--dir", directory]
+        argv += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"]
+        server = Program(argv, cores=machine.other_cores())
+        store = Store(server, port)
+        server.ready = store.answers
+        try:
+            with server:
+                yield store
+        finally:
+            store.close()
+
+
+def redis_benchmark() -> str | None:
+    """The path of redis-benchmark, if there is one."""
+    return shutil.which("redis-benchmark") or shutil.which("valkey-benchmark")
