@@ -1,8 +1,8 @@
 """The load: keep-alive connections that send prepared POST requests and count what comes back, exactly.
 
-It runs in this process on uvloop and costs 10 to 15 us of the load's core per request, so that one server process on
-its own core is always the slower side. Closed loop: each connection sends its next request when its answer came.
-Open loop (`rate`): requests are due at fixed times, and a latency counts from when the request was due.
+It runs in this process on uvloop, on another core than the server; the results tell what it cost there. Closed loop:
+each connection sends its next request when its answer came. Open loop (`rate`): requests are due at fixed times, and a
+latency counts from when the request was due.
 """
 
 import asyncio

@@ -81,14 +81,16 @@ def orders(rows: Sequence[Row]) -> str:
             cpu = middle(of, "cpu_us")
             measured = (spread(of, "cpu_us"), f"{1e6 / cpu:,.0f}", spread(of, "requests_per_second"))
             times = (f"{middle(of, 'p50_ms'):.1f}", f"{middle(of, 'p99_ms'):.1f}")
+            used = f"{middle(of, 'cpu_share'):.0%}"
             calls = "-" if contender.kind == "hello" else f"{middle(of, 'orders_per_call'):.1f}"
             of_store = f"{middle(of, 'store_cpu_us'):.0f}"
-            lines.append((contender.title, *measured, *times, calls, of_store, f"{twin / cpu:.2f}"))
+            lines.append((contender.title, *measured, used, *times, calls, of_store, f"{twin / cpu:.2f}"))
     head = (
         "server",
         "CPU us per order",
         "orders/s per core",
         "orders/s measured",
+        "core used",
         "p50 ms",
         "p99 ms",
         "orders per call",

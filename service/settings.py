@@ -89,7 +89,7 @@ class Settings(BaseModel):
     order_retention_seconds: float | None = Field(None, ge=3600, le=100 * 365 * 86400, allow_inf_nan=False)
     order_attempts: int = Field(5, ge=1, le=100)
     order_retry_seconds: float = Field(0.5, ge=0, le=3600, allow_inf_nan=False)
-    order_concurrency: int = Field(128, ge=1, le=10_000)
+    order_concurrency: int = Field(512, ge=1, le=10_000)
     worker_silence_seconds: float = Field(5, ge=0.5, le=3600, allow_inf_nan=False)
     payment: PaymentSettings = PaymentSettings()
 
