@@ -23,9 +23,9 @@ out: never a false 0, never a stale value.
 
 When another fleet takes over the ledger's series they go on under another `instance`, from the figure where they were.
 So ask how the fleet's figure grew, not for the sum of what each series grew by. In Prometheus take the largest of a
-ledger series, `increase(max by (status) (flash_sale_orders_total)[1h:])`: until its next scrape of a target that stopped
-to answer, Prometheus keeps that target's last sample beside the new exporter's, and a sum would show both. Series with
-`worker` are summed.
+ledger series, `increase(max by (status) (flash_sale_orders_total)[1h:])`: until its next scrape of a target that does
+not answer, Prometheus keeps that target's last sample beside the new exporter's, and a sum would show both. Series
+with `worker` are summed.
 
 ## The sale
 

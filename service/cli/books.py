@@ -142,6 +142,17 @@ def _tell(results: dict[str, str], good: str) -> None:
     raise typer.Exit(1 if any(result != good for result in results.values()) else 0)
 
 
+def offer_demo() -> None:
+    """Puts the demo catalogue into a store that has no products."""
+    from service.inventory.catalogue import Catalogue
+    from service.inventory.demo import stock_demo
+
+    async def offer(shards: "Shards", _: "Settings") -> None:
+        await stock_demo(Catalogue(shards))
+
+    asyncio.run(_in_store(offer))
+
+
 async def _dead(shards: "Shards", _: "Settings") -> "list[Order]":
     from service.orders.dead_letters import DeadLetters
 

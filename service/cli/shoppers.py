@@ -31,6 +31,9 @@ def crowd(
     watch: Annotated[int, typer.Option(min=0, help="follow so many accepted orders until they are settled")] = 0,
     seed: Annotated[int | None, typer.Option(help="the same seed gives the same shoppers")] = None,
     json: Annotated[bool, typer.Option("--json", help="the summary as JSON")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="first put the demo catalogue on sale, in a store that has no products")
+    ] = False,
     truth: Annotated[bool, typer.Option("--truth", help="compare clients, ledger, /metrics and spans")] = False,
     target: Annotated[
         list[str] | None,
@@ -48,7 +51,8 @@ def crowd(
     Latency counts from the moment an order was due, so a service that stalls cannot hide it. Exit status 1 means that
     the service broke a promise: two orders for one key, or an accepted order that is gone.
 
-    --truth reads the store itself (REDIS_URL, or the embedded store in DATA_DIR) and every --target before and after,
+    --demo puts its products into the store itself (REDIS_URL, or the embedded store in DATA_DIR).
+    --truth reads that store and every --target before and after,
     and ends with status 1 when two of them differ by one. Nobody else may use the service meanwhile (CROWD=0).
     """
     from pydantic import ValidationError
@@ -77,6 +81,10 @@ def crowd(
     except ValidationError as error:
         first = error.errors()[0]
         raise typer.BadParameter(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if demo:
+        from service.cli.books import offer_demo
+
+        offer_demo()
     if truth:
         from service.cli.truth import truth_command
 

@@ -158,3 +158,19 @@ def test_what_is_no_order_id_is_said_so(valkey_server: RedisServer) -> None:
     for bad in ("x", "{fs:00}:queue", "99" + "0" * 28):
         line = complaint(flash_sale("dead-letters", "drop", "0" * 30, bad, env={"REDIS_URL": valkey_server.url}))
         assert f"{bad!r} is not an order id" in line
+
+
+def test_a_crowd_brings_its_own_sale(valkey_server: RedisServer) -> None:
+    """`crowd --demo` puts the demo on sale where nothing is, and only there."""
+    env = {"REDIS_URL": valkey_server.url}
+    with Fleet(valkey_server.url, command="api", workers=0) as fleet, fleet.client() as client:
+        assert client.get("/inventory").json()["products"] == []
+        arguments = ("crowd", "--demo", "--orders", "20", "--rate", "0", "--json", "--url", fleet.url)
+        first = flash_sale(*arguments, env=env)
+        assert first.returncode == 0, first.stderr
+        assert json.loads(first.stdout)["accepted"] > 0
+        products = client.get("/inventory").json()["products"]
+        assert len(products) == 6
+        assert flash_sale(*arguments, env=env).returncode == 0
+        again = client.get("/inventory").json()["products"]
+        assert [p["initial_stock"] for p in again] == [p["initial_stock"] for p in products]
