@@ -83,8 +83,12 @@ async def test_the_pages_live_through_a_restart_under_a_crowd(sale: Sale, open_t
         return await until_live_and_equal(live, sale) > before + 10
 
     await wait_until(more, 60, "the figures go on")
-    for line in ("accepted", "settled"):
-        assert "L" in (await live.page.locator(f"#pace path.line.{line}").get_attribute("d") or ""), line
+
+    async def drawn() -> bool:
+        paths = [live.page.locator(f"#pace path.line.{line}") for line in ("accepted", "settled")]
+        return all(["L" in (await path.get_attribute("d") or "") for path in paths])
+
+    await wait_until(drawn, 60, "both lines are drawn")
 
     live.away = shop.away = True
     sale.stop()
