@@ -54,11 +54,16 @@ async def sale(
         yield api_fleet, worker_fleet
 
 
-async def buy(url: str, orders: int) -> list[str]:
-    """Place orders of one unit by different users, and return their ids."""
+async def buy(url: str, orders: int, *, keys: str = "") -> list[str]:
+    """Place orders of one unit by different users, and return their ids.
+
+    With `keys` each has an idempotency key that begins so: the ledger decides, whatever a process remembers.
+    """
     async with httpx.AsyncClient(base_url=url, timeout=15) as client:
         bodies = [{"product_id": PRODUCT, "user_id": f"u{n}", "quantity": 1} for n in range(orders)]
-        answers = await asyncio.gather(*(client.post("/orders", json=body) for body in bodies))
+        headers = [{"Idempotency-Key": f"{keys}-{n}"} if keys else {} for n in range(orders)]
+        sent = (client.post("/orders", json=b, headers=h) for b, h in zip(bodies, headers, strict=True))
+        answers = await asyncio.gather(*sent)
     assert {answer.status_code for answer in answers} == {202}, [answer.text for answer in answers[:2]]
     return [answer.json()["order_id"] for answer in answers]
 
