@@ -114,7 +114,7 @@ DEAD_LETTERS = GaugeSpec(
 PREDICTED_WAIT = GaugeSpec(
     name="flash_sale.queue.predicted_wait",
     unit="s",
-    description="Orders in the queue over the rate at which they were last settled; 0 while no rate is known.",
+    description="Orders in the queue, those in hand included, over the workers' pace; 0 while none is known.",
     scope="fleet",
 )
 LIVE_WORKERS = GaugeSpec(

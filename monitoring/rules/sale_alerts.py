@@ -79,7 +79,7 @@ def _queue(t: Timescale) -> tuple[Alert, ...]:
             "and max(flash_sale_queue_length) > 50",
             hold=t.hold("30s"),
             summary="An order accepted now waits {{ $value | humanizeDuration }}.",
-            description="The queue is longer than the workers can settle in 30 s at the rate of the last 10 s.",
+            description="The queue is longer than the workers can settle in 30 s at their present pace.",
         ),
         Alert(
             name="OldestOrderTooOld",
