@@ -17,9 +17,9 @@ INTRODUCTION = """# Metrics
 What `GET /metrics` shows. This page is made from the declarations in `service/metrics.py` by `make docs`.
 
 At any instant a plain `sum()` over all targets is right. Series of a process carry `worker` (`api-0`, `order-0`, ...);
-the slots are used again, so a process that took over looks like a counter that was reset. Series of the ledger are read from the
-store once a second and exported by one fleet of processes at a time. While the store does not answer they are left
-out: never a false 0, never a stale value.
+the slots are used again, so a process that took over looks like a counter that was reset. Series of the ledger are
+read from the store once a second and exported by one fleet of processes at a time. While the store does not answer
+they are left out: never a false 0, never a stale value.
 
 When another fleet takes over the ledger's series they go on under another `instance`, from the figure where they were.
 So ask how the fleet's figure grew, not for the sum of what each series grew by. In Prometheus take the largest of a

@@ -31,6 +31,7 @@ class Sampler:
         self._clock = clock
         self._started = clock()
         self._taken: float | None = None
+        self._asked = 0.0
         self._snapshot: Snapshot | None = None
         self.readings = 0
         self._next = asyncio.Event()
@@ -55,13 +56,14 @@ class Sampler:
         """
         asked = self._clock()
         with suppressed():
-            self._snapshot = await take_snapshot(self._shards)
-        self._taken = self._clock()
-        self._on_reading(self._snapshot, asked)
+            snapshot = await take_snapshot(self._shards)
+        if asked >= self._asked:  # an answer that another has overtaken would let counters fall
+            self._snapshot, self._asked, self._taken = snapshot, asked, self._clock()
+            self._on_reading(snapshot, asked)
         self.readings += 1
         self._next.set()
         self._next = asyncio.Event()
-        return self._snapshot
+        return snapshot
 
     async def reading_after(self, number: int) -> None:
         """Waits until the ledger was read more than `number` times."""

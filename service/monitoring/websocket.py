@@ -104,5 +104,6 @@ async def _listen(websocket: WebSocket) -> int:
             since, messages = loop.time(), 0
         messages += 1
         if messages > MESSAGES_PER_SECOND:
-            await websocket.close(POLICY_VIOLATION, "no messages are expected")
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await websocket.close(POLICY_VIOLATION, "no messages are expected")
             return POLICY_VIOLATION

@@ -28,6 +28,7 @@ class Admission:
         self._max_in_flight = max_in_flight
         self._rate = rate_per_second
         self._arrivals: dict[str, float] = {}
+        self._prune_at = USERS_REMEMBERED
         self.in_flight = 0
 
     @contextmanager
@@ -42,27 +43,37 @@ class Admission:
         Raises:
             Problem: 429 `rate_limited` or 503 `overloaded`, with `Retry-After`; 409 `sold_out`.
         """
-        self._check_rate(user_id)
+        due = self._due(user_id)
         if not keyed and self._sold_out.has(product_id):
+            self._note(user_id, due)
             raise Problem("sold_out", "0 units are left.")
         if self.in_flight >= self._max_in_flight:
             raise Problem("overloaded", "Too many orders are under way.", headers={"Retry-After": "1"})
         if (excess := self._line.excess_seconds()) > 0:
             raise Problem("overloaded", "Too many orders wait.", headers={"Retry-After": str(ceil(excess))})
+        self._note(user_id, due)
         self.in_flight += 1
         try:
             yield
         finally:
             self.in_flight -= 1
 
-    def _check_rate(self, user_id: str) -> None:
+    def _due(self, user_id: str) -> float:
+        """When this order of the user is due by the rate; a 503 of ours must not use up what the user may send."""
         if self._rate is None:
-            return
-        now, interval = monotonic(), 1 / self._rate
-        expected = max(self._arrivals.get(user_id, now), now)
-        early = expected - now - max(1 - interval, 0)
+            return 0.0
+        now = monotonic()
+        due = max(self._arrivals.get(user_id, now), now)
+        early = due - now - max(1 - 1 / self._rate, 0)
         if early > 0:
             raise Problem("rate_limited", headers={"Retry-After": str(ceil(early))})
-        self._arrivals[user_id] = expected + interval
-        if len(self._arrivals) > USERS_REMEMBERED:
+        return due
+
+    def _note(self, user_id: str, due: float) -> None:
+        if self._rate is None:
+            return
+        self._arrivals[user_id] = due + 1 / self._rate
+        if len(self._arrivals) > self._prune_at:
+            now = monotonic()
             self._arrivals = {user: time for user, time in self._arrivals.items() if time > now}
+            self._prune_at = max(USERS_REMEMBERED, 2 * len(self._arrivals))

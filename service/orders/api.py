@@ -25,7 +25,7 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
-        description="Makes it safe to send again: 1 to 255 visible ASCII characters, kept for a day unless set otherwise.",
+        description="Makes it safe to send again: 1 to 255 visible ASCII characters, kept for a day or as set.",
         pattern=IDEMPOTENCY_KEY,
     ),
 ]

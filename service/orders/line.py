@@ -37,6 +37,7 @@ class Line:
         if self._snapshot is None or elapsed > STALE_SECONDS:
             return 0.0
         line, capacity = self._snapshot.line + self._joined, self._snapshot.capacity
+        capacity = capacity and max(capacity, self._snapshot.throughput)  # it is measured only while a line waits
         wait = line / capacity if capacity else 0.0
         if self._snapshot.line and (not capacity or not self._snapshot.throughput):
             return max(wait, self._snapshot.waited_seconds)

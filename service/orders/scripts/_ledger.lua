@@ -132,7 +132,7 @@ local function save(order)
              order.expires - order.accepted, order.position, order.eta, order.attempts, order.life, order.reason,
              order.payment}
   if order.settled > 0 then
-    v[15] = order.settled - order.accepted
+    v[15] = math.max(order.settled - order.accepted, 0)  -- the clock of another server may be behind
   else
     v[15], v[16], v[17], v[18], v[19] = -1, order.begun, order.entry, order.call, order.trace
   end

@@ -22,7 +22,7 @@ local function forget(order)
 end
 
 local forgotten = 0
-for _ = 1, ARGV[2] do
+for _ = 1, math.min(tonumber(ARGV[2]), redis.call('LLEN', ended)) do
   local first = redis.call('LINDEX', ended, 0)
   local order = first and load_order(long(first))
   if not first or (order and order.settled + ARGV[1] > NOW) then break end
