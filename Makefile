@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types format docs dashboards dashboard-pictures pictures lock bench clean stack stack-tools rules drill
+.PHONY: help run test lint types format docs dashboards dashboard-pictures pictures lock bench clean stack stack-tools stack-check rules drill
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ types: $(VENV)/.dev ## mypy --strict
 format: $(VENV)/.dev ## let ruff format and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+stack-check: $(VENV)/.dev ## of a stack that runs: every target, panel and exemplar; then the drill, on a stack of its own
+	$(BIN)/python -m deploy.stack check
+	$(BIN)/python -m monitoring.drill
 
 rules: $(VENV)/.dev ## write the rules of Prometheus anew from monitoring/rules and monitoring/slo.yaml
 	$(BIN)/python -m monitoring.rules

@@ -1,4 +1,4 @@
-"""`python -m deploy.stack up` runs the stack until Ctrl-C; `tools` builds its programs; `check` looks at it.
+"""`python -m deploy.stack up` runs the stack until Ctrl-C; `tools` builds its programs; `check` looks at all of it.
 
 `up` puts the demo catalogue on sale and, with CROWD (orders per second, 0), sends shoppers. Data is kept in DATA_DIR
 (.data)/stack.
@@ -18,9 +18,11 @@ from deploy.stack.demo import offer
 from deploy.stack.report import report
 from deploy.stack.run import Stack, StackError
 from deploy.stack.tools import ToolMissing, build
+from monitoring.dashboards.check import check as check_panels
 from service.lifeline import bound
 
 POLL_SECONDS = 1.0
+LOOK_BACK_MINUTES = 15.0
 URLS = "urls.json"
 VARIABLES = ("ADMIN_TOKEN", "FAULTS_ENABLED", "REDACTION_KEY")
 """Of docker-compose.yml, taken from the environment."""
@@ -43,7 +45,7 @@ def main() -> int:
     commands.add_parser("up", help="start everything; Ctrl-C ends it")
     tools = commands.add_parser("tools", help="build the programs that are missing, with Go")
     tools.add_argument("names", nargs="*", help="alertmanager, prometheus, otelcol, jaeger; all of them by default")
-    commands.add_parser("check", help="print the targets of a stack that is up, and how many exemplars have a trace")
+    commands.add_parser("check", help="of a stack that is up: its targets, exemplars and panels")
     arguments = parser.parse_args()
     try:
         if arguments.command == "tools":
@@ -64,11 +66,14 @@ def show_tools(names: list[str]) -> int:
 def check() -> int:
     """Prints what the stack that runs from this directory says of itself; 1 when something is wrong."""
     try:
-        lines, good = report(json.loads((_directory() / URLS).read_text()))
+        urls = json.loads((_directory() / URLS).read_text())
+        lines, good = report(urls)
     except (FileNotFoundError, URLError) as error:
         raise StackError(f"no stack is up: {error}") from None
-    sys.stdout.write("\n".join([*lines, ""]))
-    return 0 if good else 1
+    sys.stdout.write("\n".join([*lines, "", ""]))
+    sys.stdout.flush()
+    panels = check_panels(urls["prometheus"], minutes=LOOK_BACK_MINUTES, jaeger=None)
+    return 0 if good and panels == 0 else 1
 
 
 def up() -> int:
