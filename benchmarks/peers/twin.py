@@ -87,7 +87,7 @@ def make_app() -> FastAPI:
     app = FastAPI(lifespan=_lifespan)
     app.post("/orders", status_code=202)(place_order)
     if os.environ.get("TWIN_PROMETHEUS"):
-        from prometheus_fastapi_instrumentator import (  # type: ignore[import-not-found]  # in .venv-bench  # noqa: PLC0415
+        from prometheus_fastapi_instrumentator import (
             Instrumentator,
         )
 
