@@ -87,9 +87,7 @@ def make_app() -> FastAPI:
     app = FastAPI(lifespan=_lifespan)
     app.post("/orders", status_code=202)(place_order)
     if os.environ.get("TWIN_PROMETHEUS"):
-        from prometheus_fastapi_instrumentator import (
-            Instrumentator,
-        )
+        from prometheus_fastapi_instrumentator import Instrumentator  # noqa: PLC0415 - only this twin pays for it
 
         Instrumentator().instrument(app).expose(app)
     return app
