@@ -1,9 +1,9 @@
 """Requests whose trace was not recorded, and that then failed or were slow, leave their server span all the same.
 
-`Afterwards` is an ASGI layer right inside the interceptor. A good, fast request costs it a look at the clock and at
-the status. Only when a request answers with 5xx, ends with an exception or takes ``slow_seconds`` does
-`AfterwardsWriter` make a span of the SDK's own, with the ids that the request had, so that the trace id in the answer
-and in the log lines finds it. It is marked with `MARK`; the spans below it were never made.
+`telemetry.unrecorded` tells `Afterwards` how each of them ended. Only when a request answers with 5xx, ends with an
+exception or takes ``slow_seconds`` does `AfterwardsWriter` make a span of the SDK's own, with the ids that the request
+had, so that the trace id in the answer and in the log lines finds it. It is marked with `MARK`; the spans below it were
+never made.
 
 At most ``per_second`` are written each second: an outage must not become a flood. What is left out is counted.
 """
@@ -11,7 +11,7 @@ At most ``per_second`` are written each second: an outage must not become a floo
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,10 +20,9 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TracerProvider, get_current_span
 from opentelemetry.util.types import AttributeValue
-from starlette.types import ASGIApp, Message, Receive, Send
 
 from telemetry.instruments import CounterSpec
-from telemetry.routes import Routes, Scope, request_method
+from telemetry.routes import Scope, request_method, span_name
 
 MARK = "telemetry.written_afterwards"
 _SERVER_ERROR = 500
@@ -143,58 +142,40 @@ class AfterwardsWriter:
 
 
 class Afterwards:
-    """The ASGI layer; it stands where the request's server span is the current one."""
+    """Looks at each request that was not recorded, where its server span is the current one.
 
-    def __init__(
-        self, app: ASGIApp, routes: Routes, writer: AfterwardsWriter, *, slow_seconds: float, excluded: Collection[str]
-    ) -> None:
-        # Not `app`: for each request FastAPI follows that name from layer to layer, in search of contrib.
-        self._app = app
-        self._routes = routes
+    Args:
+        writer: writes the spans that are due.
+        slow_seconds: from how long on a request is slow.
+    """
+
+    def __init__(self, writer: AfterwardsWriter, slow_seconds: float) -> None:
         self._writer = writer
         self._slow_seconds = slow_seconds
-        self._excluded = excluded
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+    def consider(
+        self, scope: Scope, route: str | None, status: int, seconds: float, error: BaseException | None
+    ) -> None:
+        """Write the span of a request that has ended, if one is due.
+
+        Args:
+            scope: the request.
+            route: the template of its route.
+            status: that of its answer; 0 when it had none.
+            seconds: how long it took, up to the last part of its answer.
+            error: what the application raised.
+        """
+        failed = error is not None or status >= _SERVER_ERROR
+        if not failed and seconds < self._slow_seconds:
             return
-        root_path = scope.get("root_path", "")  # a mounted application changes it
-        status = 0
-        begun = time.perf_counter()
-        ended = 0.0
-
-        def noted(message: Message) -> Awaitable[None]:
-            nonlocal status, ended
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            elif not message.get("more_body", False):
-                ended = time.perf_counter()
-            return send(message)
-
-        error: BaseException | None = None
-        try:
-            await self._app(scope, receive, noted)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            seconds = (ended or time.perf_counter()) - begun
-            failed = error is not None or status >= _SERVER_ERROR
-            if failed or seconds >= self._slow_seconds:
-                self._note({**scope, "root_path": root_path}, status, seconds, error, failed=failed)
-
-    def _note(self, scope: Scope, status: int, seconds: float, error: BaseException | None, *, failed: bool) -> None:
         context = get_current_span().get_span_context()
-        if not context.is_valid or context.trace_flags.sampled or scope["path"] in self._excluded:
+        if not context.is_valid or context.trace_flags.sampled:
             return
         try:
-            name, attributes = self._routes.span(scope)
             self._writer.write(
                 context,
-                name,
-                {**attributes, **_attributes(scope, status, error, failed=failed)},
+                span_name(scope, route),
+                _attributes(scope, route, status, error, failed=failed),
                 headers=scope["headers"],
                 seconds=seconds,
                 failed=failed,
@@ -204,7 +185,9 @@ class Afterwards:
             _logger.exception("the span of a request could not be written afterwards")
 
 
-def _attributes(scope: Scope, status: int, error: BaseException | None, *, failed: bool) -> dict[str, AttributeValue]:
+def _attributes(
+    scope: Scope, route: str | None, status: int, error: BaseException | None, *, failed: bool
+) -> dict[str, AttributeValue]:
     """The attributes of the stable HTTP conventions, without the query, which may hold a secret."""
     method = request_method(scope)
     attributes: dict[str, AttributeValue] = {
@@ -213,6 +196,8 @@ def _attributes(scope: Scope, status: int, error: BaseException | None, *, faile
         "url.path": scope["path"],
         "network.protocol.version": scope.get("http_version", "1.1"),
     }
+    if route is not None:
+        attributes["http.route"] = route
     if method != scope["method"]:
         attributes["http.request.method_original"] = scope["method"]
     if status:

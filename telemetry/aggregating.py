@@ -150,6 +150,18 @@ class _Adder:
             if exemplar is not None:
                 total.exemplar = exemplar
 
+    def bound(self, attributes: Attributes) -> Callable[[float], None]:
+        """Adds to the series of these attributes, looked up once; for what no recorded span measures."""
+        series = self._series
+        with series.lock:
+            total = series.of(attributes)
+
+        def add(amount: float) -> None:
+            with series.lock:
+                total.value += amount
+
+        return add
+
     def metric(self) -> Metric:
         """All series as they are now."""
         now = time_ns()
@@ -202,6 +214,19 @@ class Histogram(metrics.Histogram):
             distribution.counts[bucket] += 1
             if exemplar is not None:
                 distribution.exemplars[bucket] = exemplar
+
+    def bound(self, attributes: Attributes) -> Callable[[float], None]:
+        """Records in the series of these attributes, looked up once; for what no recorded span measures."""
+        bounds, series = self._bounds, self._series
+        with series.lock:
+            distribution = series.of(attributes)
+
+        def record(amount: float) -> None:
+            with series.lock:
+                distribution.sum += amount
+                distribution.counts[bisect_left(bounds, amount)] += 1
+
+        return record
 
     def metric(self) -> Metric:
         """All series as they are now."""

@@ -12,6 +12,7 @@ header becomes a metric label.
 
 import os
 from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
@@ -28,12 +29,16 @@ from opentelemetry.trace import TracerProvider
 from opentelemetry.util.http import OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST
 from starlette.types import ASGIApp
 
-from telemetry.afterwards import Afterwards, AfterwardsWriter
+from telemetry.afterwards import Afterwards
 from telemetry.aggregating import Kept
+from telemetry.entry import Entry
 from telemetry.instruments import SECONDS_BUCKETS
 from telemetry.levelling import level_contrib, level_native
+from telemetry.meters import Meters
 from telemetry.routes import Routes
 from telemetry.settings import TelemetrySettings
+from telemetry.tap import Listener, tapped
+from telemetry.unrecorded import RequestMeters, Unrecorded
 
 KEPT: Mapping[str, Kept | None] = {
     "http.server.request.duration": Kept(
@@ -67,51 +72,63 @@ def _http_is_stable() -> bool:
     return mode is _StabilityMode.HTTP
 
 
-def instrument(
-    app: FastAPI,
-    settings: TelemetrySettings,
-    tracers: TracerProvider,
-    meters: MeterProvider,
-    afterwards: AfterwardsWriter | None = None,
-) -> None:
-    """Instrument an application, before it serves its first request.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an application is instrumented with.
 
-    Args:
-        app: the application.
+    Attributes:
         settings: which interceptor, and the paths that it leaves alone.
         tracers: where spans come from.
         meters: where metrics go.
-        afterwards: writes the spans of requests that were not recorded and that failed; None writes none.
+        listener: is told of each request that is measured.
+        entry: decides which requests are recorded; the others pass the instrumentation by.
+        afterwards: writes the spans of those that failed or were slow; None writes none.
+    """
+
+    settings: TelemetrySettings
+    tracers: TracerProvider
+    meters: Meters
+    listener: Listener | None
+    entry: Entry
+    afterwards: Afterwards | None
+
+    def tapped_meters(self) -> MeterProvider:
+        """Where the instrumentation's metrics go."""
+        return tapped(self.meters, self.listener) if self.listener else self.meters
+
+
+def instrument(app: FastAPI, parts: Parts) -> None:
+    """Instrument an application, before it serves its first request.
 
     Raises:
         RuntimeError: ``native`` is asked for, and the application was built without `fastapi_config`.
     """
+    settings = parts.settings
     if settings.sdk_disabled:
         return
     routes = Routes(app)
+    parts.entry.open()
 
-    def inside(layer: ASGIApp) -> ASGIApp:
-        if afterwards is None:
-            return layer
-        slow, excluded = settings.slow_seconds, frozenset(settings.excluded_paths)
-        return Afterwards(layer, routes, afterwards, slow_seconds=slow, excluded=excluded)
+    def bypass(app: ASGIApp, instrumented: ASGIApp) -> ASGIApp:
+        meters = RequestMeters(parts.meters, parts.listener)
+        return Unrecorded(app, instrumented, parts.entry, routes, meters, parts.afterwards)
 
     if settings.interceptor == "native":
         config = app._telemetry  # noqa: SLF001 - FastAPI shows its settings nowhere else
-        if config.get("tracer_provider") is not tracers:
+        if config.get("tracer_provider") is not parts.tracers:
             raise RuntimeError("TELEMETRY_INTERCEPTOR=native needs FastAPI(telemetry=telemetry.fastapi_config())")
-        _rebuild(app, lambda stack: inside(level_native(stack, routes)))
+        _rebuild(app, lambda stack: level_native(stack, routes, bypass))
         return
     use_stable_conventions()
     FastAPIInstrumentor.instrument_app(
         app,
-        tracer_provider=tracers,
-        meter_provider=meters,
+        tracer_provider=parts.tracers,
+        meter_provider=parts.tapped_meters(),
         excluded_urls="",  # it would put together the URL of each request and search in it
         exclude_spans=["receive", "send"],
     )
     excluded, headers = frozenset(settings.excluded_paths), _headers_of_interest(settings)
-    _rebuild(app, lambda stack: level_contrib(stack, routes, inside, excluded=excluded, headers=headers))
+    _rebuild(app, lambda stack: level_contrib(stack, routes, bypass, excluded=excluded, headers=headers))
 
 
 def _rebuild(app: FastAPI, change: Callable[[ASGIApp], ASGIApp]) -> None:
@@ -120,18 +137,19 @@ def _rebuild(app: FastAPI, change: Callable[[ASGIApp], ASGIApp]) -> None:
     app.build_middleware_stack = lambda: change(build())  # type: ignore[method-assign]  # contrib does the same
 
 
-def fastapi_config(settings: TelemetrySettings, tracers: TracerProvider, meters: MeterProvider) -> TelemetryConfig:
+def fastapi_config(parts: Parts) -> TelemetryConfig:
     """What to pass as ``FastAPI(telemetry=...)``: its own telemetry on for ``native``, off otherwise."""
+    settings = parts.settings
     if settings.sdk_disabled or settings.interceptor != "native":
         return {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
     excluded = frozenset(settings.excluded_paths)
 
     def exclude(scope: MutableMapping[str, Any]) -> bool:
-        return scope["path"] in excluded
+        return scope["path"] in excluded or parts.entry.leaves(scope)
 
     return {
-        "tracer_provider": tracers,
-        "meter_provider": meters,
+        "tracer_provider": parts.tracers,
+        "meter_provider": parts.tapped_meters(),
         "tracing": True,
         "metrics": True,
         "logs": False,

@@ -28,20 +28,19 @@ _NATIVE = "fastapi.telemetry"
 _logger = logging.getLogger(__name__)
 
 
+Bypass = Callable[[ASGIApp, ASGIApp], ASGIApp]
+"""Given an application and the same with its instrumentation, a layer that chooses between them."""
+
+
 def level_contrib(
-    stack: ASGIApp,
-    routes: Routes,
-    inside: Callable[[ASGIApp], ASGIApp],
-    *,
-    excluded: Collection[str],
-    headers: Collection[bytes] | None,
+    stack: ASGIApp, routes: Routes, bypass: Bypass, *, excluded: Collection[str], headers: Collection[bytes] | None
 ) -> ASGIApp:
     """Change the stack that contrib has built.
 
     Args:
         stack: its outermost layer.
         routes: the application's routes.
-        inside: puts a layer around what the instrumentation calls.
+        bypass: what does not go through the instrumentation.
         excluded: the paths that it leaves alone.
         headers: the request headers that it has a use for; None for all.
     """
@@ -50,23 +49,24 @@ def level_contrib(
         _logger.error("opentelemetry-instrumentation-fastapi builds another stack than it did; it is used as it is")
         return stack
     instrumentation.default_span_details = routes.span
-    instrumentation.app = _Entered(inside(instrumentation.app))
-    stack.app = _Shown(instrumentation, excluded, headers)
+    app, instrumentation.app = instrumentation.app, _Entered(instrumentation.app)
+    stack.app = bypass(app, _Shown(instrumentation, excluded, headers))
     return stack
 
 
-def level_native(stack: ASGIApp, routes: Routes) -> ASGIApp:
+def level_native(stack: ASGIApp, routes: Routes, bypass: Bypass) -> ASGIApp:
     """Change the stack that FastAPI has built.
 
     Args:
         stack: its outermost layer.
         routes: the application's routes.
+        bypass: what does not go through the instrumentation.
     """
-    if not isinstance(stack, ServerErrorMiddleware):
+    if isinstance(stack, ServerErrorMiddleware):
+        stack.app = _NativeGaps(stack.app, routes)
+    else:
         _logger.error("FastAPI builds another stack than it did; it is used as it is")
-        return stack
-    stack.app = _NativeGaps(stack.app, routes)
-    return stack
+    return bypass(stack, stack)
 
 
 class _Entered:

@@ -4,11 +4,13 @@ Nothing here registers with ``atexit``: under uvicorn it never runs on SIGTERM, 
 the SDK's own handlers would hold up the end of the process.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 
 from opentelemetry import metrics
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.environment_variables import OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.view import DropAggregation, View
 from opentelemetry.sdk.resources import Resource
@@ -27,6 +29,12 @@ from telemetry.settings import BatchSettings, OtlpSettings, TelemetrySettings
 
 WORKER = "worker"
 _COMPRESSION = {"none": Compression.NoCompression, "gzip": Compression.Gzip, "deflate": Compression.Deflate}
+
+
+def have_the_sdk_count() -> bool:
+    """Have the SDK measure itself, unless the environment forbids it; whether it does."""
+    # It reads this wherever it makes a tracer, a processor or an exporter, so it has to stay set.
+    return os.environ.setdefault(OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED, "true").strip().lower() == "true"
 
 
 def make_resource(settings: TelemetrySettings) -> Resource:

@@ -6,11 +6,13 @@ that has no routes of its own. A path that no route knows has none.
 
 import time
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
 from opentelemetry.util.http import sanitize_method
+from starlette._utils import get_route_path
 from starlette.routing import Host, Match
 
 Scope = MutableMapping[str, Any]
@@ -25,6 +27,7 @@ class Routes:
     def __init__(self, app: FastAPI) -> None:
         self._app = app
         self._known: list[RouteContext] = []
+        self._under: dict[str, list[RouteContext]] = {}
         self._plain: dict[tuple[str | None, ...], str] = {}
         self._next_look = 0.0
 
@@ -36,25 +39,40 @@ class Routes:
         key = (scope["type"], scope.get("method"), scope["path"], scope.get("root_path"))
         if key in self._plain:
             return self._plain[key]
-        found, takes_it = _find(self._known, scope)
+        found, takes_it = _find(self._candidates(scope), scope)
         if not takes_it and time.monotonic() >= self._next_look:
-            self._known = list(iter_route_contexts(self._app.routes))  # costs 1 us a route: not for each request
-            self._next_look = time.monotonic() + LOOK_AGAIN_SECONDS
-            self._plain = {}
-            found, takes_it = _find(self._known, scope)
+            self._look_again()
+            found, takes_it = _find(self._candidates(scope), scope)
         if takes_it and found is not None and found == scope["path"] and not self._by_host():
             self._plain[key] = found  # only routes without parameters: there are as many as the application has
         if found is None and self._app.router.redirect_slashes and scope["type"] == "http":
             return self._slashed(scope)
         return found
 
+    def whole(self, scope: Scope) -> str | None:
+        """The same, with the prefix under which the application is served."""
+        template = self.template(scope)
+        prefix = scope.get("root_path")
+        return f"{prefix.rstrip('/')}{template}" if prefix and template is not None else template
+
     def span(self, scope: Scope) -> tuple[str, dict[str, str]]:
         """The name of a request's server span, and the attributes that its metrics need as well."""
-        template = self.template(scope)
-        if template is None:
-            return span_method(scope), {}
-        template = f"{scope.get('root_path', '').rstrip('/')}{template}"
-        return f"{span_method(scope)} {template}", {"http.route": template}
+        template = self.whole(scope)
+        return span_name(scope, template), {} if template is None else {"http.route": template}
+
+    def _look_again(self) -> None:
+        self._known = list(iter_route_contexts(self._app.routes))  # costs 1 us a route: not for each request
+        self._next_look = time.monotonic() + LOOK_AGAIN_SECONDS
+        self._plain = {}
+        begun = [_first_segment(route) for route in self._known]
+        self._under = {
+            segment: [route for route, own in zip(self._known, begun, strict=True) if own in (segment, None)]
+            for segment in {own for own in begun if own is not None}
+        }
+
+    def _candidates(self, scope: Scope) -> list[RouteContext]:
+        """The routes that may take a path, for trying all costs a microsecond each."""
+        return self._under.get(get_route_path(scope)[1:].partition("/")[0], self._known)
 
     def _by_host(self) -> bool:
         return any(isinstance(route.original_route, Host) for route in self._known)
@@ -68,7 +86,12 @@ class Routes:
 
 def request_method(scope: Mapping[str, Any]) -> str:
     """The method as an attribute: a known one, or `OTHER_METHOD`."""
-    return sanitize_method(str(scope.get("method", "")))
+    return _sanitized(str(scope.get("method", "")))
+
+
+@lru_cache(maxsize=64)
+def _sanitized(method: str) -> str:
+    return sanitize_method(method)  # it looks into the environment each time
 
 
 def span_method(scope: Mapping[str, Any]) -> str:
@@ -77,6 +100,21 @@ def span_method(scope: Mapping[str, Any]) -> str:
         return "WS"
     method = request_method(scope)
     return "HTTP" if method == OTHER_METHOD else method
+
+
+def span_name(scope: Mapping[str, Any], route: str | None) -> str:
+    """The name of a request's server span."""
+    method = span_method(scope)
+    return method if route is None else f"{method} {route}"
+
+
+def _first_segment(route: RouteContext) -> str | None:
+    """What every path of a route begins with, up to the second slash; None when that differs from path to path."""
+    template = route.path_format
+    if isinstance(route.original_route, Host) or not template or not template.startswith("/"):
+        return None
+    segment = template[1:].partition("/")[0]
+    return None if "{" in segment else segment
 
 
 def _find(routes: Iterable[RouteContext], scope: Scope) -> tuple[str | None, bool]:

@@ -10,7 +10,6 @@ call `Telemetry.shutdown` in the lifespan.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,7 +21,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
-from opentelemetry.sdk.environment_variables import OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
@@ -30,8 +28,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from prometheus_client import CollectorRegistry
 
 from telemetry import interceptor, logs, providers
-from telemetry.afterwards import AFTERWARDS, AfterwardsWriter, GivenIds, RateLimit
+from telemetry.afterwards import AFTERWARDS, Afterwards, AfterwardsWriter, GivenIds, RateLimit
 from telemetry.delivery import FAILURES, Failed, GuardedProcessor, Health, Outlet, SpanDelivery, drain
+from telemetry.entry import Decided, DecidedIds, Entry
 from telemetry.exemplars import ExportedTraces
 from telemetry.exposition import Exposition
 from telemetry.instruments import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
@@ -41,11 +40,9 @@ from telemetry.recording import Counter, Histogram, Instruments, Read, UpDownCou
 from telemetry.sampling import SAMPLING_RATIO, make_sampler
 from telemetry.settings import TelemetrySettings
 from telemetry.siblings import UNREACHABLE, Siblings, merge
-from telemetry.tap import Listener, tapped
+from telemetry.tap import Listener
 
 SHUTDOWN_SECONDS = 3.0
-HEAD_START_SECONDS = 0.005
-"""Siblings are asked first: they write their series while the process that is scraped writes its own."""
 
 
 class Telemetry:
@@ -81,8 +78,7 @@ class Telemetry:
         self._started = False
         self._stopped = False
         interceptor.use_stable_conventions()
-        # The SDK reads this wherever it makes a tracer, a processor or an exporter, so it has to stay set.
-        os.environ.setdefault(OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED, "true")
+        counts = providers.have_the_sdk_count()
         resource = providers.make_resource(settings)
         self._exposition = Exposition(settings.worker, exports_fleet=lambda: self.fleet_exporter)
         self._exported = ExportedTraces() if settings.otlp is not None else None
@@ -90,26 +86,30 @@ class Telemetry:
         self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet)
         sampler, budget = make_sampler(settings, recording=settings.otlp is not None or bool(span_processors))
         self._processors = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
-        self._tracers = providers.tracer_provider(sampler, resource, self._processors, self._process)
+        self._tracers = providers.tracer_provider(
+            Decided(sampler), resource, self._processors, self._process, DecidedIds()
+        )
+        self._entry = Entry(sampler, self._process if counts else None, settings.excluded_paths)
         self._instruments = Instruments(self.meter_provider, self._off_or(self._fleet), strict=strict)
         failures = self.counter(FAILURES)
         self._failed: Failed = lambda part: failures.add(1, {"part": part})
         self._strict = strict
-        self._afterwards = self._make_writer(resource) if budget is not None else None
+        self._afterwards = self._make_afterwards(resource) if budget is not None else None
         self._logs = self._make_logs(resource)
         self._siblings = self._make_siblings(settings.socket_dir) if settings.socket_dir is not None else None
         if budget is not None:
             self.observe(SAMPLING_RATIO, lambda: [(budget.ratio, {})])
 
-    def _make_writer(self, resource: Resource) -> AfterwardsWriter:
+    def _make_afterwards(self, resource: Resource) -> Afterwards:
         spans = self.counter(AFTERWARDS)
         ids = GivenIds()
-        return AfterwardsWriter(
+        writer = AfterwardsWriter(
             providers.tracer_provider(ALWAYS_ON, resource, self._processors, self._process, ids),
             ids,
             RateLimit(self.settings.afterwards_per_second),
             lambda written: spans.add(1, {"result": "written" if written else "left_out"}),
         )
+        return Afterwards(writer, self.settings.slow_seconds)
 
     def _make_logs(self, resource: Resource) -> LogSink | None:
         settings = self.settings
@@ -237,13 +237,9 @@ class Telemetry:
         """The answer to ``GET /metrics`` for this process and every sibling in ``socket_dir``."""
         if self._siblings is None:
             return self.exposition(accept)
-        asked = asyncio.create_task(self._siblings.texts(negotiate(accept).value))
-        try:
-            await asyncio.wait([asked], timeout=HEAD_START_SECONDS)
+        async with self._siblings.asked(negotiate(accept).value) as answers:
             body, content_type = self.exposition(accept)
-            return merge([body, *await asked]), content_type
-        finally:
-            asked.cancel()
+            return merge([body, *await answers()]), content_type
 
     @asynccontextmanager
     async def offered(self) -> AsyncIterator[None]:
@@ -263,7 +259,7 @@ class Telemetry:
         Raises:
             RuntimeError: the interceptor is ``native`` and the app was built without `fastapi_config`.
         """
-        interceptor.instrument(app, self.settings, self.tracer_provider, self._request_meters(), self._afterwards)
+        interceptor.instrument(app, self._parts())
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -282,7 +278,7 @@ class Telemetry:
 
     def fastapi_config(self) -> TelemetryConfig:
         """What to build an application with: ``FastAPI(telemetry=telemetry.fastapi_config())``."""
-        return interceptor.fastapi_config(self.settings, self.tracer_provider, self._request_meters())
+        return interceptor.fastapi_config(self._parts())
 
     def listen(self, listener: Listener) -> None:
         """Have `listener` told of each request that the interceptor measures; call it before `fastapi_config`."""
@@ -292,8 +288,10 @@ class Telemetry:
         """Give each request of an HTTP client a client span, and its trace context to the server."""
         HTTPXClientInstrumentor.instrument_client(client, self.tracer_provider, self.meter_provider)
 
-    def _request_meters(self) -> metrics.MeterProvider:
-        return tapped(self.meter_provider, self._listener) if self._listener else self.meter_provider
+    def _parts(self) -> interceptor.Parts:
+        return interceptor.Parts(
+            self.settings, self.tracer_provider, self._process, self._listener, self._entry, self._afterwards
+        )
 
     def _off_or(self, provider: metrics.MeterProvider) -> metrics.MeterProvider:
         return metrics.NoOpMeterProvider() if self.settings.sdk_disabled else provider

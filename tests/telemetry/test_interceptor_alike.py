@@ -15,6 +15,7 @@ from telemetry.settings import Interceptor
 from telemetry.testing import Capture, capture
 from tests.support import serve, wait_until
 
+DURATION = "http_server_request_duration_seconds"
 Seen = dict[str, Any]
 
 REQUESTS: list[tuple[str, str, dict[str, str]]] = [
@@ -136,11 +137,9 @@ async def open_socket(app: FastAPI) -> None:
     await app(scope, receive, send)
 
 
-async def observe(interceptor: Interceptor) -> Seen:
+async def observe(interceptor: Interceptor, sampler: str = "parentbased_always_on") -> Seen:
     """Send every request, and return what telemetry says of it."""
-    settings = TelemetrySettings(
-        service_name="shop", worker="api-0", sampler="parentbased_always_on", interceptor=interceptor
-    )
+    settings = TelemetrySettings(service_name="shop", worker="api-0", sampler=sampler, interceptor=interceptor)
     with capture(settings) as seen:
         app = build(seen)
         async with (
@@ -151,31 +150,40 @@ async def observe(interceptor: Interceptor) -> Seen:
             for method, path, headers in REQUESTS:
                 answers.append((await client.request(method, path, headers=headers)).status_code)
             answers += [await raw(url, request) for request in ODD_BYTES]
-            left_out = sum(path in ("/metrics", "/healthz") for _, path, _ in REQUESTS)
-            await wait_until(lambda: len(seen.spans()) >= len(answers) - left_out, what="every request left its span")
+            measured = len(answers) - sum(path in ("/metrics", "/healthz") for _, path, _ in REQUESTS)
+            await wait_until(lambda: seen.value(f"{DURATION}_count") == measured, what="every request was measured")
+            if sampler == "parentbased_always_on":
+                await wait_until(lambda: len(seen.spans()) >= measured, what="every request left its span")
         await open_socket(app)
-        counts = {key: value for key, value in seen.metrics().items() if key[0].startswith("http_")}
-        return {
-            "answers": answers,
-            "series": {key for key in counts if not key[0].endswith("_created")},
-            "counts": {key: value for key, value in counts.items() if "_sum" not in key[0] and "_bucket" not in key[0]},
-            "spans": sorted(
+        return {"answers": answers, **told(seen)}
+
+
+def told(seen: Capture) -> Seen:
+    """Return what the telemetry says, in a form that can be compared."""
+    metrics = seen.metrics()
+    counts = {key: value for key, value in metrics.items() if key[0].startswith("http_")}
+    started = {labels: value for (name, labels), value in metrics.items() if name == "otel_sdk_span_started_total"}
+    return {
+        "started": {dict(labels)["otel_span_parent_origin"]: value for labels, value in started.items()},
+        "series": {key for key in counts if not key[0].endswith("_created")},
+        "counts": {key: value for key, value in counts.items() if "_sum" not in key[0] and "_bucket" not in key[0]},
+        "spans": sorted(
+            (
                 (
-                    (
-                        span.name,
-                        span.kind,
-                        span.status.status_code,
-                        (span.attributes or {}).get("http.route"),
-                        (span.attributes or {}).get("http.request.method"),
-                        (span.attributes or {}).get("http.response.status_code"),
-                        [(event.name, (event.attributes or {}).get("exception.type")) for event in span.events],
-                        f"{span.parent.trace_id:x}" if span.parent else None,
-                    )
-                    for span in seen.spans()
-                ),
-                key=str,
+                    span.name,
+                    span.kind,
+                    span.status.status_code,
+                    (span.attributes or {}).get("http.route"),
+                    (span.attributes or {}).get("http.request.method"),
+                    (span.attributes or {}).get("http.response.status_code"),
+                    [(event.name, (event.attributes or {}).get("exception.type")) for event in span.events],
+                    f"{span.parent.trace_id:x}" if span.parent else None,
+                )
+                for span in seen.spans()
             ),
-        }
+            key=str,
+        ),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +192,7 @@ def both() -> tuple[Seen, Seen]:
     return asyncio.run(observe("contrib")), asyncio.run(observe("native"))
 
 
-@pytest.mark.parametrize("aspect", ["answers", "series", "counts", "spans"])
+@pytest.mark.parametrize("aspect", ["answers", "series", "counts", "started", "spans"])
 def test_both_interceptors_say_the_same(both: tuple[Seen, Seen], aspect: str) -> None:
     """Status codes, series with their labels, values, and spans with name, kind, status, route and events."""
     contrib, native = both
