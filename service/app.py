@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from opentelemetry.trace import format_trace_id, get_current_span
+from starlette.types import Scope
 
 from service import errors, health
 from service.background import running
@@ -48,8 +49,8 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
 
-    def note(request: Request, problem: Problem) -> None:
-        _note(service, request, problem)
+    def note(scope: Scope, problem: Problem) -> None:
+        _note(service, scope, problem)
 
     app.add_middleware(Express, service=service, on_problem=note)
     if service.faults is not None:
@@ -70,17 +71,17 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
-def _note(service: Service, request: Request, problem: Problem) -> None:
+def _note(service: Service, scope: Scope, problem: Problem) -> None:
     """Counts an order that was refused, unless the ledger did; keeps the context of a failure."""
-    path = request.scope["path"]
-    if request.method == "POST" and path == "/orders" and not problem.counted:
+    path, method = scope["path"], scope["method"]
+    if method == "POST" and path == "/orders" and not problem.counted:
         service.rejections.count(problem.code if problem.code in REASONS else "other")
     status = problem.kind.status
     if status >= SERVER_ERROR and path not in service.telemetry.settings.excluded_paths:
         context = get_current_span().get_span_context()
         service.windows.fail(
-            method=request.method if request.method in METHODS else "_OTHER",
-            route=errors.route_of(request),
+            method=method if method in METHODS else "_OTHER",
+            route=errors.route_of(scope),
             status=status,
             code=problem.code,
             exception=problem.__cause__,
@@ -106,6 +107,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             yield
             service.draining = True
     finally:
+        await service.aclose()
         await report_last(service.rejections, service.windows)
         await asyncio.to_thread(service.telemetry.shutdown)
 

@@ -5,6 +5,7 @@ routes, a store that is down and crashes into the same shape, each with the trac
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -12,11 +13,12 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
-from opentelemetry.trace import format_trace_id, get_current_span
+from opentelemetry.trace import get_current_span
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+from starlette.types import Scope, Send
 
 from service.crashes import CrashGuard
 from service.store import is_store_down
@@ -111,18 +113,32 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
 
 def respond(problem: Problem) -> Response:
     """Makes the answer."""
+    return Response(_body(problem), status_code=problem.kind.status, headers=problem.headers, media_type=MEDIA_TYPE)
+
+
+async def send_problem(problem: Problem, send: Send) -> None:
+    """Answers as `respond` does, from an ASGI layer that has no use for a response object."""
+    body = _body(problem)
+    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", MEDIA_TYPE.encode())]
+    headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in problem.headers.items()]
+    await send({"type": "http.response.start", "status": problem.kind.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _body(problem: Problem) -> bytes:
+    """The problem as `ProblemDetails` describes it."""
     context = get_current_span().get_span_context()
-    body: dict[str, Any] = {  # as `ProblemDetails` describes it
-        "type": f"urn:flash-sale:problem:{problem.code}",
-        "title": problem.kind.title,
-        "status": problem.kind.status,
-        "detail": problem.detail,
-        "code": problem.code,
-        "trace_id": format_trace_id(context.trace_id) if context.is_valid else None,
-    }
-    if problem.errors:
-        body["errors"] = problem.errors
-    return Response(to_json(body), status_code=problem.kind.status, headers=problem.headers, media_type=MEDIA_TYPE)
+    trace_id = b'"%032x"' % context.trace_id if context.is_valid else b"null"
+    errors = b',"errors":' + to_json(problem.errors) if problem.errors else b""
+    return _beginning(problem.code, problem.detail) + trace_id + errors + b"}"
+
+
+@lru_cache(maxsize=256)
+def _beginning(code: str, detail: str) -> bytes:
+    """All up to the trace id: most problems of a busy sale are alike."""
+    kind = PROBLEMS[code]
+    members = {"type": f"urn:flash-sale:problem:{code}", "title": kind.title, "status": kind.status}
+    return to_json({**members, "detail": detail, "code": code, "trace_id": None}).removesuffix(b"null}")
 
 
 def describe(*codes: str) -> dict[int | str, dict[str, Any]]:
@@ -143,7 +159,7 @@ def describe(*codes: str) -> dict[int | str, dict[str, Any]]:
     return by_status
 
 
-OnProblem = Callable[[Request, Problem], None]
+OnProblem = Callable[[Scope, Problem], None]
 
 
 def install(app: FastAPI, on_problem: OnProblem) -> None:
@@ -151,7 +167,7 @@ def install(app: FastAPI, on_problem: OnProblem) -> None:
     log = structlog.get_logger("service.errors")
 
     def answer(request: Request, problem: Problem) -> Response:
-        on_problem(request, problem)
+        on_problem(request.scope, problem)
         return respond(problem)
 
     async def refuse(request: Request, error: Exception) -> Response:
@@ -189,10 +205,10 @@ def _as_problem(request: Request, error: Exception) -> Problem:
     return problem
 
 
-def route_of(request: Request) -> str:
+def route_of(scope: Scope) -> str:
     """The template of the request's route; '' if none matches."""
-    for route in iter_route_contexts(request.app.routes):
-        if route.matches(request.scope)[0] is Match.FULL:
+    for route in iter_route_contexts(scope["app"].routes):
+        if route.matches(scope)[0] is Match.FULL:
             return route.path_format or ""
     return ""
 

@@ -1,10 +1,9 @@
 """ASGI middleware: a bound on the size of a body, answered as a problem like every other error."""
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import OnProblem, Problem, respond
+from service.errors import OnProblem, Problem, send_problem
 
 
 class BodyLimit:
@@ -23,11 +22,11 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if declared.isdigit() and int(declared) > self._max_bytes:
             problem = Problem("payload_too_large", f"A body may have {self._max_bytes} bytes.")
-            self._on_problem(Request(scope), problem)
-            await respond(problem)(scope, receive, send)
+            self._on_problem(scope, problem)
+            await send_problem(problem, send)
             return
         received = 0
 

@@ -4,10 +4,9 @@ In this order: a user who sends too much, a product that is sold out, a process 
 too much before them.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import ceil
 from time import monotonic
+from typing import Self
 
 from service.errors import Problem
 from service.orders.line import Line
@@ -31,9 +30,8 @@ class Admission:
         self._prune_at = USERS_REMEMBERED
         self.in_flight = 0
 
-    @contextmanager
-    def admit(self, user_id: str, product_id: str, *, keyed: bool) -> Iterator[None]:
-        """Lets one order in.
+    def admit(self, user_id: str, product_id: str, *, keyed: bool) -> Self:
+        """Lets one order in, for the length of a `with` block.
 
         Args:
             user_id: Whose.
@@ -53,10 +51,14 @@ class Admission:
             raise Problem("overloaded", "Too many orders wait.", headers={"Retry-After": str(ceil(excess))})
         self._note(user_id, due)
         self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
+        return self
+
+    def __enter__(self) -> None:
+        """The order is under way."""
+
+    def __exit__(self, *_: object) -> None:
+        """It no longer is."""
+        self.in_flight -= 1
 
     def _due(self, user_id: str) -> float:
         """When this order of the user is due by the rate; a 503 of ours must not use up what the user may send."""

@@ -8,13 +8,12 @@ is refused, and in which words, has one home; and the OpenAPI document is the ro
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 
-from fastapi import Request
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import OnProblem, Problem, respond
+from service.errors import OnProblem, Problem, send_problem
 from service.json_body import parse
 from service.orders.api import IDEMPOTENCY_KEY, OrderRequest, accepted_json, sell
 from service.services import Service
@@ -53,8 +52,8 @@ class Express:
         try:
             sold = await sell(self._service, order, order.user_id, key.decode("ascii") if key else None)
         except Problem as problem:
-            self._on_problem(Request(scope), problem)
-            await respond(problem)(scope, receive, send)
+            self._on_problem(scope, problem)
+            await send_problem(problem, send)
             return
         body = accepted_json(sold.order)
         head = [(b"content-length", b"%d" % len(body)), _JSON, *((n.encode(), v.encode()) for n, v in sold.headers)]
@@ -62,15 +61,14 @@ class Express:
         await send({"type": "http.response.body", "body": body})
 
 
-def _plain(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
-    """The headers, each once, of a JSON body whose length is declared and within the limit; else None."""
-    pairs = list(pairs)
+def _plain(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
+    """The headers, each once, of a JSON body whose length is declared; else None."""
     headers = dict(pairs)
     plain = (
         len(headers) == len(pairs)
         and headers.get(b"content-type") == b"application/json"
         and b"content-length" in headers
-        and _KEY.fullmatch(headers.get(b"idempotency-key", b"none").decode("latin-1"))
+        and (b"idempotency-key" not in headers or _KEY.fullmatch(headers[b"idempotency-key"].decode("latin-1")))
     )
     return headers if plain else None
 
