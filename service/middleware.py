@@ -22,12 +22,15 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if declared.isdigit() and int(declared) > self._max_bytes:
-            problem = Problem("payload_too_large", f"A body may have {self._max_bytes} bytes.")
-            self._on_problem(scope, problem)
-            await send_problem(problem, send)
-            return
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit():
+                if int(value) <= self._max_bytes:
+                    await self._app(scope, receive, send)  # the server lets no more through than was declared
+                    return
+                problem = Problem("payload_too_large", f"A body may have {self._max_bytes} bytes.")
+                self._on_problem(scope, problem)
+                await send_problem(problem, send)
+                return
         received = 0
 
         async def counted() -> Message:
