@@ -53,13 +53,13 @@ class Contender:
 
     def environment(self, store: Store, port: int, receiver: str) -> dict[str, str]:
         """The whole of what it is told by variables."""
-        env = {"REDIS_URL": store.url, **self.env}
+        env = {"REDIS_URL": store.url}
         if self.kind == "ours":
             env |= {"HOST": "127.0.0.1", "PORT": str(port), "WORKERS": "1"}
-            env |= {"MAX_WAIT_SECONDS": "0", **self.env}  # no worker: the queue grows
+            env["MAX_WAIT_SECONDS"] = "0"  # no worker: the queue grows
         if self.exports:
             env["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver
-        return env
+        return {**env, **self.env}
 
     @property
     def probe(self) -> str:
@@ -92,6 +92,7 @@ def _of(interceptor: str) -> list[Contender]:
         ),
         _ours(interceptor, "traces", "+ traces, 100/s", exports=True, OTEL_LOGS_EXPORTER="none"),
         _ours(interceptor, "all", "everything", exports=True),
+        _ours(interceptor, "every-trace", "everything, each trace", exports=True, OTEL_TRACES_SAMPLER="always_on"),
     ]
 
 

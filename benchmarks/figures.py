@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.bench import Row, middle, select, values
+from benchmarks.load import quantile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ def _of_the_service(rows: Sequence[Row]) -> list[Figure]:
     what = "orders settled per second by one order worker, payment that takes no time, everything on"
     found.append(Figure(what=what, measured=settled, sense=">=", reach=6000, unit="/s"))
     for case in dict.fromkeys(str(row["case"]) for row in scrapes):
-        p99 = [high(values(select(scrapes, case=case), "ms"))]
+        p99 = [quantile(values(select(scrapes, case=case), "ms"), 0.99)]
         what = f"`GET /metrics`, 4 API processes, {scrapes[0]['products']:.0f} products, {case}: p99"
         found.append(Figure(what=what, measured=p99, sense="<=", reach=50, unit=" ms"))
     return found
@@ -120,8 +121,3 @@ def _of_growth(rows: Sequence[Row]) -> list[Figure]:
         what = "orders confirmed per second at 3 times what the worker can settle, against the best"
         found.append(Figure(what=what, measured=measured, sense=">=", reach=0.9))
     return found
-
-
-def high(found: Sequence[float], share: float = 0.99) -> float:
-    """A high quantile, by nearest rank."""
-    return sorted(found)[max(math.ceil(share * len(found)) - 1, 0)] if found else math.nan

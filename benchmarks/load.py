@@ -12,7 +12,7 @@ import math
 import time
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -56,8 +56,13 @@ class Load:
 
     def latency_ms(self, share: float) -> float:
         """A quantile of the latency, such as 0.99, in milliseconds."""
-        ordered = sorted(self.latencies)
-        return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] * 1000 if ordered else math.nan
+        return quantile(self.latencies, share) * 1000
+
+
+def quantile(found: Iterable[float], share: float) -> float:
+    """A quantile by nearest rank, not a number of nothing."""
+    ordered = sorted(found)
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else math.nan
 
 
 def post(path: str, body: str, headers: str = "") -> bytes:

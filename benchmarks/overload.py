@@ -5,15 +5,14 @@ what was confirmed per second of the load; waits are read from the ledger, order
 """
 
 import asyncio
-import math
-import time
-from datetime import timedelta
 
 from benchmarks import load, machine
 from benchmarks.bench import Bench, Row
 from benchmarks.contenders import STOCK, contender
+from benchmarks.program import wait_until
 from benchmarks.rounds import audit, serving, working
 from benchmarks.shop import put_products
+from benchmarks.store import Store
 from service.orders.invariants import read_books
 from service.orders.ledger import ledger_scripts
 from service.orders.models import Order, Status
@@ -46,11 +45,11 @@ def _measure(bench: Bench, factor: float) -> Row:
         shape = load.Shape(connections=CONNECTIONS, warm=3.0, seconds=seconds, rate=CAPACITY * factor)
         begun: list[int] = []
         got = load.drive(port, load.orders(), shape, lambda: begun.append(store.totals().get("confirmed", 0)))
-        _wait_until_settled(bench)
+        wait_until(lambda: _settled(store), "all orders are settled", SETTLE_SECONDS)
     audit(store)
     orders = asyncio.run(_orders(store.url))
-    waits = sorted(_wait(order) for order in orders)
-    errors = sorted(abs(order.estimated_wait_seconds - _wait(order).total_seconds()) for order in orders)
+    waits = [_wait_seconds(order) for order in orders]
+    errors = [abs(order.estimated_wait_seconds - _wait_seconds(order)) for order in orders]
     return {
         "part": PART,
         "factor": factor,
@@ -59,19 +58,16 @@ def _measure(bench: Bench, factor: float) -> Row:
         "confirmed_per_second": (begun[1] - begun[0]) / got.seconds,
         "overloaded_per_second": got.per_second(503),
         "other_answers": got.answers - got.statuses[202] - got.statuses[503],
-        "settled_p50_seconds": _quantile(waits, 0.5).total_seconds(),
-        "settled_p99_seconds": _quantile(waits, 0.99).total_seconds(),
-        "eta_error_p50_seconds": errors[len(errors) // 2],
+        "settled_p50_seconds": load.quantile(waits, 0.5),
+        "settled_p99_seconds": load.quantile(waits, 0.99),
+        "eta_error_p50_seconds": load.quantile(errors, 0.5),
         "answer_p99_ms": got.latency_ms(0.99),
     }
 
 
-def _wait_until_settled(bench: Bench) -> None:
-    end = time.monotonic() + SETTLE_SECONDS
-    while (totals := bench.store.totals()).get("confirmed", 0) < totals.get("pending", 0):
-        if time.monotonic() > end:
-            raise TimeoutError(f"orders are not settled after {SETTLE_SECONDS:.0f} s: {totals}")
-        time.sleep(0.05)
+def _settled(store: Store) -> bool:
+    totals = store.totals()
+    return totals.get("confirmed", 0) >= totals.get("pending", 0)
 
 
 async def _orders(url: str) -> list[Order]:
@@ -80,9 +76,5 @@ async def _orders(url: str) -> list[Order]:
         return [order for order in books.orders.values() if order.status is Status.CONFIRMED]
 
 
-def _wait(order: Order) -> timedelta:
-    return (order.settled_at or order.accepted_at) - order.accepted_at
-
-
-def _quantile(ordered: list[timedelta], share: float) -> timedelta:
-    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
+def _wait_seconds(order: Order) -> float:
+    return ((order.settled_at or order.accepted_at) - order.accepted_at).total_seconds()

@@ -115,7 +115,7 @@ def measure(contender: Contender, store: Store, receiver: str, what: Slice) -> S
 
         def edge() -> None:
             used = machine.cpu_seconds(pids), machine.cpu_seconds(store_pids), time.process_time()
-            edges.append((*used, store.calls("evalsha").count))
+            edges.append((*used, store.calls("evalsha")))
 
         got = load.drive(port, load.orders(what.products, what.first_user), what.shape, edge)
         what.after(server, port)
@@ -179,12 +179,11 @@ async def _breaches(store: Store) -> list[str]:
         return [breach.detail for breach in breaches(await read_books(Shards(client, ledger_scripts())))]
 
 
-def until_refusals_are_told(_: Program, port: int) -> None:
+def until_refusals_are_told(_program: Program, _port: int) -> None:
     """Gives a process the time to tell the ledger of the refusals that it decided by itself, once a second.
 
     To be used as `Slice.after`.
     """
-    del port
     time.sleep(REFUSALS_SECONDS)
 
 

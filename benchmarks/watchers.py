@@ -97,7 +97,7 @@ def _at_rest(bench: Bench, sockets: int) -> Row:
         pids = machine.tree(server.pid)
         api = pids[-1]
         time.sleep(3.0)
-        memory, cpu, calls = machine.resident_bytes(api), machine.cpu_seconds(pids), store.calls("evalsha").count
+        memory, cpu, calls = machine.resident_bytes(api), machine.cpu_seconds(pids), store.calls("evalsha")
         frames, began = _frames(port, "sent"), time.monotonic()
         time.sleep(REST_SECONDS)
         seconds = time.monotonic() - began
@@ -105,7 +105,7 @@ def _at_rest(bench: Bench, sockets: int) -> Row:
             "part": PART,
             "case": "at rest",
             "sockets": sockets,
-            "scripts_per_second": (store.calls("evalsha").count - calls) / seconds,
+            "scripts_per_second": (store.calls("evalsha") - calls) / seconds,
             "frames_per_second": (_frames(port, "sent") - frames) / seconds,
             "cpu_percent": (machine.cpu_seconds(pids) - cpu) / seconds * 100,
             "megabytes": machine.resident_bytes(api) / 2**20,

@@ -29,7 +29,11 @@ async def running(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancels until all have ended: a library may turn a cancellation into an error of its own, which loops survive."""
+    """Cancels until all have ended.
+
+    A library may turn a cancellation into an error of its own, which loops survive; and Python 3.11's `wait_for`, in
+    which redis-py sends, loses one that comes in the turn in which the command was written.
+    """
     pending = set(tasks)
     while pending:
         for task in pending:

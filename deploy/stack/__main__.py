@@ -5,6 +5,7 @@
 """
 
 import argparse
+import asyncio
 import json
 import os
 import signal
@@ -14,17 +15,20 @@ import threading
 from pathlib import Path
 from urllib.error import URLError
 
-from deploy.stack.demo import offer
-from deploy.stack.report import report
+from deploy.stack.report import targets
 from deploy.stack.run import Stack, StackError
 from deploy.stack.tools import ToolMissing, build
 from monitoring.dashboards.check import check as check_panels
+from service.inventory.catalogue import Catalogue
+from service.inventory.demo import stock_demo
 from service.lifeline import bound
+from service.opening import opened
+from service.settings import Settings, SettingsError
 
 POLL_SECONDS = 1.0
 LOOK_BACK_MINUTES = 15.0
 URLS = "urls.json"
-VARIABLES = ("ADMIN_TOKEN", "FAULTS_ENABLED", "REDACTION_KEY")
+VARIABLES = ("ADMIN_TOKEN", "FAULTS_ENABLED", "JAEGER_URL", "REDACTION_KEY")
 """Of docker-compose.yml, taken from the environment."""
 PAGES = {
     "front": "the sale, both replicas",
@@ -51,7 +55,7 @@ def main() -> int:
         if arguments.command == "tools":
             return show_tools(arguments.names)
         return up() if arguments.command == "up" else check()
-    except (ToolMissing, StackError) as error:
+    except (ToolMissing, StackError, SettingsError) as error:
         sys.stderr.write(f"stack: {error}\n")
         return 1
 
@@ -67,28 +71,33 @@ def check() -> int:
     """Prints what the stack that runs from this directory says of itself; 1 when something is wrong."""
     try:
         urls = json.loads((_directory() / URLS).read_text())
-        lines, good = report(urls)
+        lines, good = targets(urls["prometheus"])
     except (FileNotFoundError, URLError) as error:
-        raise StackError(f"no stack is up: {error}") from None
+        raise StackError(f"no stack is up in {_directory()}, `make stack` starts one: {error}") from None
     sys.stdout.write("\n".join([*lines, "", ""]))
     sys.stdout.flush()
-    panels = check_panels(urls["prometheus"], minutes=LOOK_BACK_MINUTES, jaeger=None)
+    panels = check_panels(urls["prometheus"], minutes=LOOK_BACK_MINUTES, jaeger=urls["jaeger"])
     return 0 if good and panels == 0 else 1
 
 
 def up() -> int:
-    """Runs the stack until SIGINT or SIGTERM."""
+    """Runs the stack until SIGINT, SIGTERM or SIGHUP.
+
+    Raises:
+        SettingsError: CROWD is not a number of orders per second.
+    """
+    settings = Settings.from_env({"CROWD": os.environ.get("CROWD", "").strip() or "0"})
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    variables = {
-        key: os.environ[key] for key in ("ADMIN_TOKEN", "FAULTS_ENABLED", "REDACTION_KEY") if key in os.environ
-    }
+    variables = {key: os.environ[key] for key in VARIABLES if key in os.environ}
+    sys.stdout.write(f"starting, logs are in {_directory()}\n")
+    sys.stdout.flush()
     with Stack(_directory(), variables=variables) as stack:
         (stack.directory / URLS).write_text(json.dumps({name: stack.url(name) for name in stack.parts}))
-        offer(stack.url("api-1"), stack.admin_token)
+        asyncio.run(_offer_demo(settings, stack.url("redis")))
         _announce(stack)
-        crowd = _crowd(stack, os.environ.get("CROWD", "").strip() or "0")
+        crowd = _crowd(stack, settings.crowd)
         while not stop.wait(POLL_SECONDS):
             for name in stack.keep():
                 sys.stderr.write(f"stack: {name} ended and was started again, see {stack.parts[name].log}\n")
@@ -111,12 +120,17 @@ def _announce(stack: Stack) -> None:
     sys.stdout.flush()
 
 
-def _crowd(stack: Stack, rate: str) -> subprocess.Popen[bytes] | None:
+async def _offer_demo(settings: Settings, store: str) -> None:
+    async with opened(settings, store, name="stack") as shards:
+        await stock_demo(Catalogue(shards))
+
+
+def _crowd(stack: Stack, rate: float) -> subprocess.Popen[bytes] | None:
     """Sends shoppers for as long as the stack runs."""
-    if rate == "0":
+    if not rate:
         return None
     url = stack.url("front" if "front" in stack.parts else "api-1")
-    argv = [sys.executable, "-m", "service", "process", "crowd", "--url", url, "--rate", rate]
+    argv = [sys.executable, "-m", "service", "process", "crowd", "--url", url, "--rate", str(rate)]
     return subprocess.Popen(bound(argv), start_new_session=True)  # noqa: S603 - our own program
 
 

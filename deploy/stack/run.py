@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from deploy.stack.compose import Service, read
 from deploy.stack.network import Network, missing
-from deploy.stack.part import Part, Place, wait_until_ready
+from deploy.stack.part import PORTS, Part, Place, wait_until_ready
 from deploy.stack.tools import ToolMissing
 
 START_SECONDS: Final = 90.0
@@ -110,9 +110,11 @@ class Stack:
         lack = missing()
         if lack:
             raise ToolMissing(lack)
-        services = self._services()
         with ExitStack() as stack:
-            network = stack.enter_context(Network(services))
+            network = stack.enter_context(Network(self._services()))
+            if "jaeger" in network.addresses:  # the file has the port that Docker publishes
+                self.variables.setdefault("JAEGER_URL", f"http://{network.addresses['jaeger']}:{PORTS['jaeger']}")
+            services = self._services()
             self._make_parts(services, network)
             stack.callback(self._end)
             for stage in _stages(services):

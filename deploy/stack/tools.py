@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -121,6 +122,7 @@ def build(names: Iterable[str] = ()) -> list[Path]:
 def _build(source: Source) -> None:
     if shutil.which("go") is None:
         raise ToolMissing(f"{source.name}: it is built with Go (1.25 or newer), and there is no go on the PATH")
+    sys.stderr.write(f"building {source.name} {source.version} with Go: minutes, once\n")
     target = folder(source)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="flash-sale-build-") as temporary:

@@ -1,8 +1,8 @@
 """The Pipeline dashboard: whether the telemetry itself can be believed, and what it costs."""
 
+from monitoring.dashboards.fleet import ALERTS, INSTANCE, OF, WINDOW
 from monitoring.dashboards.model import Dashboard, Query, Row
 from monitoring.dashboards.panels import Bars, Column, Figure, Graph, Table, lower, upper
-from monitoring.dashboards.processes import ALERTS, INSTANCE, OF, WINDOW
 from monitoring.dashboards.spans import COLLECTOR, INSIDE
 
 OURS = "flash_sale_.+|http_server_.+|telemetry_.+|otel_sdk_.+|process_.+|target_info"
@@ -23,17 +23,15 @@ FIGURES = Row(
         Figure(
             title="Traces recorded",
             description="Share of the traces begun now that is recorded, mean over the processes. It falls when a"
-            " process"
-            " begins more than TELEMETRY_TRACES_PER_SECOND.",
+            " process begins more than TELEMETRY_TRACES_PER_SECOND.",
             unit="percentunit",
             width=4,
             queries=(Query(expr=f"avg(telemetry_sampling_ratio{{{OF}}})"),),
         ),
         Figure(
             title="Lost in the service",
-            description="Spans and observations dropped in the time shown. Above 0 the traces and some of the"
-            " figures do"
-            " not tell all.",
+            description="Spans and observations dropped in the time shown. Above 0 the traces and some of the figures"
+            " do not tell all.",
             unit="short",
             decimals=0,
             width=4,
@@ -140,8 +138,7 @@ SCRAPES = Row(
         Graph(
             title="Siblings that did not answer",
             description="Scrapes per minute in which a process of a target did not answer in time: its series are"
-            " missing"
-            " from them.",
+            " missing from them.",
             unit="short",
             width=8,
             least=0,
@@ -160,8 +157,8 @@ COST = Row(
     panels=(
         Bars(
             title="Series by metric",
-            description="The ten metrics of the service with the most series. Labels are bounded: more series come from"
-            " more routes, statuses, products or processes only.",
+            description="The ten metrics of the service with the most series. Labels are bounded: more series come"
+            " from more routes, statuses, products or processes only.",
             unit="short",
             width=8,
             height=10,

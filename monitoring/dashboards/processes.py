@@ -1,34 +1,9 @@
-"""How full the processes of the service are, and the order workers: two rows of the Service dashboard."""
+"""How full the processes of the service are, the order workers, the live page: three rows of the Service dashboard."""
 
+from monitoring.dashboards.fleet import OF, PROCESS, WINDOW, quantile
 from monitoring.dashboards.ledger import now
-from monitoring.dashboards.model import Annotation, Query, Row, Variable
+from monitoring.dashboards.model import Query, Row
 from monitoring.dashboards.panels import BAD, GOOD, Bars, Graph, upper
-
-OF = 'instance=~"$instance"'
-WINDOW = "[$__rate_interval]"
-PROCESS = "{{instance}} {{worker}}"
-
-INSTANCE = Variable(
-    name="instance",
-    label="Instance",
-    description="Which targets of the service; each may have several processes.",
-    metric='process_start_time_seconds{worker!=""}',
-    of="instance",
-)
-
-ALERTS = Annotation(
-    name="Alert",
-    color="orange",
-    text="{{alertname}}",
-    expr="""max by (alertname) (ALERTS{alertstate="firing"})
-            unless max by (alertname) (ALERTS{alertstate="firing"} offset 10s)""",
-)
-
-
-def quantile(share: float, buckets: str, by: str = "le") -> str:
-    """Return the query for a quantile of a histogram's buckets."""
-    return f"histogram_quantile({share}, sum by ({by}) ({buckets}))"
-
 
 SATURATION = Row(
     title="Saturation",
@@ -74,8 +49,7 @@ SATURATION = Row(
             title="Age of the snapshot",
             room=5,
             description="Time since each process last read the ledger, normally about a second. It grows while the"
-            " store"
-            " does not answer.",
+            " store does not answer.",
             unit="s",
             width=8,
             least=0,
@@ -129,8 +103,8 @@ WORKERS = Row(
         ),
         Graph(
             title="Since the last progress",
-            description="Time since each worker last ended an attempt at an order or found nothing to do. A worker that"
-            " is alive and hangs shows here.",
+            description="Time since each worker last ended an attempt at an order or found nothing to do. A worker"
+            " that is alive and hangs shows here.",
             unit="s",
             width=8,
             least=0,
@@ -149,8 +123,7 @@ WORKERS = Row(
         Graph(
             title="Restarts and refunds",
             description="Processes begun again within the last 5 minutes, and payments given back per minute because"
-            " their"
-            " order could not be confirmed any more.",
+            " their order could not be confirmed any more.",
             unit="short",
             width=12,
             least=0,
@@ -182,8 +155,8 @@ LIVE = Row(
         ),
         Graph(
             title="Snapshots sent and dropped",
-            description="Per second, to all watchers. One that reads too slowly misses some; the others do not"
-            " wait for it.",
+            description="Per second, to all watchers. One that reads too slowly misses some; the others do not wait"
+            " for it.",
             unit="suffix:/s",
             width=8,
             height=7,

@@ -1,9 +1,9 @@
 """The Sale dashboard: what the manager of a sale looks at."""
 
+from monitoring.dashboards.fleet import ALERTS, WINDOW, quantiles
 from monitoring.dashboards.ledger import now, rate
 from monitoring.dashboards.model import Annotation, Dashboard, Query, Row, Variable
 from monitoring.dashboards.panels import BAD, GOOD, NEVER, WARN, Bars, Column, Figure, Graph, Table, lower, upper
-from monitoring.dashboards.processes import ALERTS
 
 OF = '{product_id=~"$product"}'
 LEFT = now(f"flash_sale_inventory_levels{OF}", "product_id")
@@ -12,7 +12,6 @@ SOLD = now(f"flash_sale_inventory_sold{OF}", "product_id")
 OPEN = now(f"flash_sale_inventory_open{OF}", "product_id")
 LEAVING = f"(-deriv({LEFT}[1m:5s]) > 0)"
 
-GOOD_SHARE = 0.95
 STATUSES = {"accepted": "blue", "confirmed": "green", "failed": "red", "expired": "orange", "cancelled": "purple"}
 
 PRODUCT = Variable(
@@ -39,15 +38,6 @@ SOLD_OUT = Annotation(
     expr=f"""({LEFT} == bool 0) and on (product_id) ({LEFT} == 0)
              and on (product_id) ({now(f"flash_sale_inventory_levels{OF} offset 10s", "product_id")} > 0)""",
 )
-
-
-def quantiles(histogram: str) -> tuple[Query, ...]:
-    """Return the queries for the usual quantiles of a histogram of the order workers; exemplars with the last."""
-    buckets = f"sum by (le) (rate({histogram}_bucket[$__rate_interval]))"
-    return tuple(
-        Query(expr=f"histogram_quantile({share}, {buckets})", legend=f"p{share * 100:.0f}", exemplar=share > GOOD_SHARE)
-        for share in (0.5, GOOD_SHARE, 0.99)
-    )
 
 
 FIGURES = Row(
@@ -185,8 +175,7 @@ STOCK = Row(
         Table(
             title="Products",
             description="Units of each product. Time to sold out: units left, divided by how fast they went over the"
-            " last"
-            " minute; empty while none go.",
+            " last minute; empty while none go.",
             unit="short",
             width=10,
             sort="Sold",
@@ -235,9 +224,8 @@ QUEUE = Row(
         ),
         Graph(
             title="Predicted wait and its error",
-            description="The wait that follows from queue and pace, and by how much what buyers were told missed"
-            " what they"
-            " had (mean over the last 60 s; above 0: told more than they waited).",
+            description="The wait that follows from queue and pace, and by how much what buyers were told missed what"
+            " they had (mean over the last 60 s; above 0: told more than they waited).",
             unit="s",
             width=8,
             colors={"predicted": "blue", "error": "orange"},
@@ -254,7 +242,7 @@ QUEUE = Row(
             width=8,
             least=0,
             queries=(
-                *quantiles("flash_sale_order_wait_seconds"),
+                *quantiles(f"rate(flash_sale_order_wait_seconds_bucket{WINDOW})"),
                 Query(expr=now("flash_sale_queue_oldest_age_seconds"), legend="oldest now"),
             ),
         ),
@@ -267,7 +255,7 @@ QUEUE = Row(
             least=0,
             steps=((None, GOOD), (5, BAD)),
             limits=True,
-            queries=quantiles("flash_sale_order_duration_seconds"),
+            queries=quantiles(f"rate(flash_sale_order_duration_seconds_bucket{WINDOW})"),
         ),
         Graph(
             title="Payments",
@@ -279,7 +267,7 @@ QUEUE = Row(
             colors={"captured": "green", "declined": "orange", "unavailable": "red", "rejected": "purple"},
             queries=(
                 Query(
-                    expr="sum by (result) (rate(flash_sale_payment_charges_total[$__rate_interval]))",
+                    expr=f"sum by (result) (rate(flash_sale_payment_charges_total{WINDOW}))",
                     legend="{{result}}",
                 ),
             ),

@@ -1,8 +1,9 @@
 """The Service dashboard: requests, errors and durations of each route, how full the processes are, and the workers."""
 
+from monitoring.dashboards.fleet import ALERTS, INSTANCE, OF, WINDOW, quantile, quantiles
 from monitoring.dashboards.model import Dashboard, Query, Row, Variable
 from monitoring.dashboards.panels import BAD, GOOD, WARN, Column, Figure, Graph, HeatMap, Table, lower, upper
-from monitoring.dashboards.processes import ALERTS, INSTANCE, LIVE, OF, SATURATION, WINDOW, WORKERS, quantile
+from monitoring.dashboards.processes import LIVE, SATURATION, WORKERS
 
 DURATION = "http_server_request_duration_seconds"
 ON = f'{OF},http_route=~"$route"'
@@ -12,9 +13,10 @@ BUCKETS = f"rate({DURATION}_bucket{{{ON}}}{WINDOW})"
 CLASSES = {"2xx": "green", "3xx": "blue", "4xx": "yellow", "5xx": "red"}
 
 
-def failing(by: str) -> str:
-    """Return the query for the share of requests answered 5xx; 0 where none was."""
-    return f"(sum by ({by}) ({FAILED}) or 0 * sum by ({by}) ({REQUESTS})) / (sum by ({by}) ({REQUESTS}) > 0)"
+def failing(by: str = "") -> str:
+    """Return the query for the share of requests answered 5xx, for each value of the label `by`; 0 where none was."""
+    failed, requests = (f"sum by ({by}) ({of})" if by else f"sum({of})" for of in (FAILED, REQUESTS))
+    return f"({failed} or 0 * {requests}) / ({requests} > 0)"
 
 
 ROUTE = Variable(
@@ -44,7 +46,7 @@ FIGURES = Row(
             decimals=2,
             width=4,
             steps=upper(0.001, 0.01),
-            queries=(Query(expr=f"(sum({FAILED}) or 0 * sum({REQUESTS})) / (sum({REQUESTS}) > 0)"),),
+            queries=(Query(expr=failing()),),
         ),
         Figure(
             title="Duration, p99",
@@ -143,16 +145,8 @@ RED = Row(
             width=12,
             height=9,
             least=0,
-            queries=tuple(
-                Query(
-                    expr=quantile(
-                        share,
-                        f'rate({DURATION}_bucket{{{OF},http_route="/orders",http_request_method="POST"}}{WINDOW})',
-                    ),
-                    legend=f"p{int(share * 100)}",
-                    exemplar=share == 0.99,  # noqa: PLR2004 - the one that the odd requests belong to
-                )
-                for share in (0.5, 0.95, 0.99)
+            queries=quantiles(
+                f'rate({DURATION}_bucket{{{OF},http_route="/orders",http_request_method="POST"}}{WINDOW})'
             ),
         ),
         Table(

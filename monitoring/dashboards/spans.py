@@ -1,8 +1,8 @@
 """The way of a span from the service through the OpenTelemetry Collector: two rows of the Pipeline dashboard."""
 
+from monitoring.dashboards.fleet import OF, PROCESS, WINDOW
 from monitoring.dashboards.model import Query, Row
 from monitoring.dashboards.panels import BAD, GOOD, Graph
-from monitoring.dashboards.processes import OF, PROCESS, WINDOW
 
 EXPORT = "otel_sdk_exporter_operation_duration_seconds"
 
@@ -11,8 +11,8 @@ INSIDE = Row(
     panels=(
         Graph(
             title="Share of traces recorded",
-            description="By process. Beyond its budget (TELEMETRY_TRACES_PER_SECOND) a process records a smaller share,"
-            " always whole traces.",
+            description="By process. Beyond its budget (TELEMETRY_TRACES_PER_SECOND) a process records a smaller"
+            " share, always whole traces.",
             unit="percentunit",
             width=8,
             least=0,
@@ -58,9 +58,8 @@ INSIDE = Row(
         ),
         Graph(
             title="Exports",
-            description="Requests to the collector per second, by its answer, attempts that failed and those that"
-            " will be"
-            " made again included; no code: no failure.",
+            description="Requests to the collector per second, by its answer, attempts that failed and those that will"
+            " be made again included; no code: no failure.",
             unit="reqps",
             width=8,
             least=0,
@@ -89,8 +88,7 @@ INSIDE = Row(
         Graph(
             title="Failed or slow, and not recorded",
             description="Requests per second that were not recorded and then failed or were slow: their span was"
-            " written"
-            " afterwards, or left out beyond TELEMETRY_AFTERWARDS_PER_SECOND.",
+            " written afterwards, or left out beyond TELEMETRY_AFTERWARDS_PER_SECOND.",
             unit="reqps",
             width=8,
             least=0,

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -20,12 +20,14 @@ import redis
 from deploy.stack import Stack
 from monitoring.rules.__main__ import rule_files
 from monitoring.rules.model import Timescale
+from service.monitoring import lease
+from service.store import keys
 
 ROOT = Path(__file__).parents[2]
 SCALE = 0.1
 RATE = 20.0
 MOST_UNDER_WAY = 400
-LEASE = "{fs:00}:lease:exporter"
+LEASE = f"{keys.prefix(0)}lease:{lease.NAME}"
 
 Mode = Literal["orders", "requests", "nothing"]
 
@@ -106,7 +108,7 @@ class Site:
         subprocess.run(  # noqa: S603 - our own program
             argv,
             cwd=ROOT,
-            env={**os.environ, "REDIS_URL": self._store_url},
+            env={**os.environ, "REDIS_URL": self.stack.url("redis")},
             check=False,
             capture_output=True,
             timeout=60,
@@ -114,12 +116,12 @@ class Site:
 
     def take_lease(self) -> None:
         """Has somebody who is not scraped hold the lease on the ledger's series."""
-        with redis.Redis.from_url(self._store_url) as client:
+        with redis.Redis.from_url(self.stack.url("redis")) as client:
             client.set(LEASE, "somebody-else", px=300_000)
 
     def return_lease(self) -> None:
         """Lets the lease go."""
-        with redis.Redis.from_url(self._store_url) as client:
+        with redis.Redis.from_url(self.stack.url("redis")) as client:
             client.delete(LEASE)
 
     def signal(self, part: str, role: str, number: signal.Signals) -> None:
@@ -131,10 +133,6 @@ class Site:
     def close(self) -> None:
         """Closes the client."""
         self._admin.close()
-
-    @property
-    def _store_url(self) -> str:
-        return re.sub(r"^\w+://", "redis://", self.stack.url("redis"))
 
 
 @contextmanager
@@ -165,24 +163,25 @@ def _faster(directory: Path, scale: float) -> dict[str, Path]:
     rules.mkdir()
     for name, content in rule_files(Timescale(scale)).items():
         (rules / name).write_text(content)
-    prometheus, collector = directory / "prometheus.yml", directory / "otel-collector.yaml"
-    text = (ROOT / "monitoring/prometheus/prometheus.yml").read_text()
-    for setting, seconds in (("scrape_interval", 2), ("scrape_timeout", 2), ("evaluation_interval", 1)):
-        text, found = re.subn(rf"^  {setting}: .*$", f"  {setting}: {seconds}s", text, flags=re.MULTILINE)
-        _once(found, setting)
-    prometheus.write_text(text)
-    text = (ROOT / "otel-collector.yaml").read_text()
-    for setting, items in (("queue_size", 1500), ("min_size", 128), ("max_size", 512)):
-        text, found = re.subn(rf"^(\s+){setting}: \d+.*$", rf"\g<1>{setting}: {items}", text, flags=re.MULTILINE)
-        _once(found, setting)
-    collector.write_text(text)
-    return {
-        "./monitoring/prometheus/rules": rules,
-        "./monitoring/prometheus/prometheus.yml": prometheus,
-        "./otel-collector.yaml": collector,
+    changed: dict[str, dict[str, str]] = {
+        "./monitoring/prometheus/prometheus.yml": {
+            "scrape_interval": "2s",
+            "scrape_timeout": "2s",
+            "evaluation_interval": "1s",
+        },
+        "./otel-collector.yaml": {"queue_size": "1500", "min_size": "128", "max_size": "512"},
     }
+    copies = {path: _copy(ROOT / path, directory, settings) for path, settings in changed.items()}
+    return {"./monitoring/prometheus/rules": rules, **copies}
 
 
-def _once(found: int, setting: str) -> None:
-    if found != 1:
-        raise ValueError(f"{setting} stands {found} times in the file, not once")
+def _copy(file: Path, directory: Path, settings: Mapping[str, str]) -> Path:
+    """Writes a copy with other values of some settings, each of which the file has once."""
+    text = file.read_text()
+    for setting, value in settings.items():
+        text, found = re.subn(rf"^( +){setting}: .*$", rf"\g<1>{setting}: {value}", text, flags=re.MULTILINE)
+        if found != 1:
+            raise ValueError(f"{setting} stands {found} times in {file}, not once")
+    copy = directory / file.name
+    copy.write_text(text)
+    return copy

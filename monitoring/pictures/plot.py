@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from monitoring.pictures.units import written
 
 GRID = "rgba(204,204,220,0.09)"
-FAINT = "rgba(204,204,220,0.65)"
 
 Points = list[tuple[float, float]]
 

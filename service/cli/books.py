@@ -48,12 +48,9 @@ def audit(as_json: Json = False) -> None:
 
 
 async def _audit(shards: "Shards", _: "Settings") -> "tuple[Books, list[Breach]]":
-    from service.orders.invariants import SaleMovesError, breaches, read_books
+    from service.orders.invariants import breaches, read_books
 
-    try:
-        books = await read_books(shards)
-    except SaleMovesError as error:
-        raise typer.BadParameter(str(error)) from None
+    books = await read_books(shards)
     return books, breaches(books)
 
 
@@ -68,7 +65,11 @@ def _report(books: "Books", found: "list[Breach]") -> None:
             if breach.invariant == check.__name__:
                 sys.stdout.write(f"        {breach.detail}\n")
     orders = ", ".join(f"{count} {status}" for status, count in books.snapshot.orders.items())
-    sys.stdout.write(f"\n{len(books.products)} products, {len(books.orders)} orders; reached: {orders}\n")
+    again = f", {books.snapshot.requeued} requeued" if books.snapshot.requeued else ""
+    sys.stdout.write(f"\n{len(books.products)} products, {len(books.orders)} orders; reached: {orders}{again}\n")
+    if books.snapshot.archived:
+        forgotten = ", ".join(f"{count} {status}" for status, count in books.snapshot.archived.items())
+        sys.stdout.write(f"forgotten after their retention: {forgotten}\n")
     sys.stdout.write(f"{len(found)} breaches\n" if found else "clean\n")
 
 
@@ -84,6 +85,7 @@ def _report_json(books: "Books", found: "list[Breach]") -> None:
         "orders": {str(status): count for status, count in books.snapshot.orders.items()},
         "requeued": books.snapshot.requeued,
         "orders_stored": len(books.orders),
+        "orders_forgotten": {str(status): count for status, count in books.snapshot.archived.items()},
         "products": len(books.products),
         "queue_length": books.snapshot.queue_length,
         "dead_letters": books.snapshot.dead_letters,

@@ -18,6 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Settings come from the environment: PORT, WORKERS, REDIS_URL, OTEL_*, ... The README lists them.",
 )
@@ -61,6 +62,8 @@ def complain(message: str, status: int) -> int:
 
 def _is_answer(error: Exception) -> bool:
     """Whether an exception is a plain answer to the operator; anything else is a defect and keeps its traceback."""
+    from service.crowd import CrowdError
+    from service.orders.invariants import SaleMovesError
     from service.settings import SettingsError
     from service.store import STORE_ERRORS, ShardsDifferError
     from service.store.embedded import StoreFailed, StoreInUse
@@ -69,4 +72,4 @@ def _is_answer(error: Exception) -> bool:
     from telemetry import SettingsError as TelemetrySettingsError
 
     refusals = (SettingsError, TelemetrySettingsError, ShardsDifferError, StoreRefused, StoreInUse)
-    return isinstance(error, (*refusals, StoreFailed, RoleFailed, *STORE_ERRORS))
+    return isinstance(error, (*refusals, StoreFailed, RoleFailed, SaleMovesError, CrowdError, *STORE_ERRORS))

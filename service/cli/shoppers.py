@@ -41,9 +41,7 @@ def crowd(
     ] = None,
     receive: Annotated[
         int | None,
-        typer.Option(
-            min=1, max=65535, help="with --truth: receive spans here (OTEL_EXPORTER_OTLP_ENDPOINT, sampler always_on)"
-        ),
+        typer.Option(min=1, max=65535, help="with --truth: receive spans on this port and count them, too"),
     ] = None,
 ) -> None:
     """Send a crowd of simulated shoppers to a running service and say exactly what they met.
@@ -52,8 +50,10 @@ def crowd(
     the service broke a promise: two orders for one key, or an accepted order that is gone.
 
     --demo puts its products into the store itself (REDIS_URL, or the embedded store in DATA_DIR).
-    --truth reads that store and every --target before and after,
-    and ends with status 1 when two of them differ by one. Nobody else may use the service meanwhile (CROWD=0).
+
+    --truth reads that store and every --target before and after, and ends with status 1 when two of them differ by one.
+    Nobody else may use the service meanwhile: start it with CROWD=0. For --receive it sends every span:
+    OTEL_TRACES_SAMPLER=always_on, OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:PORT.
     """
     from pydantic import ValidationError
 

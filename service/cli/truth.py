@@ -7,8 +7,6 @@ import sys
 from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING
 
-import typer
-
 if TYPE_CHECKING:
     from service.crowd import CrowdPlan, CrowdReport
     from service.truth import Figures, Row, SpanReceiver, Witness
@@ -19,8 +17,13 @@ POLL_SECONDS = 0.5
 
 def truth_command(plan: "CrowdPlan", targets: list[str], receive: int | None, *, as_json: bool) -> int:
     """Runs the plan and prints the report; returns 1 when two witnesses differ."""
-    report, rows = asyncio.run(_run(plan, targets or [f"{plan.base_url}/metrics"], receive))
+    report, rows, others = asyncio.run(_run(plan, targets or [f"{plan.base_url}/metrics"], receive))
     wrong = [row for row in rows if not row.agrees]
+    if others:
+        sys.stderr.write(
+            f"flash-sale crowd: {others} of the requests that the service counted were not this crowd's: somebody else "
+            "shops there (start it with CROWD=0), or two targets are one\n"
+        )
     if as_json:
         table = [{"what": r.what, **_figures(r), "agrees": r.agrees} for r in rows]
         sys.stdout.write(json.dumps({"true": not wrong, "requests": report.requests, "rows": table}, indent=2) + "\n")
@@ -28,7 +31,7 @@ def truth_command(plan: "CrowdPlan", targets: list[str], receive: int | None, *,
     sys.stdout.write(f"{'':<28}{'clients':>10}{'ledger':>10}{'metrics':>10}{'spans':>10}\n")
     for row in rows:
         figures = "".join(f"{'-' if figure is None else figure:>10}" for figure in _figures(row).values())
-        sys.stdout.write(f"{row.what:<28}{figures}   {'' if row.agrees else 'DIFFERS'}\n")
+        sys.stdout.write(f"{row.what:<28}{figures}{'' if row.agrees else '   DIFFERS'}\n")
     verdict = f"{len(wrong)} rows differ" if wrong else "all agree"
     sys.stdout.write(f"\n{report.requests} requests, {report.orders} orders, seed {report.seed}: {verdict}\n")
     return 1 if wrong else 0
@@ -38,14 +41,15 @@ def _figures(row: "Row") -> dict[str, int | None]:
     return {"clients": row.clients, "ledger": row.ledger, "metrics": row.metrics, "spans": row.spans}
 
 
-async def _run(plan: "CrowdPlan", targets: list[str], receive: int | None) -> "tuple[CrowdReport, list[Row]]":
+async def _run(plan: "CrowdPlan", targets: list[str], receive: int | None) -> "tuple[CrowdReport, list[Row], int]":
     import aiohttp
 
     from service.crowd import CrowdError, run_crowd
+    from service.crowd.view import progress
     from service.fleet import store_of
     from service.opening import opened
     from service.settings import Settings
-    from service.truth import SpanReceiver, Witness, judge
+    from service.truth import SpanReceiver, Witness
     from telemetry import configure_logging
 
     settings = Settings.from_env(os.environ)
@@ -57,19 +61,21 @@ async def _run(plan: "CrowdPlan", targets: list[str], receive: int | None) -> "t
         witness = Witness(shards, targets)
         try:
             before = await witness.read()
-            report = await run_crowd(plan)
-            rows = await _agreement(report, witness, before, spans)
-        except CrowdError as error:
-            raise typer.BadParameter(str(error)) from None
+            with progress(sys.stderr) as show:
+                report = await run_crowd(plan, show)
+            rows, others = await _agreed(report, witness, before, spans)
         except aiohttp.ClientError as error:
-            raise typer.BadParameter(f"a target does not answer: {error}") from None
-    return report, judge(report, *rows)
+            raise CrowdError(f"a target does not answer, are --url and --target right? {error}") from None
+    return report, rows, others
 
 
-async def _agreement(
+async def _agreed(
     report: "CrowdReport", witness: "Witness", before: "Figures", spans: "SpanReceiver | None"
-) -> "tuple[Figures, SpanReceiver | None]":
-    """Waits until the queue is empty and everybody agrees; when they do not in time, the last reading stands."""
+) -> "tuple[list[Row], int]":
+    """The judgement once the queue is empty and everybody agrees; when they do not in time, that of the last reading.
+
+    Besides, how many requests the service counted that the crowd did not send. After one of them nobody can agree.
+    """
     from service.truth import judge
 
     loop = asyncio.get_running_loop()
@@ -77,10 +83,12 @@ async def _agreement(
     while True:
         now = await witness.read()
         figures = now.since(before)
-        if now.queue_length == 0 and all(row.agrees for row in judge(report, figures, spans)):
-            return figures, spans
+        rows = judge(report, figures, spans)
+        others = max(figures.metric_requests.total() - report.requests, 0)
+        if others or (now.queue_length == 0 and all(row.agrees for row in rows)):
+            return rows, others
         if shortest < 0 or now.queue_length < shortest:  # the queue still moves
             shortest, end = now.queue_length, loop.time() + PATIENCE_SECONDS
         if loop.time() > end:
-            return figures, spans
+            return rows, others
         await asyncio.sleep(POLL_SECONDS)

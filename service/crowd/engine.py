@@ -53,7 +53,8 @@ async def wait_until_ready(plan: CrowdPlan) -> None:
 async def _wanted(shop: Shop, plan: CrowdPlan) -> dict[str, float]:
     wanted = await shop.wanted()
     if isinstance(wanted, Lost):
-        raise CrowdError(f"{plan.base_url} does not tell what is for sale ({wanted.kind})")
+        started = "" if wanted.arrived else ": is the service started?"
+        raise CrowdError(f"{plan.base_url} does not tell what is for sale ({wanted.kind}){started}")
     if not wanted:
         raise CrowdError(f"nothing is for sale at {plan.base_url}: no product's sale is open")
     return wanted

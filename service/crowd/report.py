@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.crowd.figures import Latencies, OrderIds, Percentiles
 from service.crowd.plan import CrowdPlan
-from service.crowd.shop import Answer, Lost, Verdict
+from service.crowd.shop import PLACED, Answer, Lost, Verdict
 
 
 class Outcome(BaseModel):
@@ -67,6 +67,15 @@ class CrowdReport(BaseModel):
     refused_latency_ms: Percentiles
     settling: SettleReport | None = None
     order_ids: OrderIds = Field(exclude=True, repr=False)
+
+    @property
+    def refusals(self) -> Counter[str]:
+        """The codes of the requests that were answered and placed no order, and how often each was given."""
+        counts: Counter[str] = Counter()
+        for outcome in self.outcomes:
+            if outcome.code not in PLACED:
+                counts[outcome.code] += outcome.count
+        return counts
 
 
 @dataclass(frozen=True, slots=True)

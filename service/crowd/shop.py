@@ -18,6 +18,7 @@ from service.crowd.plan import CrowdPlan, Shopper
 KEEP_ALIVE_SECONDS = 4
 SOLD_OUT_WEIGHT = 0.1
 NEVER_PLACED = frozenset({"overloaded"})
+PLACED = frozenset({"accepted", "replayed"})
 
 
 class Verdict(StrEnum):

@@ -1,5 +1,6 @@
 """How a crowd looks: a progress bar and a table on a terminal, plain lines anywhere else, or JSON."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
@@ -15,6 +16,7 @@ from service.crowd.report import CrowdReport, Outcome, Progress, SettleReport
 Show = Callable[[Progress], None]
 
 LINE_EVERY_SECONDS = 5.0
+RATE_OVER_SECONDS = 2.0
 
 
 @contextmanager
@@ -69,14 +71,15 @@ def _lines(stream: TextIO) -> Show:
 
 
 def _rate() -> Callable[[Progress], float]:
-    """Return what tells the orders per second since it was last asked."""
-    seconds, orders = 0.0, 0
+    """Return what tells the orders per second over the last two seconds, or since it was last asked if that is more."""
+    seen = deque([(0.0, 0)])
 
     def rate(now: Progress) -> float:
-        nonlocal seconds, orders
-        passed, more = now.seconds - seconds, now.orders - orders
-        seconds, orders = now.seconds, now.orders
-        return more / passed if passed > 0 else 0.0
+        while len(seen) > 1 and now.seconds - seen[0][0] > RATE_OVER_SECONDS:
+            seen.popleft()
+        seconds, orders = seen[0]
+        seen.append((now.seconds, now.orders))
+        return (now.orders - orders) / (now.seconds - seconds) if now.seconds > seconds else 0.0
 
     return rate
 

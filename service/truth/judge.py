@@ -9,7 +9,6 @@ from service.orders.models import COUNTED, Status
 from service.truth.receiver import SpanReceiver
 from service.truth.witness import Figures
 
-ACCEPTED_CODES = ("accepted", "replayed")
 ROUTE = "POST /orders"
 SETTLED = (Status.CONFIRMED, Status.FAILED)
 
@@ -66,10 +65,7 @@ def _orders(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) -
 
 
 def _refusals(report: CrowdReport, figures: Figures) -> Iterator[Row]:
-    seen: Counter[str] = Counter()
-    for outcome in report.outcomes:
-        if outcome.code not in ACCEPTED_CODES:
-            seen[outcome.code] += outcome.count
+    seen = report.refusals
     for reason in sorted({*seen, *+figures.ledger_refusals, *+figures.metric_refusals}):
         ledger, metrics = figures.ledger_refusals[reason], figures.metric_refusals[reason]
         yield Row(f"refused {reason}", seen[reason], ledger, metrics, None, sum(report.errors.values()))

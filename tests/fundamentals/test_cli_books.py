@@ -8,7 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
+from service.orders.models import Status
+from tests.orders.sale import AT_ONCE, Sale
 from tests.support import RedisServer, eventually
 from tests.support.cli import complaint, flash_sale
 from tests.support.service import ADMIN, Fleet
@@ -56,6 +59,26 @@ def test_audit_of_broken_books(valkey_server: RedisServer) -> None:
     assert (as_json.returncode, report["clean"], report["orders_stored"]) == (1, False, 1)
     assert report["invariants"]["units_add_up"] == ["sticker-pack: -3 units unexplained"]
     assert report["invariants"]["totals_match_orders"] == []
+
+
+async def test_audit_tells_of_orders_that_were_forgotten(valkey_server: RedisServer, valkey: Redis) -> None:
+    """By the status that they had; without any, nothing is said of them."""
+    env = {"REDIS_URL": valkey_server.url}
+    sale = await Sale.open(valkey)
+    await sale.product()
+    for number, user in enumerate(("ann", "bob", "cid")):
+        bought = await sale.buy(user_id=user)
+        await sale.take()
+        await sale.settle(bought, Status.FAILED if number == 0 else Status.CONFIRMED)
+    before = flash_sale("audit", env=env)
+    assert (before.returncode, "forgotten after" in before.stdout) == (0, False)
+    assert await sale.under(retention=AT_ONCE).ledger.forget(0) == 3
+    done = flash_sale("audit", env=env)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert "1 products, 0 orders; reached: 3 pending, 2 confirmed, 1 failed" in done.stdout
+    assert "\nforgotten after their retention: 2 confirmed, 1 failed\nclean\n" in done.stdout
+    report = json.loads(flash_sale("audit", "--json", env=env).stdout)
+    assert (report["clean"], report["orders_forgotten"]) == (True, {"confirmed": 2, "failed": 1})
 
 
 def test_audit_of_the_embedded_store(tmp_path: Path) -> None:
@@ -146,7 +169,9 @@ def test_dead_letters_are_listed_requeued_and_dropped(valkey_server: RedisServer
     assert (dropped.returncode, dropped.stdout) == (0, f"{second}  dropped\n1 dropped\n")
     assert flash_sale("dead-letters", "list", env=env).stdout == "0 dead letters\n"
     assert flash_sale("dead-letters", "drop", second, env=env).returncode == 1
-    assert flash_sale("audit", env=env).returncode == 0
+    audited = flash_sale("audit", env=env)
+    assert audited.returncode == 0
+    assert "2 orders; reached: 3 pending, 0 confirmed, 2 failed, 0 expired, 0 cancelled, 1 requeued\n" in audited.stdout
     with Fleet(valkey_server.url) as fleet, fleet.client() as client:
         wait_for_status(client, first, "confirmed")
         assert client.get(f"/orders/{second}").json()["status"] == "failed"

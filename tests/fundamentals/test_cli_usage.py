@@ -55,6 +55,20 @@ def test_a_wrong_command_is_one_line(command: list[str], words: str) -> None:
     assert words in complaint(flash_sale(*command, env={"REDIS_URL": "redis://127.0.0.1:1"}))
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [([], "does not tell what is for sale (connect): is the service started?"), (["--truth"], "does not answer")],
+)
+def test_a_crowd_that_finds_no_service_says_so_in_one_line(
+    valkey_server: RedisServer, flags: list[str], words: str
+) -> None:
+    """Status 1: nothing is wrong with the command line."""
+    done = flash_sale("crowd", "--url", "http://127.0.0.1:1", *flags, env={"REDIS_URL": valkey_server.url})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", [[], ["dead-letters"]])
 def test_no_command_shows_the_help(command: list[str]) -> None:
     """Status 2: nothing was done."""

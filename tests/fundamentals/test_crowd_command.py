@@ -9,8 +9,8 @@ from io import StringIO
 
 import pytest
 
-from service.crowd import CrowdPlan, run_crowd
-from service.crowd.view import write_summary
+from service.crowd import CrowdPlan, Progress, run_crowd
+from service.crowd.view import progress, write_summary
 from tests.fundamentals.scripted_service import Script, plan_for, serve
 from tests.support import Program, wait_until
 
@@ -26,6 +26,19 @@ async def test_summary_has_every_figure_in_plain_lines() -> None:
     assert f"answer 202           {script.accepted} accepted" in lines
     assert f"answer 409           {script.statuses[409]} sold_out" in lines
     assert f"seed, run            {report.seed}, {report.run_id}" in lines
+
+
+def test_progress_away_from_a_terminal_is_a_line_every_five_seconds() -> None:
+    """With the rate since the line before."""
+    text = StringIO()
+    with progress(text) as show:
+        for seconds, orders in ((1, 10), (5, 100), (9.9, 280), (10, 300), (15, 300)):
+            show(Progress(seconds=seconds, fraction=None, orders=orders, accepted=1, refused=2, errors=3))
+    assert text.getvalue().splitlines() == [
+        "    5.0 s  20 orders/s, 100 sent, 1 accepted, 2 refused, 3 errors",
+        "   10.0 s  40 orders/s, 300 sent, 1 accepted, 2 refused, 3 errors",
+        "   15.0 s  0 orders/s, 300 sent, 1 accepted, 2 refused, 3 errors",
+    ]
 
 
 COMMAND = """

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.store import keys
-from tests.support import RedisServer, free_port
+from tests.support import RedisServer, eventually, free_port
 from tests.support.program import Program
 from tests.support.service import ADMIN, Fleet
 
@@ -51,7 +51,7 @@ def report(store: str, fleets: list[Fleet], port: int, *more: str) -> tuple[int,
         status = program.process.wait(150)
         output = program.output
     assert "{" in output, output
-    return status, {row["what"]: row for row in json.loads(output)["rows"]}
+    return status, {row["what"]: row for row in json.loads(output[output.index("{") :])["rows"]}
 
 
 @pytest.mark.timeout(300)
@@ -91,6 +91,20 @@ def _liar(store: str) -> Program:
         "    time.sleep(0.2)\n"
     )
     return Program([sys.executable, "-c", code, store, keys.prefix(0) + "totals"])
+
+
+@pytest.mark.timeout(300)
+def test_somebody_else_who_shops_is_named_at_once(valkey_server: RedisServer) -> None:
+    with Fleet(valkey_server.url, workers=1) as fleet, fleet.client() as client:
+        assert client.put("/inventory/lamp", json=LAMP, headers=ADMIN).status_code == httpx.codes.CREATED
+        flags = ["--url", fleet.url, "--truth", "--product", "lamp", "--rate", "20", "--duration", "5"]
+        with Program.python("-m", "service", "crowd", *flags, env={"REDIS_URL": valkey_server.url}) as program:
+            eventually(lambda: client.get("/inventory/lamp").json()["stock"] < LAMP["stock"], 60, "the crowd shops")
+            order = {"product_id": "lamp", "user_id": "somebody-else", "quantity": 1}
+            client.post("/orders", json=order).raise_for_status()
+            assert program.process.wait(150) == 1
+            assert "1 of the requests that the service counted were not this crowd's" in program.output
+            assert "CROWD=0" in program.output
 
 
 @pytest.mark.timeout(300)

@@ -1,5 +1,6 @@
 """The short way of `POST /orders` answers as the route does, and leaves to it whatever is not plainly an order."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -135,3 +136,16 @@ async def test_a_body_in_pieces_arrives_whole(shop: Shop) -> None:
 
     answer = await shop.client.post("/orders", content=pieces(), headers=PLAIN)
     assert (answer.status_code, answer.json()["product_id"]) == (202, "lamp")
+
+
+@pytest.mark.parametrize(
+    "lengths", ["Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 5"]
+)
+async def test_a_declared_length_cannot_hide_a_longer_body(shop: Shop, lengths: str) -> None:
+    """The server refuses a request that says both, so what is declared is what comes."""
+    reader, writer = await asyncio.open_connection(*shop.url.removeprefix("http://").split(":"))
+    head = f"POST /orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{lengths}\r\n\r\n"
+    writer.write(head.encode() + b"%x\r\n%s\r\n0\r\n\r\n" % (70_000, b" " * 70_000))
+    assert await reader.readline() == b"HTTP/1.1 400 Bad Request\r\n"
+    writer.close()
+    await asyncio.gather(writer.wait_closed(), return_exceptions=True)

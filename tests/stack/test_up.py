@@ -50,6 +50,8 @@ def test_it_prints_its_urls_keeps_its_parts_alive_and_ends_by_ctrl_c(up: Program
         url = dict(re.findall(r"^(\S.*?) +(http://\S+)$", output, re.MULTILINE))
         assert {"Prometheus", "Alertmanager", "Jaeger", "the sale, replica 1"} <= url.keys(), output
         assert len(httpx.get(f"{url['the sale, replica 1']}/inventory", timeout=20).json()["products"]) == 6
+        page = httpx.get(url["the sale, replica 1"], timeout=20).text
+        assert f'data-jaeger-url="{url["Jaeger"]}"' in page, "the live page links its traces to this stack's Jaeger"
         query = {"query": 'sum(flash_sale_orders_total{status="confirmed"})'}
 
         def sold() -> float:
@@ -63,6 +65,14 @@ def test_it_prints_its_urls_keeps_its_parts_alive_and_ends_by_ctrl_c(up: Program
         eventually(lambda: answers(f"{url['Alertmanager']}/-/ready"), 30, "it is back")
         assert up.signal(signal.SIGINT, 60) == 0
         assert left(tmp_path) == {}
+
+
+def test_a_crowd_that_is_no_number_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    env = {"DATA_DIR": str(tmp_path), "CROWD": "many"}
+    with Program([sys.executable, "-m", "deploy.stack", "up"], env=env) as program:
+        assert program.process.wait(60) == 1
+        assert program.output.startswith("stack: CROWD: ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_left_when_it_is_killed(up: Program, tmp_path: Path) -> None:
