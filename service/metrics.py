@@ -5,8 +5,8 @@ scope `fleet`. What a process alone knows has scope `process` and carries the la
 """
 
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 
-from service.inventory.models import Product
 from service.monitoring.snapshot import Snapshot
 from service.orders.models import COUNTED
 from telemetry import CounterSpec, GaugeSpec, HistogramSpec, Telemetry
@@ -114,7 +114,8 @@ DEAD_LETTERS = GaugeSpec(
 PREDICTED_WAIT = GaugeSpec(
     name="flash_sale.queue.predicted_wait",
     unit="s",
-    description="Orders in the queue, those in hand included, over the workers' pace; 0 while none is known.",
+    description="Orders in the queue over the workers' pace, 0 while none is known. Those in hand count, unlike in a "
+    "buyer's estimate: workers that took everything and hang leave no line.",
     scope="fleet",
 )
 LIVE_WORKERS = GaugeSpec(
@@ -225,12 +226,12 @@ _OF_THE_LEDGER: tuple[tuple[GaugeSpec, Callable[[Snapshot], float]], ...] = (
     (LIVE_WORKERS, lambda s: sum(age <= SILENT_SECONDS for age in s.workers.values())),
     (ETA_ERROR, lambda s: s.eta_error_seconds),
 )
-_OF_PRODUCTS: tuple[tuple[GaugeSpec, Callable[[Product, Snapshot], float]], ...] = (
-    (INVENTORY, lambda product, _: product.stock),
-    (HELD, lambda product, _: product.held),
-    (SOLD, lambda product, _: product.sold),
-    (OPEN, lambda product, snapshot: product.is_open(snapshot.taken_at)),
-    (DRIFT, lambda product, _: product.drift),
+_OF_PRODUCTS: tuple[tuple[GaugeSpec, Callable[[Snapshot], Iterable[float]]], ...] = (
+    (INVENTORY, lambda s: map(attrgetter("stock"), s.products)),
+    (HELD, lambda s: map(attrgetter("held"), s.products)),
+    (SOLD, lambda s: map(attrgetter("sold"), s.products)),
+    (OPEN, lambda s: [product.is_open(s.taken_at) for product in s.products]),
+    (DRIFT, lambda s: map(attrgetter("drift"), s.products)),
 )
 
 
@@ -240,13 +241,15 @@ def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None]) 
     def figure(of: Callable[[Snapshot], float]) -> Callable[[], Iterable[tuple[float, Labels]]]:
         return lambda: [(of(snapshot), {})] if (snapshot := latest()) else []
 
-    def per_product(of: Callable[[Product, Snapshot], float]) -> Callable[[], Iterable[tuple[float, Labels]]]:
-        return lambda: [
-            (float(of(product, snapshot)), {"product_id": product.product_id})
-            for snapshot in [latest()]
-            if snapshot
-            for product in snapshot.products
-        ]
+    def per_product(of: Callable[[Snapshot], Iterable[float]]) -> Callable[[], Iterable[tuple[float, Labels]]]:
+        def read() -> Iterable[tuple[float, Labels]]:
+            snapshot = latest()
+            if snapshot is None:
+                return ()
+            labels: list[Labels] = [{"product_id": product.product_id} for product in snapshot.products]
+            return zip(of(snapshot), labels, strict=True)
+
+        return read
 
     telemetry.observe(
         ORDERS,

@@ -70,6 +70,11 @@ class Service:
         self.live = Live(self.sampler, self.windows)
         self.broadcast = Broadcast(self.live, self.sampler)
 
+    async def aclose(self) -> None:
+        """Ends what is still being read; for when nobody asks any more."""
+        await self.catalogue.aclose()
+        await self.live.aclose()
+
     def _learn(self, snapshot: Snapshot, asked: float) -> None:
         self.sold_out.read(snapshot, asked)
         self.line.read(snapshot, asked)

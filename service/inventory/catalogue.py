@@ -1,13 +1,21 @@
-"""The catalogue's steps in the ledger: create or change a product, add units, read."""
+"""The catalogue's steps in the ledger: create or change a product, add units, read.
+
+Those who read at one time share a round trip, and never get what was read before they asked.
+"""
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
+
+from opentelemetry.trace import Span, get_current_span
 
 from service.inventory.models import Product
-from service.store import Shards, keys
+from service.store import Batcher, Reading, Shards, Shared, is_store_down, keys
 
 REPLY_KEPT = timedelta(minutes=10)
+MOST_AT_ONCE = 128
 
 
 class Change(StrEnum):
@@ -20,11 +28,18 @@ class Change(StrEnum):
     BAD_STOCK = "bad_stock"
 
 
+class _Wanted(NamedTuple):
+    product: str
+    span: Span
+
+
 class Catalogue:
     """The products of every shard."""
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
+        self._all = Reading(self._read_all)
+        self._some = [self._batcher(shard) for shard in shards]
 
     async def put(self, product_id: str, **fields: str | int | datetime | None) -> tuple[Change, Product | None]:
         """Creates a product, or changes it; a difference in `stock` is booked as a restock.
@@ -45,16 +60,32 @@ class Catalogue:
 
     async def product(self, product_id: str) -> Product | None:
         """Reads one product."""
-        escaped = keys.escape(product_id)
-        row = await self._shards.run("product", self._shards.of(product_id), escaped)
-        return Product.from_row(row) if row else None
+        wanted = _Wanted(keys.escape(product_id), get_current_span())
+        return await self._some[self._shards.of(product_id)].submit(wanted)
 
-    async def products(self) -> list[Product]:
+    async def products(self) -> tuple[Product, ...]:
         """Reads all products, by id."""
-        found: list[Product] = []
-        for shard in self._shards:
-            found += [Product.from_row(row) for row in await self._shards.run("products", shard)]
-        return sorted(found, key=lambda product: product.product_id)
+        return await self._all()
+
+    async def aclose(self) -> None:
+        """Ends what is being read."""
+        await self._all.aclose()
+        for batcher in self._some:
+            await batcher.aclose()
+
+    async def _read_all(self, shared: Shared) -> tuple[Product, ...]:
+        rows = [row for shard in self._shards for row in await self._shards.run("products", shard, shared=shared)]
+        return tuple(sorted(map(Product.from_row, rows), key=lambda product: product.product_id))
+
+    def _batcher(self, shard: int) -> Batcher[_Wanted, Product | None]:
+        async def send(wanted: Sequence[_Wanted]) -> Sequence[Product | None]:
+            shared = Shared.by(each.span for each in wanted)
+            names = list(dict.fromkeys(each.product for each in wanted))
+            rows = await self._shards.run("product", shard, *names, batch=len(names), shared=shared)
+            found = dict(zip(names, (Product.from_row(row) if row else None for row in rows), strict=True))
+            return [found[each.product] for each in wanted]
+
+        return Batcher(send, most=MOST_AT_ONCE, ends_all=is_store_down)
 
     async def _change(
         self, mode: str, product_id: str, fields: dict[str, str | int | datetime | None]

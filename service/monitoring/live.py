@@ -4,7 +4,6 @@ Every process makes the same picture, about once a second and only when somebody
 picture for all who ask in between.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, Self
@@ -15,7 +14,7 @@ from service.metrics import REASONS
 from service.monitoring.sampler import Sampler
 from service.monitoring.snapshot import QueueView
 from service.orders.models import Status
-from service.store import Shards, keys
+from service.store import Reading, Shards, Shared, keys
 from telemetry import suppressed
 from telemetry.figures import Figures
 from telemetry.latency import Distribution
@@ -133,8 +132,9 @@ class Live:
     def __init__(self, sampler: Sampler, windows: Windows) -> None:
         self._sampler = sampler
         self._windows = windows
-        self._lock = asyncio.Lock()
         self._made: MetricsData | None = None
+        self._making = Reading(self._make)
+        self._listening = Reading(self._listen)
 
     async def picture(self) -> MetricsData:
         """The picture of this second.
@@ -142,32 +142,8 @@ class Live:
         Raises:
             redis.exceptions.RedisError: The store is down; there is no old picture.
         """
-        async with self._lock:
-            snapshot = self._sampler.latest() or await self._sampler.fresh()
-            seq = self._sampler.readings
-            if self._made is None or self._made.seq != seq:
-                with suppressed():
-                    figures = await self._windows.read(WINDOW, failures=ERRORS_SHOWN)
-                self._made = MetricsData(
-                    seq=seq,
-                    timestamp=snapshot.taken_at,
-                    snapshot_age_seconds=0.0,
-                    orders=snapshot.orders,
-                    rejections={reason: snapshot.rejections.get(reason, 0) for reason in REASONS},
-                    throughput=snapshot.throughput,
-                    error_rate=snapshot.error_rate,
-                    processing_time_avg_ms=snapshot.processing_time_avg_ms,
-                    queue=QueueView.of(snapshot),
-                    estimated_wait_seconds=snapshot.estimated_wait_seconds,
-                    active_connections=round(sum(said.get(CONNECTIONS, 0) for said in figures.now)),
-                    requests=requests_of(figures),
-                    products=[
-                        ProductMetrics(**{name: getattr(product, name) for name in ProductMetrics.model_fields})
-                        for product in snapshot.products
-                    ],
-                    errors=errors_of(figures),
-                )
-            return self._made.model_copy(update={"snapshot_age_seconds": round(self._sampler.age_seconds(), 3)})
+        made = await self._making()
+        return made.model_copy(update={"snapshot_age_seconds": round(self._sampler.age_seconds(), 3)})
 
     async def said(self) -> list[dict[str, Any]]:
         """What each process that is not silent said of itself last, within a second.
@@ -175,8 +151,44 @@ class Live:
         Raises:
             redis.exceptions.RedisError: The store is down.
         """
+        return await self._listening()
+
+    async def aclose(self) -> None:
+        """Ends what is under way."""
+        await self._making.aclose()
+        await self._listening.aclose()
+
+    async def _listen(self, _: Shared) -> list[dict[str, Any]]:
         with suppressed():
             return (await self._windows.read(timedelta(0))).now
+
+    async def _make(self, _: Shared) -> MetricsData:
+        snapshot = self._sampler.latest() or await self._sampler.fresh()
+        seq = self._sampler.readings
+        if self._made is not None and self._made.seq == seq:
+            return self._made
+        with suppressed():
+            figures = await self._windows.read(WINDOW, failures=ERRORS_SHOWN)
+        self._made = MetricsData(
+            seq=seq,
+            timestamp=snapshot.taken_at,
+            snapshot_age_seconds=0.0,
+            orders=snapshot.orders,
+            rejections={reason: snapshot.rejections.get(reason, 0) for reason in REASONS},
+            throughput=snapshot.throughput,
+            error_rate=snapshot.error_rate,
+            processing_time_avg_ms=snapshot.processing_time_avg_ms,
+            queue=QueueView.of(snapshot),
+            estimated_wait_seconds=snapshot.estimated_wait_seconds,
+            active_connections=round(sum(said.get(CONNECTIONS, 0) for said in figures.now)),
+            requests=requests_of(figures),
+            products=[
+                ProductMetrics(**{name: getattr(product, name) for name in ProductMetrics.model_fields})
+                for product in snapshot.products
+            ],
+            errors=errors_of(figures),
+        )
+        return self._made
 
 
 def requests_of(figures: Figures) -> list[RequestMetrics]:

@@ -1,4 +1,7 @@
-"""One coroutine of a process reads the ledger once a second; metrics, pages and checks read what it keeps in memory."""
+"""One coroutine of a process reads the ledger once a second; metrics and pages read what it keeps in memory.
+
+Who must know how things are now asks for a `fresh` reading, which all who ask at one time share.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -7,8 +10,8 @@ from time import monotonic
 import structlog
 
 from service.monitoring.lease import Lease
-from service.monitoring.snapshot import Snapshot, take_snapshot
-from service.store import STORE_ERRORS, Shards
+from service.monitoring.snapshot import ProductRows, Snapshot, take_snapshot
+from service.store import STORE_ERRORS, Reading, Shards, Shared
 from telemetry import suppressed
 
 INTERVAL_SECONDS = 1.0
@@ -31,8 +34,9 @@ class Sampler:
         self._clock = clock
         self._started = clock()
         self._taken: float | None = None
-        self._asked = 0.0
         self._snapshot: Snapshot | None = None
+        self._rows = ProductRows()
+        self._reading = Reading(self._read)
         self.readings = 0
         self._next = asyncio.Event()
 
@@ -49,21 +53,12 @@ class Sampler:
         return self._clock() - (self._started if self._taken is None else self._taken)
 
     async def fresh(self) -> Snapshot:
-        """Reads the ledger now.
+        """Reads the ledger now, in one round trip for all who ask now.
 
         Raises:
             redis.exceptions.RedisError: The store is down.
         """
-        asked = self._clock()
-        with suppressed():
-            snapshot = await take_snapshot(self._shards)
-        if asked >= self._asked:  # an answer that another has overtaken would let counters fall
-            self._snapshot, self._asked, self._taken = snapshot, asked, self._clock()
-            self._on_reading(snapshot, asked)
-        self.readings += 1
-        self._next.set()
-        self._next = asyncio.Event()
-        return snapshot
+        return await self._reading()
 
     async def reading_after(self, number: int) -> None:
         """Waits until the ledger was read more than `number` times."""
@@ -71,7 +66,13 @@ class Sampler:
             await self._next.wait()
 
     async def run(self) -> None:
-        """Reads the ledger once a second until it is cancelled."""
+        """Reads the ledger once a second until it is cancelled; nothing is under way after that."""
+        try:
+            await self._keep_reading()
+        finally:
+            await self._reading.aclose()
+
+    async def _keep_reading(self) -> None:
         log = structlog.get_logger("service.monitoring.sampler")
         loop = asyncio.get_running_loop()
         down = False
@@ -90,3 +91,14 @@ class Sampler:
                     log.warning("the store does not answer", error=str(error))
                 down = True
             await asyncio.sleep(max(INTERVAL_SECONDS - (loop.time() - began), 0.05))
+
+    async def _read(self, _: Shared) -> Snapshot:
+        asked = self._clock()
+        with suppressed():
+            snapshot = await take_snapshot(self._shards, self._rows)
+        self._snapshot, self._taken = snapshot, self._clock()
+        self._on_reading(snapshot, asked)
+        self.readings += 1
+        self._next.set()
+        self._next = asyncio.Event()
+        return snapshot

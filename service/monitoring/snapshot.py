@@ -1,6 +1,7 @@
 """A snapshot of the ledger: all that metrics and pages show, read at one instant in one round trip a shard."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field as with_default
 from datetime import datetime
@@ -11,6 +12,24 @@ from pydantic import BaseModel, Field
 from service.inventory.models import Product
 from service.orders.models import COUNTED, Status, at
 from service.store import Shards
+
+
+class ProductRows:
+    """Reads products, and gives the same object again for a row that has not changed since it was last read.
+
+    Most have not from one second to the next, and to read 1 000 rows takes 5 ms.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[list[str], Product]] = {}
+
+    def products(self, rows: Iterable[list[str]]) -> list[Product]:
+        """The products of these rows."""
+        last, self._last = self._last, {}
+        for row in rows:
+            known = last.get(row[0])
+            self._last[row[0]] = known if known and known[0] == row else (row, Product.from_row(row))
+        return [product for _, product in self._last.values()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +73,12 @@ class Snapshot:
         return round(self.line / self.drain_rate, 3) if self.drain_rate else None
 
     @classmethod
-    def from_shards(cls, replies: list[list[Any]]) -> Self:
-        """Adds up what `snapshot.lua` returned for each shard."""
+    def from_shards(cls, replies: list[list[Any]], rows: "ProductRows | None" = None) -> Self:
+        """Adds up what `snapshot.lua` returned for each shard; `rows` knows the products of the last snapshot."""
         totals = [dict(zip(reply[1][::2], map(int, reply[1][1::2]), strict=True)) for reply in replies]
         add = [sum(reply[index] for reply in replies) for index in range(3, 14) if index != 5]  # noqa: PLR2004
         length, processing, dead, drain, recent, settled, failed, took, promised, eta_error = add
-        products = [Product.from_row(row) for reply in replies for row in reply[2]]
+        products = (rows or ProductRows()).products(row for reply in replies for row in reply[2])
         refused: Counter[str] = Counter()
         for reply in replies:
             refused.update(dict(zip(reply[15][::2], map(int, reply[15][1::2]), strict=True)))
@@ -108,10 +127,10 @@ class QueueView(BaseModel):
         )
 
 
-async def take_snapshot(shards: Shards) -> Snapshot:
-    """Reads every shard.
+async def take_snapshot(shards: Shards, rows: ProductRows | None = None) -> Snapshot:
+    """Reads every shard; `rows` knows the products of the last snapshot.
 
     Raises:
         redis.exceptions.RedisError: the store is down.
     """
-    return Snapshot.from_shards([await shards.run("snapshot", shard) for shard in shards])
+    return Snapshot.from_shards([await shards.run("snapshot", shard) for shard in shards], rows)

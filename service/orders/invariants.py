@@ -1,7 +1,7 @@
 """What must always hold in the ledger. Each invariant is one function from a `Books` to the breaches it finds.
 
 `read_books` reads a shard in one script, so that a sale that goes on meanwhile cannot blur what it finds. The store
-serves nobody else for that long, about 10 us an order; so a large shard is read in parts, and again if it moved.
+serves nobody else for that long, about 15 us an order; so a large shard is read in parts, and again if it moved.
 """
 
 from collections import Counter, defaultdict
@@ -16,7 +16,6 @@ from service.store import Shards, keys
 
 LIVE = (Status.PENDING, Status.PROCESSING)
 MOST_ORDERS = 30_000
-CHUNK = 1000
 TRIES = 5
 
 
@@ -61,7 +60,7 @@ async def read_books(shards: Shards, most: int = MOST_ORDERS) -> Books:
         SaleMovesError: A larger shard did not keep still while it was read.
         redis.exceptions.RedisError: The store is down.
     """
-    replies = [await shards.run("books", shard, most) or await _read_in_parts(shards, shard) for shard in shards]
+    replies = [await shards.run("books", shard, most, "") or await _read_in_parts(shards, shard) for shard in shards]
     orders = [Order.from_row(row) for reply in replies for row in reply[1]]
     delayed, deadlines, dead = (
         frozenset(member for reply in replies for member in reply[index]) for index in (3, 4, 5)
@@ -80,17 +79,20 @@ async def read_books(shards: Shards, most: int = MOST_ORDERS) -> Books:
 
 async def _read_in_parts(shards: Shards, shard: int) -> list[Any]:
     """Reads a large shard bit by bit, between two readings of everything else that must be the same."""
-    start = keys.prefix(shard) + "o:"
     for _ in range(TRIES):
-        before = await shards.run("books", shard, 0)
-        names = [str(name) async for name in shards.client.scan_iter(match=f"{start}*", count=CHUNK)]
-        rows: list[list[str]] = []
-        for first in range(0, len(names), CHUNK):
-            chunk = [f"{shard:02d}{name.removeprefix(start)}" for name in names[first : first + CHUNK]]
-            rows += [row for row in await shards.run("order", shard, *chunk) if row]
-        after: list[Any] = await shards.run("books", shard, 0)
+        before = await shards.run("books", shard, 0, "")
+        orders: list[list[str]] = []
+        buyers: list[str] = []
+        cursor = "0"
+        while True:
+            cursor, *part = await shards.run("books", shard, 0, cursor)
+            orders += part[0]
+            buyers += part[1]
+            if cursor == "0":
+                break
+        after: list[Any] = await shards.run("books", shard, 0, "")
         if (before[0][1:3], before[2:]) == (after[0][1:3], after[2:]):
-            after[1] = rows
+            after[1], after[6] = orders, buyers
             return after
     raise SaleMovesError("the sale goes on and there are too many orders to read them at one instant: try again later")
 

@@ -36,10 +36,10 @@ class Line:
         elapsed = self._clock() - self._asked
         if self._snapshot is None or elapsed > STALE_SECONDS:
             return 0.0
-        line, capacity = self._snapshot.line + self._joined, self._snapshot.capacity
-        capacity = capacity and max(capacity, self._snapshot.throughput)  # it is measured only while a line waits
-        wait = line / capacity if capacity else 0.0
-        if self._snapshot.line and (not capacity or not self._snapshot.throughput):
+        line = self._snapshot.line + self._joined
+        pace = self._snapshot.capacity and self._snapshot.drain_rate  # no pace is known before a line was seen
+        wait = line / pace if pace else 0.0
+        if self._snapshot.line and (not pace or not self._snapshot.throughput):
             return max(wait, self._snapshot.waited_seconds)
         return max(wait - elapsed, 0.0)
 

@@ -8,7 +8,7 @@ client went away) harms nobody: what was sent runs to its end.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 Reply = TypeVar("Reply")
@@ -34,7 +34,6 @@ class Batcher(Generic[Item, Reply]):
         self._lanes = lanes
         self._ends_all = ends_all
         self._waiting: deque[tuple[Item, asyncio.Future[Reply]]] = deque()
-        self._busy = 0
         self._away: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -45,12 +44,20 @@ class Batcher(Generic[Item, Reply]):
         """Sends one item and returns its own reply, or raises what became of its batch."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if self._busy < self._lanes:
-            self._busy += 1
+        if len(self._away) < self._lanes:
             task = asyncio.create_task(self._drain())
             self._away.add(task)
             task.add_done_callback(self._away.discard)
         return await future
+
+    async def aclose(self) -> None:
+        """Cancels what is away and who waits, and returns when all of it has ended: nothing is sent after that."""
+        for _, future in self._waiting:
+            future.cancel()
+        self._waiting.clear()
+        for task in self._away:
+            task.cancel()
+        await asyncio.gather(*self._away, return_exceptions=True)
 
     async def _drain(self) -> None:
         try:
@@ -60,8 +67,8 @@ class Batcher(Generic[Item, Reply]):
                 if batch:
                     await self._exchange(batch)
         finally:
-            # Not by a callback of the task: a caller that got its reply may submit again before that runs.
-            self._busy -= 1
+            # Not by the callback alone: a caller that got its reply may submit again before that runs.
+            self._away.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _exchange(self, batch: list[tuple[Item, asyncio.Future[Reply]]]) -> None:
         try:

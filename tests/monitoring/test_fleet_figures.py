@@ -16,7 +16,7 @@ from tests.support.service import ADMIN, Fleet
 
 LAMP = {"name": "Lamp", "price": 4950, "currency": "EUR", "stock": 50, "per_user_limit": 2}
 FLUSHED_SECONDS = 1.0
-BUSY_MACHINE_SECONDS = 1.5
+BUSY_MACHINE_SECONDS = 3.0
 
 Answers = Counter[tuple[int, str]]
 
@@ -83,10 +83,16 @@ def test_all_processes_of_all_replicas_sum_up_to_what_was_sent(replicas: list[Fl
             15,
             f"the refusals are {refused}",
         )
-    rejections = scraped(replicas, "flash_sale_rejections_total", "reason")
-    assert {reason: n for reason, n in rejections.items() if n} == refused
-    counted = scraped(replicas, "http_server_request_duration_seconds_count", "http_response_status_code")
-    assert {int(status): n for status, n in counted.items()} == by_status
+    # Whichever process answers a scrape may have read the ledger a second before the one that was asked above.
+    eventually(
+        lambda: {r: n for r, n in scraped(replicas, "flash_sale_rejections_total", "reason").items() if n} == refused,
+        15,
+        f"a scrape of all says {refused}",
+    )
+    counted = {str(status): n for status, n in by_status.items()}
+    name, label = "http_server_request_duration_seconds_count", "http_response_status_code"
+    # A process that does not answer its sibling within 0.2 s is missing from that scrape, and only from that one.
+    eventually(lambda: scraped(replicas, name, label) == counted, 15, f"a scrape of all says {counted}")
 
     def everybody_says_so() -> bool:
         told = [orders_served(live(fleet)) for _ in range(8) for fleet in replicas]  # whichever process answers
@@ -118,7 +124,8 @@ def test_a_killed_process_loses_a_second_of_windows_and_no_refusal_of_the_ledger
         sender.start()
         try:
             began = time.monotonic()
-            eventually(lambda: answered and time.monotonic() - began > 3.3, 30, "some seconds of refusals")
+            enough = FLUSHED_SECONDS + BUSY_MACHINE_SECONDS + 1
+            eventually(lambda: answered and answered[-1] - began > enough, 60, "some seconds of refusals")
             killed = fleet.kill("api-0")
             at = time.monotonic()
             sender.join(30)
@@ -129,7 +136,7 @@ def test_a_killed_process_loses_a_second_of_windows_and_no_refusal_of_the_ledger
         body = live(fleet)
         assert len(answered) <= body["rejections"]["unknown_product"] <= len(answered) + 1
         old = sum(when < at - FLUSHED_SECONDS - BUSY_MACHINE_SECONDS for when in answered)
-        assert 0 < old <= orders_served(body)[404] <= len(answered)
+        assert 0 < old <= orders_served(body)[404] <= len(answered) + 1
 
 
 def test_a_process_that_ends_in_order_loses_nothing(valkey_server: RedisServer) -> None:

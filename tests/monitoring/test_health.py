@@ -1,5 +1,7 @@
 """`/monitoring/health`: every part of the service, and what it is known to do."""
 
+import socket
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -35,13 +37,21 @@ async def test_an_export_that_fails_is_told() -> None:
         await wait_until(lambda: telemetry_health(telemetry).spans == "failing", 15, "it is told")
 
 
-@pytest.mark.parametrize("latency", ["0", "60"])
-def test_a_worker_says_what_it_has_in_hand_and_when_it_last_got_on(valkey_server: RedisServer, latency: str) -> None:
+@pytest.fixture
+def silent_gateway() -> Iterator[str]:
+    """Yield the address of a payment gateway that is there and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("payments", ["quick", "hanging"])
+def test_a_worker_says_what_it_has_in_hand_and_when_it_last_got_on(
+    valkey_server: RedisServer, silent_gateway: str, payments: str
+) -> None:
     """One that is idle gets on; one whose payments hang does not, although its heart beats."""
-    with (
-        Fleet(valkey_server.url, workers=1, env={"PAYMENT_LATENCY_SECONDS": latency}) as fleet,
-        fleet.client() as client,
-    ):
+    hanging = {"PAYMENT_GATEWAY_URL": silent_gateway, "PAYMENT_TIMEOUT_SECONDS": "60"}
+    env = hanging if payments == "hanging" else {"PAYMENT_LATENCY_SECONDS": "0"}
+    with Fleet(valkey_server.url, workers=1, env=env) as fleet, fleet.client() as client:
 
         def worker() -> dict[str, Any]:
             (found,) = client.get("/monitoring/health").json()["workers"]
@@ -52,7 +62,7 @@ def test_a_worker_says_what_it_has_in_hand_and_when_it_last_got_on(valkey_server
         client.put("/inventory/x", json=put, headers=ADMIN)
         placed = client.post("/orders", json={"product_id": "x", "user_id": "u", "quantity": 1})
         assert placed.status_code == 202
-        if latency == "0":
+        if payments == "quick":
             eventually(lambda: client.get(placed.headers["location"]).json()["status"] == "confirmed", 20, "settled")
             eventually(lambda: worker()["in_hand"] == 0 and worker()["progress_age_seconds"] < 4, 20, "it is idle")
         else:

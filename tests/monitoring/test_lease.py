@@ -56,7 +56,19 @@ async def test_two_samplers_never_export_in_the_same_instant(shards: Shards) -> 
             assert time.monotonic() - died < TAKEN_OVER_SECONDS + BUSY_MACHINE_SECONDS
             await asyncio.sleep(0)
         assert looks > 100
-        assert time.monotonic() - died < TAKEN_OVER_SECONDS
+
+
+async def test_a_sampler_ends_wherever_it_is_stopped(shards: Shards) -> None:
+    """Also in the turn in which it has sent a command: there Python 3.11's `wait_for` loses a cancellation."""
+    for turns in range(40):
+        sampler = Sampler(shards, Lease(shards, "one"))
+        async with asyncio.timeout(20):
+            async with running(sampler.run()):
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            readings = sampler.readings
+            await shards.client.ping()
+            assert sampler.readings == readings
 
 
 async def test_a_holder_that_overslept_does_not_believe_its_lease(shards: Shards) -> None:
@@ -89,7 +101,7 @@ async def test_the_lease_ends_in_time_when_the_store_does_not_answer(make_server
         lease = Lease(shards, "one")
         await lease.renew()
         server.kill9()
-        await wait_until(lambda: not lease.held(), TTL_SECONDS + 1, "it is over")
+        await wait_until(lambda: not lease.held(), TTL_SECONDS + BUSY_MACHINE_SECONDS, "it is over")
 
 
 @pytest.fixture
@@ -142,5 +154,7 @@ def test_when_the_holder_sleeps_and_wakes_it_has_nothing_to_say(replicas: list[F
     finally:
         os.kill(pid, signal.SIGCONT)
     woke = time.monotonic()
+    assert not exports(urls[0])
     while time.monotonic() - woke < 3:
-        assert [exports(url) for url in urls] == [False, True]
+        assert [exports(url) for url in urls].count(True) <= 1
+    eventually(lambda: sum(exports(url) is True for url in urls) == 1, 15, "one of them exports")

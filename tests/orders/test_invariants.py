@@ -31,9 +31,9 @@ async def spoilt(valkey: Redis) -> tuple[Sale, Order]:
     return sale, order
 
 
-def key_of(order: Order) -> str:
+def key_of(order: Order) -> bytes:
     """Return the key of an order."""
-    return f"{P}o:{order.order_id[2:]}"
+    return f"{P}o:".encode() + bytes.fromhex(order.order_id[2:])
 
 
 async def rewrite(store: Redis, order: Order, place: int, value: int) -> None:
@@ -60,11 +60,11 @@ SPOILS: dict[str, tuple[Spoil, set[str]]] = {
         {"orders_explain_units", "limits_count_right"},
     ),
     "a buyer's units forgotten": (
-        lambda store, _: store.hdel(f"{P}buyers:phone", "ann"),
+        lambda store, _: store.zrem(f"{P}u:ann", "=phone"),
         {"limits_count_right"},
     ),
     "a buyer's units never given back": (
-        lambda store, _: store.hset(f"{P}buyers:phone", "cid", 1),
+        lambda store, _: store.zadd(f"{P}u:cid", {"=phone": 1}),
         {"limits_count_right"},
     ),
     "an order counted twice": (
@@ -170,7 +170,7 @@ class ShardsThatSell(Shards):
 
     async def run(self, step: str, shard: int, *args: Any, **rest: Any) -> Any:
         """Run the step and sell something behind the reader's back."""
-        if step == "order":
+        if step == "books" and args[-1] != "":
             await self.sale.buy()
         return await super().run(step, shard, *args, **rest)
 

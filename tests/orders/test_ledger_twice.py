@@ -225,7 +225,7 @@ async def figures(sale: Sale) -> dict[str, Any]:
     counted: Counter[str] = Counter()
     async for key in sale.shards.client.scan_iter(match="*:second:*"):
         row = await sale.shards.client.hgetall(key)
-        counted.update({field: int(row.get(field, 0)) for field in ("settled", "failed", "begun")})
+        counted.update({field: int(row.get(field, 0)) for field in ("settled", "failed", "promised")})
     return {
         "orders": {
             order.user_id: (order.status, order.quantity, order.attempts, order.reason, order.payment_id, order.life)

@@ -65,6 +65,49 @@ async def test_the_pace_is_that_of_workers_who_have_enough_to_do(works: Works) -
     assert (await works.sale.snapshot()).capacity == snapshot.capacity
 
 
+@pytest.mark.parametrize("seconds", [5, 15])
+async def test_slow_workers_are_known_as_slow(works: Works, seconds: int) -> None:
+    """One settlement every few seconds, with a line all the while: each before a new order takes as long."""
+    for _ in range(4):
+        await works.do(1, seconds * 1000)
+    assert (await works.sale.snapshot()).capacity == pytest.approx(1 / seconds, rel=0.01)
+    assert (await works.sale.buy()).estimated_wait_seconds == pytest.approx(96 * seconds, rel=0.02)
+    await works.passes(5000)
+    assert (await works.sale.buy()).estimated_wait_seconds == pytest.approx(97 * seconds, rel=0.02)
+    line = Line(clock=lambda: 0)
+    line.read(await works.sale.snapshot(), 0)
+    assert line.wait_seconds() == pytest.approx(98 * seconds, rel=0.02)
+
+
+async def test_an_hour_without_workers_says_nothing_of_their_pace(works: Works) -> None:
+    """They went while a line waited: the time of their absence is not held against them."""
+    await works.do(10, 500)
+    await works.passes(3_500_000)
+    await works.do(10, 500)
+    assert (await works.sale.snapshot()).capacity == pytest.approx(20, rel=0.01)
+
+
+async def test_what_a_lost_worker_left_says_little_of_the_pace(works: Works) -> None:
+    """The orders were begun an hour ago, by another; the line waited, and who takes them over is quick."""
+    await works.do(10, 500)
+    left = await works.sale.deliver(most=10)
+    await works.sale.begin(*left)
+    await works.passes(3_600_000)
+    taken = [begun.order for begun in await works.sale.begin(*left) if begun.order]
+    await works.sale.ledger.settle(0, [Verdict(order.order_id, Status.CONFIRMED) for order in taken])
+    assert (await works.sale.snapshot()).capacity >= 5
+
+
+async def test_when_all_are_in_hand_the_time_they_take_is_not_the_pace(works: Works) -> None:
+    """A line of one is gone at once; that its payment is slow says nothing of how many could be paid beside it."""
+    for _ in range(3):
+        await works.do(33, 500)
+    before = (await works.sale.snapshot()).capacity
+    assert before == pytest.approx(66, rel=0.01)
+    await works.do(1, 30_000)
+    assert (await works.sale.snapshot()).capacity == before
+
+
 async def test_a_trickle_says_nothing_of_the_pace(works: Works) -> None:
     """Workers who wait for orders settle as many as there are: nobody who comes then is told to wait."""
     await works.do(100, 1000)
@@ -116,7 +159,7 @@ def test_a_process_counts_what_it_added_and_what_was_done_since(quiet: Snapshot)
     clock = Clock()
     line = Line(4, clock)
     assert (line.wait_seconds(), line.excess_seconds()) == (0, 0)
-    line.read(replace(quiet, line=100, capacity=20, throughput=20), clock.now)
+    line.read(replace(quiet, line=100, capacity=20, drain_rate=20, throughput=20), clock.now)
     assert (line.wait_seconds(), line.excess_seconds()) == (5, 1)
     line.joined(20)
     assert line.wait_seconds() == 6
@@ -130,11 +173,11 @@ def test_while_nobody_works_time_takes_nothing_off(quiet: Snapshot) -> None:
     """The longer of what the last known pace says and what the first order has waited, or the latter alone."""
     clock = Clock()
     line = Line(4, clock)
-    line.read(replace(quiet, line=100, capacity=20, throughput=0, waited_seconds=2), clock.now - 1)
+    line.read(replace(quiet, line=100, capacity=20, drain_rate=20, throughput=0, waited_seconds=2), clock.now - 1)
     assert line.wait_seconds() == 5
-    line.read(replace(quiet, line=100, capacity=20, throughput=0, waited_seconds=9), clock.now - 1)
+    line.read(replace(quiet, line=100, capacity=20, drain_rate=20, throughput=0, waited_seconds=9), clock.now - 1)
     assert line.wait_seconds() == 9
-    line.read(replace(quiet, line=100, capacity=0, throughput=7, waited_seconds=3), clock.now - 1)
+    line.read(replace(quiet, line=100, capacity=0, drain_rate=7, throughput=7, waited_seconds=3), clock.now - 1)
     assert (line.wait_seconds(), line.excess_seconds()) == (3, 0)
     line.read(replace(quiet, line=0, capacity=0, throughput=0), clock.now)
     assert line.wait_seconds() == 0
@@ -147,7 +190,7 @@ async def test_who_would_wait_too_long_is_told_when_to_come_again(valkey_server:
         snapshot = await shop.service.sampler.fresh()
         shop.service.sampler._on_reading = lambda *_: None
         # As of a minute to come, so that it is not stale however slow this machine is.
-        shop.service.line.read(replace(snapshot, line=100, capacity=1, throughput=1), monotonic() + 60)
+        shop.service.line.read(replace(snapshot, line=100, capacity=1, drain_rate=1, throughput=1), monotonic() + 60)
         refused = await shop.order()
         problem(refused, 503, "overloaded")
         assert 100 < int(refused.headers["retry-after"]) <= 156

@@ -1,6 +1,7 @@
 """The simulator of payments, and the settings that choose between it and a real gateway."""
 
 import asyncio
+import random
 from collections import Counter
 from time import perf_counter
 from typing import Any
@@ -21,6 +22,7 @@ from service.orders.payments import (
     SimulatedGateway,
     gateway,
 )
+from service.orders.payments.simulated import LATENCY_BOUND, draw_latency
 
 CHARGE = Charge(order_id="07abc", user_id="ann", amount=2598, currency="EUR")
 
@@ -90,8 +92,17 @@ async def test_simulator_without_latency_awaits_nothing(provider: TracerProvider
     assert isinstance(done.value.value, Receipt)
 
 
-async def test_simulated_latency_is_bounded_and_near_its_mean(provider: TracerProvider) -> None:
-    """Latencies vary about the mean, and none is endless."""
+def test_simulated_latency_is_bounded_and_near_its_mean() -> None:
+    """Latencies vary about the mean, and none is endless. What is drawn is looked at: a busy machine adds to a wait."""
+    chance = random.Random(7)
+    drawn = [draw_latency(0.02, chance) for _ in range(20_000)]
+    assert 0.019 < sum(drawn) / len(drawn) < 0.021
+    assert min(drawn) < 0.001
+    assert max(drawn) == LATENCY_BOUND * 0.02
+
+
+async def test_a_charge_takes_its_latency(provider: TracerProvider) -> None:
+    """Each waits for its own, all at one time."""
     simulated = simulator(provider, latency_seconds=0.02)
 
     async def took(charge: Charge) -> float:
@@ -99,9 +110,10 @@ async def test_simulated_latency_is_bounded_and_near_its_mean(provider: TracerPr
         await simulated.charge(charge)
         return perf_counter() - begun
 
+    begun = perf_counter()
     times = await asyncio.gather(*(took(charge) for charge in charges(300)))
-    assert 0.012 < sum(times) / len(times) < 0.04
-    assert max(times) < 0.25
+    assert perf_counter() - begun < sum(times) / 2
+    assert sum(times) / len(times) > 0.012
 
 
 @pytest.mark.parametrize(

@@ -146,9 +146,10 @@ async def test_the_house_keeps_itself(sale: Sale) -> None:
         house.cancel()
 
 
-async def test_an_order_that_ended_takes_little_memory(make_server: MakeServer) -> None:
+@pytest.mark.parametrize("server", ["valkey", "redis"])
+async def test_an_order_that_ended_takes_little_memory(make_server: MakeServer, server: str) -> None:
     """By `INFO memory`, each of another user: the order, its place in the user's list and among those that ended."""
-    async with connect(make_server("valkey").url, name="test", timeout_seconds=10) as client:
+    async with connect(make_server(server).url, name="test", timeout_seconds=10) as client:
         sale = await Sale.open(client)
         await sale.product("sticker-pack", stock=10 * MANY)
         await sell(sale, 0, BATCH)
@@ -172,7 +173,7 @@ async def used(client: Redis) -> int:
     return int((await client.info("memory"))["used_memory"])
 
 
-@pytest.mark.parametrize("many", [30])
+@pytest.mark.parametrize("many", [30, 200], ids=["compact", "long"])
 async def test_a_user_s_list_is_in_the_order_of_acceptance(sale: Sale, many: int) -> None:
     """Page by page, whatever became of the orders, with nothing twice."""
     await sale.product(stock=many)
@@ -188,3 +189,32 @@ async def test_a_user_s_list_is_in_the_order_of_acceptance(sale: Sale, many: int
     assert listed == sorted(listed, key=lambda order: (order.accepted_at, order.order_id), reverse=True)
     assert sorted(order.order_id for order in listed) == sorted(order.order_id for order in orders)
     assert {order.accepted_at - order.expires_at for order in listed} == {timedelta(0) - LONG}
+
+
+async def test_a_user_s_units_are_kept_apart_by_product_and_go_with_the_last(sale: Sale) -> None:
+    """They stand in the user's list, are no orders of it, count against each limit alone, and leave nothing behind."""
+    for product in ("phone", "watch"):
+        await sale.product(product, stock=10, limit=2)
+    orders = [await sale.buy("phone", quantity=2), await sale.buy("watch")]
+    assert [await sale.try_buy(product, quantity=2) for product in ("phone", "watch")] == [Outcome.LIMIT_EXCEEDED] * 2
+    listed = await sale.ledger.orders_of("ann", 10)
+    assert sorted(order.order_id for order in listed) == sorted(order.order_id for order in orders)
+    assert (await sale.books()).buyers == {("phone", "ann"): 2, ("watch", "ann"): 1}
+    for order in orders:
+        await sale.ledger.cancel(order.order_id)
+    assert ((await sale.books()).buyers, await old(sale).ledger.forget(0)) == ({}, 2)
+    assert await sale.shards.client.exists("{fs:00}:u:ann") == 0
+
+
+@pytest.mark.parametrize("digits", ["0" * 28, "f" * 28], ids=["long ago", "far ahead"])
+async def test_times_are_right_whatever_the_clock_that_made_the_id(sale: Sale, digits: str) -> None:
+    """The store's clock says when an order was accepted and ended; it is kept as a difference to the id's time."""
+    await sale.product()
+    before = (await sale.snapshot()).taken_at
+    placed = await sale.buy(order_id=f"00{digits}")
+    await sale.take()
+    await sale.settle(placed)
+    order = await sale.order(placed)
+    assert order.order_id == f"00{digits}"
+    assert before <= placed.accepted_at == order.accepted_at <= order.settled_at <= (await sale.snapshot()).taken_at
+    assert (order.expires_at - order.accepted_at, order.status) == (LONG, Status.CONFIRMED)

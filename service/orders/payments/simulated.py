@@ -55,10 +55,14 @@ class SimulatedGateway:
 
     async def _work(self) -> None:
         if self._latency:
-            drawn = self._random.expovariate(1 / self._latency)
-            await asyncio.sleep(min(drawn, LATENCY_BOUND * self._latency))
+            await asyncio.sleep(draw_latency(self._latency, self._random))
         if self._random.random() < self._error_rate:
             raise PaymentUnavailable("the simulated gateway is out of order")
+
+
+def draw_latency(mean: float, chance: random.Random) -> float:
+    """Draw a latency in seconds: exponential about the mean, bounded."""
+    return min(chance.expovariate(1 / mean), LATENCY_BOUND * mean)
 
 
 def _share(key: str) -> float:

@@ -6,9 +6,9 @@
 --   catalogue          set of product ids
 --   product:<id>       hash: name price currency initial restocked stock held sold limit opens closes; archived = sold
 --                      units whose orders were forgotten
---   buyers:<id>        hash: user -> units of that product held or bought
---   o:<id>             one order, packed as `save` says; the id is without its shard
---   user:<id>          sorted set of short order ids by time of acceptance
+--   o:<short id>       one order, packed as `save` says
+--   u:<user>           sorted set: short ids of the user's orders -> time of acceptance in ms; '=' and a product's id ->
+--                      units of it that the user holds or bought, below FIRST_TIME
 --   ended              list of short ids of orders that ended, in that order, but for dead letters
 --   idem:<digest>      string: short order id and half the fingerprint, ends with its time to live
 --   request:<id>       string: the reply to an admin request already carried out, ends with its time to live
@@ -40,17 +40,24 @@ end
 local NOW = clock()
 
 local function product_key(id) return P .. 'product:' .. id end
-local function buyers_key(id) return P .. 'buyers:' .. id end
-local function order_key(id) return P .. 'o:' .. string.sub(id, 3) end
+local function user_key(user) return P .. 'u:' .. user end
 
 -- An order id in 14 bytes: its 28 hexadecimal digits without the shard, which the key has; and back.
+-- The first 12 digits are when the id was made, by the clock of who made it.
+local SHORT, MADE = {}, {}
+local function word(id, from, to) return tonumber(string.sub(id, from, to), 16) or 0 end
 local function short(id)
-  local function word(from, to) return tonumber(string.sub(id, from, to), 16) or 0 end
-  return struct.pack('>I4I4I4I2', word(3, 10), word(11, 18), word(19, 26), word(27, 30))
+  if not SHORT[id] then
+    MADE[id] = word(id, 3, 14)
+    SHORT[id] = struct.pack('>I6I6I2', MADE[id], word(id, 15, 26), word(id, 27, 30))
+  end
+  return SHORT[id]
 end
+local function made(id) return short(id) and MADE[id] end
 local function long(bytes)
-  return SHARD .. string.format('%08x%08x%08x%04x', struct.unpack('>I4I4I4I2', bytes))
+  return SHARD .. string.format('%012x%012x%04x', struct.unpack('>I6I6I2', bytes))
 end
+local function order_key(id) return P .. 'o:' .. short(id) end
 
 -- Adds n to a figure of the present second.
 local function tally(field, n)
@@ -84,35 +91,43 @@ end
 
 -- Orders per 1000 s that the workers settle while a line waits: in the last 10 s, else as last known, else 0. What they
 -- settle while nobody waits tells how many orders came, not how many they can do.
-local EVIDENCE = 200
+local EVIDENCE, ENOUGH = 200, 10000
 local function capacity_milli(n, ms)
   local now = redis.call('HMGET', P .. 'second:' .. math.floor(NOW / 1000), 'busy_n', 'busy_ms')
   n, ms = n + (tonumber(now[1]) or 0), ms + (tonumber(now[2]) or 0)
-  if ms >= EVIDENCE then return math.floor(n * 1000000 / ms) end
-  return tonumber(redis.call('HGET', P .. 'totals', 'capacity')) or 0
+  if ms >= EVIDENCE then return math.floor(n * 1000000 / ms), ms end
+  return tonumber(redis.call('HGET', P .. 'totals', 'capacity')) or 0, 0
 end
 
 -- Orders settled per 1000 s: what the workers can do, else what they did in the last 10 s, else as last known, else 0;
--- the first of these alone; the second.
+-- the first of these alone; the second. One settled every 15 s is none or one of the last 10 s, so what they did then
+-- says nothing against what was seen for longer.
 local function rates()
   local settled, n, ms = window(10, 'settled', 'busy_n', 'busy_ms')
-  local capacity = capacity_milli(n, ms)
-  local drain = math.max(capacity, settled * 100)
+  local capacity, seen = capacity_milli(n, ms)
+  local drain = seen >= ENOUGH and capacity or math.max(capacity, settled * 100)
   if drain == 0 then drain = tonumber(redis.call('HGET', P .. 'totals', 'drain')) or 0 end
   return drain, capacity, settled * 100
 end
 
--- Notes that n orders were settled just now: the time since the last settlement counts if a line waited all the while.
-local LONGEST = 2000
-local function pace(n)
+-- Notes that n orders were settled just now: the time since the last settlement counts if a line waited all the while, but
+-- no more of it than the workers took over these orders, since they may have been away: `worked` ms over the longest.
+local LONGEST = 60000
+local function pace(n, worked)
   local since = tonumber(redis.call('HGET', P .. 'totals', 'busy')) or 0
   if since > 0 then
     tally('busy_n', n)
-    tally('busy_ms', math.max(math.min(NOW - since, LONGEST), 0))
+    tally('busy_ms', math.max(math.min(NOW - since, worked, LONGEST), 0))
   end
   local _, capacity, settled = rates()
   redis.call('HSET', P .. 'totals', 'busy', line_length() > 0 and NOW or 0, 'capacity', capacity)
   if settled > 0 then redis.call('HSET', P .. 'totals', 'drain', settled) end
+end
+
+-- Notes that workers took orders in hand: when they have all of them, nobody waits until the next settlement says so.
+local function took_in_hand()
+  local busy = redis.call('HGET', P .. 'totals', 'busy')
+  if busy and busy ~= '0' and line_length() == 0 then redis.call('HSET', P .. 'totals', 'busy', 0) end
 end
 
 -- The place that the next order takes in the queue, and how long it will wait for a worker in ms; -1 when nobody knows.
@@ -126,11 +141,12 @@ local function promise()
   return queued, drain > 0 and math.floor(ahead * 1000000 / drain) or -1
 end
 
--- Writes an order. One that ended keeps what a caller can ask for and no more; times are told from `accepted` on.
+-- Writes an order. One that ended keeps what a caller can ask for and no more. `accepted` is told from when its id was
+-- made, the other times from `accepted`: differences are short.
 local function save(order)
-  local v = {STATE[order.state], order.product, order.user, order.quantity, order.price, order.currency, order.accepted,
-             order.expires - order.accepted, order.position, order.eta, order.attempts, order.life, order.reason,
-             order.payment}
+  local v = {STATE[order.state], order.product, order.user, order.quantity, order.price, order.currency,
+             order.accepted - made(order.id), order.expires - order.accepted, order.position, order.eta, order.attempts,
+             order.life, order.reason, order.payment}
   if order.settled > 0 then
     v[15] = math.max(order.settled - order.accepted, 0)  -- the clock of another server may be behind
   else
@@ -144,9 +160,10 @@ local function load_order(id)
   local packed = redis.call('GET', order_key(id))
   if not packed then return nil end
   local v = cmsgpack.unpack(packed)
+  local accepted = made(id) + v[7]
   return {id = id, state = STATES[v[1]], product = v[2], user = v[3], quantity = v[4], price = v[5], currency = v[6],
-          accepted = v[7], expires = v[7] + v[8], position = v[9], eta = v[10], attempts = v[11], life = v[12],
-          reason = v[13], payment = v[14], settled = v[15] >= 0 and v[7] + v[15] or 0,
+          accepted = accepted, expires = accepted + v[8], position = v[9], eta = v[10], attempts = v[11], life = v[12],
+          reason = v[13], payment = v[14], settled = v[15] >= 0 and accepted + v[15] or 0,
           begun = v[16] or 0, entry = v[17] or '', call = v[18] or '', trace = v[19] or ''}
 end
 
@@ -163,16 +180,25 @@ local function dequeue(entry)
   end
 end
 
--- Units count against a buyer's limit no more.
-local function release(product, user, n)
-  if redis.call('HINCRBY', buyers_key(product), user, -n) <= 0 then redis.call('HDEL', buyers_key(product), user) end
+-- The list of a user's orders holds the user's units of each product, too: a large hash less. A score from FIRST_TIME on
+-- is a time, one below it a number of units: the year 2001 is over, and nobody can sell so many.
+local FIRST_TIME = 1e12
+local function units_of(user, product) return tonumber(redis.call('ZSCORE', user_key(user), '=' .. product)) or 0 end
+
+-- Units count against a buyer's limit, or no more when n is negative.
+local function charge(user, product, n)
+  local units = tonumber(redis.call('ZINCRBY', user_key(user), n, '=' .. product))
+  if units <= 0 then redis.call('ZREM', user_key(user), '=' .. product) end
 end
+
+-- Notes a user's order, or anew the time of one that has another life.
+local function list(order) redis.call('ZADD', user_key(order.user), order.accepted, short(order.id)) end
 
 -- Units go from stock to held, or back when n is negative.
 local function hold(product, user, n)
   redis.call('HINCRBY', product_key(product), 'stock', -n)
   redis.call('HINCRBY', product_key(product), 'held', n)
-  release(product, user, -n)
+  charge(user, product, n)
 end
 
 -- From now on the order may be forgotten when its retention is over.
@@ -187,7 +213,7 @@ local function finish(order, status, reason, payment, dead)
     hold(order.product, order.user, -order.quantity)
   end
   dequeue(order.entry)
-  redis.call('ZREM', P .. 'deadlines', order.id)
+  if order.begun == 0 then redis.call('ZREM', P .. 'deadlines', order.id) end
   redis.call('ZREM', P .. 'delayed', order.id)
   redis.call('ZREM', P .. 'retried', order.id)
   order.state, order.settled, order.reason, order.payment = status, NOW, reason, payment or ''

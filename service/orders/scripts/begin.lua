@@ -27,7 +27,6 @@ local function begin(entry, id)
   local wait = -1
   if order.begun == 0 then
     wait = NOW - order.accepted
-    tally('begun', 1)
     if order.eta >= 0 then
       tally('promised', 1)
       tally('eta_error', order.eta - wait)
@@ -42,4 +41,5 @@ end
 
 local replies = {}
 for i = 3, #ARGV, 2 do replies[#replies + 1] = begin(ARGV[i], ARGV[i + 1]) end
+took_in_hand()
 return replies

@@ -1,28 +1,40 @@
 -- Reads everything that the shard holds, at one instant. Writes nothing. Others wait meanwhile, so it gives up when there
--- are more orders than the caller allows; with 0 it leaves the orders out.
+-- are more orders than the caller allows; then the caller reads a part at a time, and the rest with 0.
 -- Keys:    1 the shard's prefix
--- Args:    1 how many orders at most
+-- Args:    1 how many orders at most; 2 where a part begins: '0', then the cursor of the part before; '' for no part
 -- Returns: {snapshot, order rows, ids in the queue, in `delayed`, in `deadlines`, in `dead`,
---          buyers (triples of product, user and units)}, or nil if there are too many
-local orders, buyers, cursor = {}, {}, '0'
-local most = tonumber(ARGV[1])
+--          buyers (triples of product, user and units)}, or nil if there are too many;
+--          of a part {cursor of the next, '0' after the last; order rows; buyers}, and some may be there twice
+local orders, buyers = {}, {}
+
+local function read_part(from)
+  local found = redis.call('SCAN', from, 'MATCH', P .. '[ou]:*', 'COUNT', 1000)
+  for _, key in ipairs(found[2]) do
+    local name = string.sub(key, #P + 3)
+    if key == P .. 'o:' .. name then
+      orders[#orders + 1] = order_row(long(name))
+    else
+      local counted = redis.call('ZRANGEBYSCORE', user_key(name), '-inf', '(' .. FIRST_TIME, 'WITHSCORES')
+      for i = 1, #counted, 2 do
+        buyers[#buyers + 1] = string.sub(counted[i], 2)
+        buyers[#buyers + 1] = name
+        buyers[#buyers + 1] = counted[i + 1]
+      end
+    end
+  end
+  return found[1]
+end
+
+if ARGV[2] ~= '' then return {read_part(ARGV[2]), orders, buyers} end
+
+local most, cursor = tonumber(ARGV[1]), '0'
 while most > 0 do
-  local found = redis.call('SCAN', cursor, 'MATCH', P .. 'o:*', 'COUNT', 1000)
-  cursor = found[1]
-  for _, key in ipairs(found[2]) do orders[#orders + 1] = order_row(SHARD .. string.sub(key, #P + 3)) end
+  cursor = read_part(cursor)
   if #orders > most then return false end
   if cursor == '0' then break end
 end
 
 local queued = {}
 for _, entry in ipairs(redis.call('XRANGE', P .. 'queue', '-', '+')) do queued[#queued + 1] = entry[2][2] end
-for _, product in ipairs(redis.call('SMEMBERS', P .. 'catalogue')) do
-  local counted = redis.call('HGETALL', buyers_key(product))
-  for i = 1, #counted, 2 do
-    buyers[#buyers + 1] = product
-    buyers[#buyers + 1] = counted[i]
-    buyers[#buyers + 1] = counted[i + 1]
-  end
-end
 local function members(name) return redis.call('ZRANGE', P .. name, 0, -1) end
 return {snapshot(), orders, queued, members('delayed'), members('deadlines'), members('dead'), buyers}

@@ -13,11 +13,11 @@ end
 
 local function forget(order)
   redis.call('DEL', order_key(order.id))
-  redis.call('ZREM', P .. 'user:' .. order.user, short(order.id))
+  redis.call('ZREM', user_key(order.user), short(order.id))
   count('archived:' .. order.state)
   if order.state == 'confirmed' then
     redis.call('HINCRBY', product_key(order.product), 'archived', order.quantity)
-    release(order.product, order.user, order.quantity)
+    charge(order.user, order.product, -order.quantity)
   end
 end
 

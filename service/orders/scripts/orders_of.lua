@@ -4,7 +4,7 @@
 -- Returns: order rows
 local rows, offset, most = {}, 0, tonumber(ARGV[2])
 while #rows < most do
-  local page = redis.call('ZREVRANGEBYSCORE', P .. 'user:' .. ARGV[1], ARGV[3], '-inf', 'WITHSCORES', 'LIMIT', offset, most)
+  local page = redis.call('ZREVRANGEBYSCORE', user_key(ARGV[1]), ARGV[3], FIRST_TIME, 'WITHSCORES', 'LIMIT', offset, most)
   if #page == 0 then break end
   for i = 1, #page, 2 do
     local id = long(page[i])

@@ -34,8 +34,7 @@ local function refusal(product, user, quantity)
   if v[4] ~= '' and NOW >= tonumber(v[4]) then return {'sale_closed', stock} end
   if stock <= 0 then return {'sold_out', 0} end -- before the limit: a process says so without knowing the buyer
   if v[2] ~= '' then
-    local has = tonumber(redis.call('HGET', buyers_key(product), user)) or 0
-    if has + quantity > tonumber(v[2]) then return {'limit_exceeded', stock} end
+    if units_of(user, product) + quantity > tonumber(v[2]) then return {'limit_exceeded', stock} end
   end
   if stock < quantity then return {'sold_out', stock} end
   return nil, stock, v[5], v[6]
@@ -48,7 +47,7 @@ local function accept(order, price, currency, digest, fingerprint)
   order.accepted, order.expires = NOW, NOW + RESERVATION
   order.attempts, order.life, order.settled, order.begun = 0, 0, 0, 0
   order.reason, order.payment, order.call = '', '', ''
-  redis.call('ZADD', P .. 'user:' .. order.user, NOW, short(order.id))
+  list(order)
   redis.call('ZADD', P .. 'deadlines', NOW + RESERVATION, order.id)
   enqueue(order)
   save(order)

@@ -1,5 +1,7 @@
--- Reads one product.
+-- Reads products.
 -- Keys:    1 the shard's prefix
--- Args:    1 product
--- Returns: the product row or nil
-return product_row(ARGV[1]) or false
+-- Args:    product, ...
+-- Returns: for each the product row, or nil (false)
+local rows = {}
+for i, id in ipairs(ARGV) do rows[i] = product_row(id) or false end
+return rows

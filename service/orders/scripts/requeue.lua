@@ -8,14 +8,14 @@ local function requeue(id)
   local order = load_order(id)
   local stock, limit = unpack(redis.call('HMGET', product_key(order.product), 'stock', 'limit'))
   if tonumber(stock) < order.quantity then return 'sold_out' end
-  local has = tonumber(redis.call('HGET', buyers_key(order.product), order.user)) or 0
+  local has = units_of(order.user, order.product)
   if limit ~= '' and has + order.quantity > tonumber(limit) then return 'limit_exceeded' end
   hold(order.product, order.user, order.quantity)
   redis.call('ZREM', P .. 'dead', id)
   order.position, order.eta = promise()
   order.state, order.accepted, order.expires, order.life = 'pending', NOW, NOW + ARGV[1], order.life + 1
   order.attempts, order.begun, order.settled, order.reason = 0, 0, 0, ''
-  redis.call('ZADD', P .. 'user:' .. order.user, NOW, short(id))
+  list(order)
   redis.call('ZADD', P .. 'deadlines', NOW + ARGV[1], id)
   enqueue(order)
   save(order)

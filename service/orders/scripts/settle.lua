@@ -4,6 +4,10 @@
 -- Args:    6 per order: order id, life that was paid for or '' for the present one, confirmed|failed, reason or '',
 --          payment id or '', 1 if a failed order may have been paid for or ''
 -- Returns: per order {settled|repeated|refused|gone, status that stands, ms from accepted, ms from begun}
+local settled, worked = 0, 0
+-- Of an order that was tried before nobody knows when its last attempt began.
+local AGAIN = 2000
+
 local function verdict(id, life, status, reason, payment, unsure)
   local order = load_order(id)
   if not order then return {'gone', '', 0, 0} end
@@ -16,13 +20,12 @@ local function verdict(id, life, status, reason, payment, unsure)
     return {'refused', order.state, 0, 0}
   end
   settle(order, status, reason, payment)
+  settled, worked = settled + 1, math.max(worked, order.attempts == 1 and NOW - order.begun or AGAIN)
   if unsure ~= '' then owe_refund(order, life, MONEY_MOVES) end
   return {'settled', status, NOW - order.accepted, NOW - order.begun}
 end
 
 local replies = {}
 for i = 1, #ARGV, 6 do replies[#replies + 1] = verdict(unpack(ARGV, i, i + 5)) end
-local settled = 0
-for _, reply in ipairs(replies) do settled = settled + (reply[1] == 'settled' and 1 or 0) end
-if settled > 0 then pace(settled) end
+if settled > 0 then pace(settled, worked) end
 return replies
