@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from opentelemetry import propagate
 from opentelemetry.context import Context
@@ -21,6 +20,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TracerProvider, get_current_span
 from opentelemetry.util.types import AttributeValue
 
+from telemetry.entry import extracted
 from telemetry.instruments import CounterSpec
 from telemetry.routes import Scope, request_method, span_name
 
@@ -209,6 +209,5 @@ def _attributes(
 
 def _parent(headers: Iterable[tuple[bytes, bytes]], context: SpanContext) -> Context:
     """The caller's span, if the request continued its trace."""
-    carrier: dict[str, Any] = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-    parent = propagate.extract(carrier, Context())
+    parent = extracted(propagate.get_global_textmap(), headers)
     return parent if get_current_span(parent).get_span_context().trace_id == context.trace_id else Context()

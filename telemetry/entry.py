@@ -7,13 +7,13 @@ that is recorded goes on to the instrumentation, whose span gets the id and the 
 have made, and counts it as the SDK does.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 
 from opentelemetry import context as contexts
 from opentelemetry import propagate
 from opentelemetry.context import Context
-from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.propagators.textmap import DefaultGetter, TextMapPropagator
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.semconv._incubating.attributes.otel_attributes import (
@@ -21,7 +21,16 @@ from opentelemetry.semconv._incubating.attributes.otel_attributes import (
     OTEL_SPAN_SAMPLING_RESULT,
 )
 from opentelemetry.semconv._incubating.metrics.otel_metrics import OTEL_SDK_SPAN_STARTED
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags, get_current_span
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    get_current_span,
+    set_span_in_context,
+)
 from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import Attributes
 
@@ -30,6 +39,7 @@ from telemetry.meters import Meters
 from telemetry.routes import Scope
 
 _ASKED = "telemetry.entry"
+_W3C = frozenset(("traceparent", "tracestate", "baggage"))
 _NOT_SAMPLED = TraceFlags(TraceFlags.DEFAULT)
 _NOT_SAMPLED_RANDOM = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
 
@@ -104,6 +114,33 @@ class _Started:
         adder(1)
 
 
+class _AnyCase(DefaultGetter):
+    """Finds a header however its name is written; ASGI's are in lower case."""
+
+    def get(self, carrier: Mapping[str, list[str]], key: str) -> list[str] | None:  # type: ignore[override]
+        return super().get(carrier, key.lower())
+
+
+_ANY_CASE = _AnyCase()
+
+
+def extracted(
+    textmap: TextMapPropagator, headers: Iterable[tuple[bytes, bytes]], only: Collection[bytes] | None = None
+) -> Context:
+    """What a request's headers say of its context, and nothing else.
+
+    Args:
+        textmap: reads them.
+        headers: as in an ASGI scope.
+        only: the names of those that it reads; None for all.
+    """
+    carrier: dict[str, list[str]] = {}
+    for name, value in headers:
+        if only is None or name in only:
+            carrier.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return textmap.extract(carrier, Context(), _ANY_CASE) if carrier else Context()
+
+
 class Entry:
     """Where requests come in.
 
@@ -111,36 +148,39 @@ class Entry:
         sampler: decides; it sees neither name nor attributes.
         meters: where the SDK counts its spans; None where it does not.
         excluded: the paths that leave no telemetry.
+        joins: whether a request that comes in where a span is current becomes its child, as contrib has it; native
+            looks at the headers alone.
     """
 
-    def __init__(self, sampler: Sampler, meters: Meters | None, excluded: Collection[str]) -> None:
+    def __init__(self, sampler: Sampler, meters: Meters | None, excluded: Collection[str], *, joins: bool) -> None:
         self._sampler = sampler
         self._excluded = frozenset(excluded)
+        self._joins = joins
         self._ids = RandomIdGenerator()
         self._textmap: TextMapPropagator | None = None
-        self._fields: frozenset[bytes] = frozenset()
+        self._fields: frozenset[bytes] | None = None
         self._count = _Started(meters)
-        self._open = False
+        self._apps: set[object] = set()
 
-    def open(self) -> None:
-        """From now on there is a layer that serves what is not recorded."""
-        self._open = True
+    def open(self, app: object) -> None:
+        """From now on this application has a layer that serves what is not recorded."""
+        self._apps.add(app)
 
     def leaves(self, scope: Scope) -> bool:
-        """Whether this is a request whose trace is not recorded; asked twice, it says the same."""
-        return self.span(scope) is not None
+        """Whether the application has such a layer, and this is a request for it; asked twice, it says the same."""
+        return scope["app"] in self._apps and self.context(scope) is not None
 
-    def span(self, scope: Scope) -> NonRecordingSpan | None:
-        """The span of a request whose trace is not recorded; None for whatever goes through the instrumentation."""
+    def context(self, scope: Scope) -> Context | None:
+        """The context of a request whose trace is not recorded; None for what goes through the instrumentation."""
         if _ASKED not in scope:
             scope[_ASKED] = self._decide(scope)
-        span: NonRecordingSpan | None = scope[_ASKED]
-        return span
+        context: Context | None = scope[_ASKED]
+        return context
 
-    def _decide(self, scope: Scope) -> NonRecordingSpan | None:
-        if scope["type"] != "http" or scope["path"] in self._excluded or not self._open:
+    def _decide(self, scope: Scope) -> Context | None:
+        if scope["type"] != "http" or scope["path"] in self._excluded:
             return None
-        context = self._context(scope)
+        context = self._around(scope)
         found = get_current_span(context).get_span_context()
         parent = found if found.is_valid else None
         trace_id = self._ids.generate_trace_id() if parent is None else parent.trace_id
@@ -152,16 +192,16 @@ class Entry:
         random = parent is None or parent.trace_flags.random_trace_id
         flags = _NOT_SAMPLED_RANDOM if random else _NOT_SAMPLED
         span = SpanContext(trace_id, self._ids.generate_span_id(), False, flags, result.trace_state)  # noqa: FBT003 - `is_remote`
-        return NonRecordingSpan(span)
+        return set_span_in_context(NonRecordingSpan(span), context)
 
-    def _context(self, scope: Scope) -> Context:
-        """Where the parent is: the context now, and what the request's headers say, if they say anything."""
+    def _around(self, scope: Scope) -> Context:
+        """Where the parent is, and the baggage: what the instrumentation would find."""
+        if self._joins and get_current_span() is not INVALID_SPAN:
+            return contexts.get_current()
         textmap = propagate.get_global_textmap()
         if textmap is not self._textmap:
             self._textmap = textmap
-            self._fields = frozenset(field.encode("latin-1") for field in textmap.fields)
-        carrier: dict[str, list[str]] = {}
-        for name, value in scope["headers"]:
-            if name in self._fields:
-                carrier.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
-        return textmap.extract(carrier) if carrier else contexts.get_current()
+            # `fields` are those that a propagator writes; others than W3C's read more, as B3 does.
+            known = set(textmap.fields) <= _W3C
+            self._fields = frozenset(field.encode("ascii") for field in textmap.fields) if known else None
+        return extracted(textmap, scope["headers"], self._fields)

@@ -107,7 +107,7 @@ def instrument(app: FastAPI, parts: Parts) -> None:
     if settings.sdk_disabled:
         return
     routes = Routes(app)
-    parts.entry.open()
+    parts.entry.open(app)
 
     def bypass(app: ASGIApp, instrumented: ASGIApp) -> ASGIApp:
         meters = RequestMeters(parts.meters, parts.listener)

@@ -1,8 +1,8 @@
 """What makes the two interceptors alike: the same routes, the same exception events, the same answers to odd bytes.
 
 contrib names the last route that knows a path, FastAPI the first; contrib names a mounted application, FastAPI the
-route inside it; FastAPI names no route when a middleware answers before its router is asked, and records no event for
-an exception. Both get their routes from `telemetry.routes` here.
+route inside it, unless that application is Starlette's; FastAPI names no route when a middleware answers before its
+router is asked, and records no event for an exception. Both get their routes from `telemetry.routes` here.
 
 contrib decodes headers as UTF-8, and where that fails as Python escapes, which fails too: a ``User-Agent`` of the
 bytes ``ff 5c 78`` becomes a 500. It is shown such a request with the odd bytes replaced; the application sees them all.
@@ -25,6 +25,7 @@ from telemetry.routes import Routes, Scope
 _ENTERED = "telemetry.entered"
 _TRUE_SCOPE = "telemetry.scope"
 _NATIVE = "fastapi.telemetry"
+_MOUNTED = "/{path}"  # FastAPI's word for whatever is inside a mounted application that is not its own
 _logger = logging.getLogger(__name__)
 
 
@@ -124,21 +125,24 @@ class _NativeGaps:
         if native is None or scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        root_path = scope.get("root_path", "")  # a mounted application changes it
 
         def told(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                self._name(scope, native)
+                self._name(scope, native, root_path)
             return send(message)
 
         try:
             await self._app(scope, receive, told)
         except Exception as error:
-            self._name(scope, native)
+            self._name(scope, native, root_path)
             span = get_current_span()
             if span.is_recording():
                 span.record_exception(error)
             raise
 
-    def _name(self, scope: Scope, native: Any) -> None:  # noqa: ANN401 - FastAPI keeps its type to itself
-        if native.route is None:
-            _route_selected(scope=scope, path=self._routes.template(scope))
+    def _name(self, scope: Scope, native: Any, root_path: str) -> None:  # noqa: ANN401 - FastAPI keeps its type to itself
+        if native.route is None or native.route.endswith(_MOUNTED):
+            template = self._routes.whole({**scope, "root_path": root_path})
+            native._mount_prefix = ""  # noqa: SLF001 - it is in the template
+            _route_selected(scope=scope, path=template)

@@ -6,7 +6,6 @@ of another type is left out and logged once, for two families of one name are no
 exponential histograms, which neither text format can carry.
 """
 
-import json
 import logging
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +34,8 @@ from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from telemetry.exemplars import Exemplars
+from telemetry.observing import Points, Series, label_text
+from telemetry.writing import ReadGauge, begin
 
 _logger = logging.getLogger(__name__)
 _Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
@@ -58,10 +59,11 @@ class PrometheusReader(MetricReader):
         )
         self._exemplars = exemplars
         self._target_info = _target_info(resource.attributes) if target_info else None
-        self._labels = {name: _text(resource.attributes[name]) for name in resource_labels}
+        self._labels = {name: label_text(resource.attributes[name]) for name in resource_labels}
         self._produce: Callable[[], Iterable[Metric]] = tuple
         self._received: list[MetricsData] = []
         self._refused: set[str] = set()
+        self._begun: dict[str, dict[Series, str]] = {}
 
     def also(self, produce: Callable[[], Iterable[Metric]]) -> None:
         """Read these metrics as well, as a MetricProducer of OpenTelemetry's specification gives them."""
@@ -85,7 +87,25 @@ class PrometheusReader(MetricReader):
         if self._target_info is not None:
             yield self._target_info
         for each in gathered.values():
-            yield each.family(self._exemplars)
+            yield self._family(each)
+
+    def _family(self, gathered: "_Gathered") -> Family:
+        made, given = gathered.made, gathered.given
+        if len(given) == 1 and isinstance(given[0], Points) and isinstance(made, GaugeMetricFamily):
+            return self._read_gauge(made, given[0].values)
+        return gathered.family(self._labels, self._exemplars)
+
+    def _read_gauge(self, made: Family, values: Mapping[Series, float]) -> Family:
+        begun = self._begun.setdefault(made.name, {})
+        if len(begun) > 2 * len(values):
+            begun = self._begun[made.name] = {}  # most of them went
+        if not values.keys() <= begun.keys():
+            for series in values.keys() - begun.keys():
+                begun[series] = begin(made.name, self._labels_of(series))
+        return ReadGauge(made, values, begun, self._labels_of)
+
+    def _labels_of(self, series: Series) -> dict[str, str]:
+        return {**self._labels, **_labels(series.attributes)}
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 0, **_: object) -> None:
         del timeout_millis
@@ -102,7 +122,7 @@ class PrometheusReader(MetricReader):
             family = kind(sanitize_full_name(metric.name), metric.description or "", labels=(), unit=unit)
             known = gathered.setdefault(family.name, _Gathered(family))
             if known.made.type == family.type:
-                known.add(metric.data.data_points, self._labels)
+                known.given.append(metric.data.data_points)
                 return
         if metric.name not in self._refused:
             self._refused.add(metric.name)
@@ -125,24 +145,21 @@ class _Gathered:
     """One family before its labels are known: every series of it shall have the same names."""
 
     made: _Family
-    rows: list[tuple[dict[str, str], Any]] = field(default_factory=list)
+    given: list[Iterable[Any]] = field(default_factory=list)
 
-    def add(self, points: Iterable[Any], labels: Mapping[str, str]) -> None:
-        for point in points:
-            own = {_label(name): _text(value) for name, value in (point.attributes or {}).items()}
-            self.rows.append(({**labels, **own}, point))
-
-    def family(self, exemplars: Exemplars) -> Family:
-        names = sorted({name for labels, _ in self.rows for name in labels})
+    def family(self, labels: Mapping[str, str], exemplars: Exemplars) -> Family:
+        rows = [({**labels, **_labels(point.attributes or {})}, point) for points in self.given for point in points]
+        names = sorted({name for own, _ in rows for name in own})
         made = type(self.made)(self.made.name, self.made.documentation, labels=names, unit=self.made.unit)
-        for labels, point in self.rows:
-            values = [labels.get(name, "") for name in names]
+        for own, point in rows:
+            values = [own.get(name, "") for name in names]
+            series = (made.name, *own.items())
             if isinstance(made, GaugeMetricFamily):
                 made.add_metric(values, point.value)
             elif isinstance(made, CounterMetricFamily):
-                made.add_metric(values, point.value, exemplar=_exemplar((made.name, *labels.items()), point, exemplars))
+                made.add_metric(values, point.value, exemplar=_exemplar(series, point, exemplars))
             else:
-                made.add_metric(values, _buckets((made.name, *labels.items()), point, exemplars), point.sum)
+                made.add_metric(values, _buckets(series, point, exemplars), point.sum)
         return made
 
 
@@ -157,15 +174,13 @@ def _kind(metric: Metric) -> type[_Family] | None:
     return None
 
 
+def _labels(attributes: Mapping[str, Any]) -> dict[str, str]:
+    return {_label(name): label_text(value) for name, value in attributes.items()}
+
+
 @lru_cache(maxsize=1024)
 def _label(name: str) -> str:
     return sanitize_attribute(name)
-
-
-def _text(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    # Half a surrogate pair has no UTF-8, and would cost the whole scrape.
-    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _exemplar(series: tuple[object, ...], point: NumberDataPoint, exemplars: Exemplars) -> Exemplar | None:
@@ -184,11 +199,12 @@ def _buckets(series: tuple[object, ...], point: HistogramDataPoint, exemplars: E
     ]
 
 
+@lru_cache(maxsize=1024)
 def _bound(bound: float) -> str:
     return str(floatToGoString(bound))  # type: ignore[no-untyped-call]
 
 
 def _target_info(attributes: Mapping[str, Any]) -> Family:
     info = InfoMetricFamily("target", "Target metadata")
-    info.add_metric([], {sanitize_attribute(name): _text(value) for name, value in attributes.items()})
+    info.add_metric([], {sanitize_attribute(name): label_text(value) for name, value in attributes.items()})
     return info

@@ -11,12 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
-from opentelemetry.metrics import (
-    CallbackOptions,
-    Meter,
-    MeterProvider,
-    Observation,
-)
+from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider
 from opentelemetry.metrics import Counter as OTelCounter
 from opentelemetry.metrics import Histogram as OTelHistogram
 from opentelemetry.metrics import UpDownCounter as OTelUpDownCounter
@@ -29,6 +24,7 @@ from telemetry.instruments import (
     InstrumentSpec,
     UpDownCounterSpec,
 )
+from telemetry.observing import Given, KnownSeries
 
 Read = Callable[[], Iterable[tuple[float, AttributeValues]]]
 _T = TypeVar("_T")
@@ -103,8 +99,12 @@ class Guard:
         if len(series) < spec.limit:
             series.add(key)
             return True
-        self._overflowed.add(1, {"instrument": spec.name})
+        self.overflow(spec)
         return False
+
+    def overflow(self, spec: InstrumentSpec) -> None:
+        """Count an observation that has no room."""
+        self._overflowed.add(1, {"instrument": spec.name})
 
     def failed(self, spec: InstrumentSpec, error: Exception) -> None:
         """Count a failure inside a callback; under ``strict`` it waits for `reraise`."""
@@ -169,31 +169,33 @@ class Histogram:
         self._guard.pass_on(self.spec, self._instrument.record, value, attributes)
 
 
-def observation_callback(
-    spec: InstrumentSpec, read: Read, guard: Guard
-) -> Callable[[CallbackOptions], list[Observation]]:
+def observation_callback(spec: InstrumentSpec, read: Read, guard: Guard) -> Callable[[CallbackOptions], Given]:
     """The callback of an observable instrument: what ``read`` gives now, and nothing when it fails."""
-    as_declared: set[Hashable] = set()  # those of the last scrapes: nearly all of this one's
+    known = KnownSeries(spec)
+    find, is_finite, limit = known.by_items.get, math.isfinite, spec.limit  # looked up once, not 5 000 times a scrape
 
-    def callback(_: CallbackOptions) -> list[Observation]:
-        observations = []
-        series: set[Hashable] = set()
-        if len(as_declared) > 2 * spec.limit:
-            as_declared.clear()
+    def callback(_: CallbackOptions) -> Given:
+        given = Given()
+        values = given.values
+        known.make_room()
         try:
             for value, attributes in read():
-                key = (*attributes.items(),)
-                if key not in as_declared:
+                series = find((*attributes.items(),))
+                if series is None:
                     problem = spec.problem(attributes)
                     if problem is not None:
                         guard.failed(spec, InstrumentError(f"{spec.name}: {problem}"))
                         continue
-                    as_declared.add(key)
-                if guard.admits(spec, key, series):
-                    observations.append(Observation(value, attributes))
+                    series = known.add(attributes)
+                if not is_finite(value):
+                    continue
+                if len(values) < limit or series in values:
+                    values[series] = value
+                else:
+                    guard.overflow(spec)
         except Exception as error:  # noqa: BLE001 - whatever a reader raises, the scrape goes on
             guard.failed(spec, error)
-        return observations
+        return given
 
     return callback
 

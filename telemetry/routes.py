@@ -15,6 +15,8 @@ from opentelemetry.util.http import sanitize_method
 from starlette._utils import get_route_path
 from starlette.routing import Host, Match
 
+from telemetry.instruments import MOST_SERIES
+
 Scope = MutableMapping[str, Any]
 
 OTHER_METHOD = "_OTHER"
@@ -43,8 +45,9 @@ class Routes:
         if not takes_it and time.monotonic() >= self._next_look:
             self._look_again()
             found, takes_it = _find(self._candidates(scope), scope)
-        if takes_it and found is not None and found == scope["path"] and not self._by_host():
-            self._plain[key] = found  # only routes without parameters: there are as many as the application has
+        plain = takes_it and found == scope["path"] and not self._by_host()
+        if plain and found is not None and len(self._plain) < MOST_SERIES:
+            self._plain[key] = found  # as many as there are routes without parameters; but a mount takes every method
         if found is None and self._app.router.redirect_slashes and scope["type"] == "http":
             return self._slashed(scope)
         return found
@@ -81,7 +84,7 @@ class Routes:
         """The route that a redirect leads to, which adds or takes away the slash at the end."""
         path: str = scope["path"]
         other = path.rstrip("/") if path.endswith("/") else f"{path}/"
-        return _find(self._known, {**scope, "path": other})[0] if path.strip("/") else None
+        return _find(self._known, {**scope, "path": other})[0] if path != "/" else None
 
 
 def request_method(scope: Mapping[str, Any]) -> str:

@@ -89,7 +89,8 @@ class Telemetry:
         self._tracers = providers.tracer_provider(
             Decided(sampler), resource, self._processors, self._process, DecidedIds()
         )
-        self._entry = Entry(sampler, self._process if counts else None, settings.excluded_paths)
+        meters, joins = self._process if counts else None, settings.interceptor == "contrib"
+        self._entry = Entry(sampler, meters, settings.excluded_paths, joins=joins)
         self._instruments = Instruments(self.meter_provider, self._off_or(self._fleet), strict=strict)
         failures = self.counter(FAILURES)
         self._failed: Failed = lambda part: failures.add(1, {"part": part})

@@ -1,15 +1,16 @@
 """Several worker processes, one answer: each process offers its series on a unix socket of a shared directory.
 
-Whoever is scraped asks the others and puts all families together. Every series of a process carries the label
-``worker``, so two processes never give the same series. Nothing is kept in files: a process that was killed leaves a
-socket that nobody answers, and the process that takes its slot replaces it. A sibling that hangs costs
-`PATIENCE_SECONDS` and is counted, it never fails the scrape. A question is one line that says, as an ``Accept`` header
-would, which format is wanted. An answer begins with its length in `LENGTH_BYTES`, so that half an answer is none.
+Whoever is scraped asks the others, writes its own series meanwhile, and puts all families together. Every series of a
+process carries the label ``worker``, so two processes never give the same series. Nothing is kept in files: a process
+that was killed leaves a socket that nobody answers, and the process that takes its slot replaces it. A sibling that
+hangs costs `PATIENCE_SECONDS` and is counted, it never fails the scrape. A question is one line that says, as an
+``Accept`` header would, which format is wanted. An answer begins with its length in `LENGTH_BYTES`, so that half an
+answer is none.
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from telemetry.instruments import CounterSpec
@@ -17,8 +18,8 @@ from telemetry.instruments import CounterSpec
 PATIENCE_SECONDS = 0.2
 LENGTH_BYTES = 8
 SUFFIX = ".sock"
-_EOF = b"# EOF"
-
+_EOF = b"# EOF\n"
+_HELP = b"\n# HELP "
 
 UNREACHABLE = CounterSpec(
     name="telemetry.worker.unreachable",
@@ -62,15 +63,30 @@ class Siblings:
             self._server = None
             self._path.unlink(missing_ok=True)
 
-    async def texts(self, accept: str) -> list[bytes]:
-        """What every sibling answers within `PATIENCE_SECONDS`, by name; this process is not among them.
+    @asynccontextmanager
+    async def asked(self, accept: str) -> AsyncIterator[Callable[[], Awaitable[list[bytes]]]]:
+        """Ask every sibling; inside the block the questions are on their way, and all answer at one time.
 
         Args:
             accept: the format, as an ``Accept`` header of one line.
+
+        Yields:
+            What waits for the answers, by name, those that come within `PATIENCE_SECONDS` of then.
         """
         paths = sorted(path for path in self._directory.glob(f"*{SUFFIX}") if path != self._path)
-        answers = await asyncio.gather(*(self._ask(path, accept) for path in paths))
-        return [answer for answer in answers if answer is not None]
+        questions = [_Question(path, self._unreachable) for path in paths]
+        try:
+            await asyncio.gather(*(question.send(accept) for question in questions))
+            await asyncio.sleep(0)  # uvloop writes at the end of its turn
+
+            async def answers() -> list[bytes]:
+                given = await asyncio.gather(*(question.answer() for question in questions))
+                return [answer for answer in given if answer is not None]
+
+            yield answers
+        finally:
+            for question in questions:
+                question.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
@@ -83,21 +99,42 @@ class Siblings:
         with suppress(OSError):
             await writer.wait_closed()
 
-    async def _ask(self, path: Path, accept: str) -> bytes | None:
+
+class _Question:
+    """What one sibling is asked; one that could not be asked has no answer."""
+
+    def __init__(self, path: Path, unreachable: Callable[[str], None]) -> None:
+        self._path = path
+        self._unreachable = unreachable
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def send(self, accept: str) -> None:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                reader, writer = await asyncio.open_unix_connection(path)
-                try:
-                    writer.write(accept.encode("latin-1") + b"\n")
-                    length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
-                    return await reader.readexactly(length)
-                finally:
-                    writer.close()
+                self._reader, self._writer = await asyncio.open_unix_connection(self._path)
+            self._writer.write(accept.encode("latin-1") + b"\n")
         except FileNotFoundError:  # it ended between the listing and the question
+            pass
+        except (TimeoutError, OSError):
+            self._unreachable(self._path.name.removesuffix(SUFFIX))
+
+    async def answer(self) -> bytes | None:
+        if self._reader is None:
             return None
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                length = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES), "big")
+                return await self._reader.readexactly(length)
         except (TimeoutError, OSError, EOFError):
-            self._unreachable(path.name.removesuffix(SUFFIX))
+            self._unreachable(self._path.name.removesuffix(SUFFIX))
             return None
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
 
 def merge(texts: list[bytes]) -> bytes:
@@ -108,22 +145,23 @@ def merge(texts: list[bytes]) -> bytes:
     """
     if len(texts) == 1:
         return texts[0]
-    families: dict[bytes, tuple[list[bytes], list[bytes]]] = {}
-    end: list[bytes] = []
+    families: dict[bytes, list[bytes]] = {}
     for text in texts:
-        head: list[bytes] = []
-        samples: list[bytes] = []
-        is_new = True
-        # Not `splitlines`: a carriage return in a label does not end a line.
-        for line in text.removesuffix(b"\n").split(b"\n"):
-            if line.startswith(b"# HELP "):
-                head, samples = families.setdefault(line.split(b" ", 3)[2], ([], []))
-                is_new = not head
-            if not line.startswith(b"#"):
-                samples.append(line)
-            elif line == _EOF:
-                end = [_EOF]
-            elif is_new:
-                head.append(line)
-    lines = [line for head, samples in families.values() for line in (*head, *samples)]
-    return b"\n".join(lines + end) + b"\n"
+        # A label or a HELP line has no line feed, so this begins a family wherever it stands.
+        for block in (b"\n" + text.removesuffix(_EOF)).split(_HELP)[1:]:
+            lines = block.removesuffix(b"\n")
+            known = families.get(name := lines.partition(b" ")[0])
+            if known is None:
+                families[name] = [_HELP[1:] + lines]
+            elif samples := lines[_end_of_head(lines) :]:
+                known.append(samples)
+    end = _EOF if any(text.endswith(_EOF) for text in texts) else b""
+    return b"".join(b"\n".join([*blocks, b""]) for blocks in families.values()) + end
+
+
+def _end_of_head(lines: bytes) -> int:
+    """Where the samples begin, after the HELP line and the comments that follow it."""
+    end = lines.find(b"\n") + 1 or len(lines)
+    while lines.startswith(b"#", end):
+        end = lines.find(b"\n", end) + 1 or len(lines)
+    return end

@@ -15,7 +15,6 @@ from time import perf_counter
 
 from opentelemetry import context as contexts
 from opentelemetry.semconv._incubating.metrics.http_metrics import HTTP_SERVER_ACTIVE_REQUESTS
-from opentelemetry.trace import set_span_in_context
 from starlette.types import ASGIApp, Message, Receive, Send
 
 from telemetry.afterwards import Afterwards
@@ -28,6 +27,8 @@ from telemetry.tap import DURATION, Listener
 
 _ENDS = frozenset(("http.response.body", "http.response.pathsend", "http.response.zerocopysend"))
 _SERVER_ERROR = 500
+_INSIDE = "telemetry.inside"  # a request is one, however many instrumented applications are mounted in one another
+_NATIVE = "fastapi.telemetry"  # where it is there, an application that is mounted leaves its own telemetry off
 _logger = logging.getLogger(__name__)
 
 Ended = Callable[[float], None]
@@ -115,8 +116,13 @@ class Unrecorded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        span = self._entry.span(scope)
-        if span is None:
+        if _INSIDE in scope:
+            await self._app(scope, receive, send)
+            return
+        scope[_INSIDE] = True
+        scope.setdefault(_NATIVE, None)
+        context = self._entry.context(scope)
+        if context is None:
             await self._instrumented(scope, receive, send)
             return
         method, route = request_method(scope), self._routes.whole(scope)
@@ -136,7 +142,7 @@ class Unrecorded:
             return send(message)
 
         error: BaseException | None = None
-        token = contexts.attach(set_span_in_context(span))
+        token = contexts.attach(context)
         try:
             await self._app(scope, receive, told)
         except BaseException as raised:

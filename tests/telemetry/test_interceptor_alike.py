@@ -1,13 +1,17 @@
 """Contrib and native held side by side: the same requests leave the same series and the same spans."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response, WebSocket
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from opentelemetry import baggage
+from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from telemetry import TelemetrySettings
@@ -37,6 +41,14 @@ REQUESTS: list[tuple[str, str, dict[str, str]]] = [
     ("GET", "/orders/1", {"x-refused": "by a defect"}),
     ("GET", "/admin/users", {}),
     ("GET", "/admin/nowhere", {}),
+    ("GET", "/plain/parts/1", {}),  # a mounted application that is Starlette's
+    ("GET", "/plain/nowhere", {}),
+    ("GET", "/stream", {}),
+    ("GET", "/baggage", {"baggage": "user=ada"}),
+    ("GET", "//orders", {}),
+    ("GET", "/ORDERS/queue", {}),
+    ("GET", "/orders%2Fqueue", {}),
+    ("GET", "/plain/{path}", {}),
     ("GET", f"/static/{Path(__file__).name}", {}),
     ("GET", "/metrics", {}),
     ("GET", "/healthz", {}),
@@ -49,6 +61,7 @@ ODD_BYTES = [
     b"GET /orders/1 HTTP/1.1\r\nHost: a\r\nUser-Agent: \xff\\x\r\n\r\n",
     b"GET /orders/1 HTTP/1.1\r\nHost: a\r\ntraceparent: \xff\\x\r\nbaggage: \xff\\x\r\n\r\n",
     b"GET /orders/1 HTTP/1.1\r\nHost: a:b:c[\r\n\r\n",
+    b"GET /orders/1 HTTP/1.0\r\n\r\n",
 ]
 
 
@@ -106,7 +119,21 @@ def build(seen: Capture) -> FastAPI:
         await socket.close()
 
     app.include_router(orders())
+
+    @app.get("/stream")
+    async def stream() -> StreamingResponse:
+        async def parts() -> AsyncIterator[bytes]:
+            for _ in range(3):
+                yield b"x"
+
+        return StreamingResponse(parts())
+
+    @app.get("/baggage")
+    async def carried() -> dict[str, object]:
+        return dict(baggage.get_all())
+
     app.mount("/admin", admin())
+    app.mount("/plain", Starlette(routes=[Route("/parts/{number}", PlainTextResponse("yes"))]))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent))
     app.middleware("http")(gate)
     seen.telemetry.instrument(app)
@@ -148,7 +175,8 @@ async def observe(interceptor: Interceptor, sampler: str = "parentbased_always_o
         ):
             answers: list[Any] = []
             for method, path, headers in REQUESTS:
-                answers.append((await client.request(method, path, headers=headers)).status_code)
+                answer = await client.request(method, f"{url}{path}", headers=headers)
+                answers.append((answer.status_code, answer.text))
             answers += [await raw(url, request) for request in ODD_BYTES]
             measured = len(answers) - sum(path in ("/metrics", "/healthz") for _, path, _ in REQUESTS)
             await wait_until(lambda: seen.value(f"{DURATION}_count") == measured, what="every request was measured")
@@ -220,6 +248,10 @@ def test_what_they_say_is_right(both: tuple[Seen, Seen]) -> None:
         ("GET", 413),
         ("GET /admin/users", 200),
         ("GET /admin/{path}", 404),
+        ("GET /plain/parts/{number}", 200),
+        ("GET /plain/{path}", 404),
+        ("GET /stream", 200),
+        ("GET /baggage", 200),
         ("GET /static/{path}", 200),
         ("WS /live/{room}", None),
     }

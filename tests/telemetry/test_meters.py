@@ -12,16 +12,9 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.exposition import generate_latest as text
-from prometheus_client.openmetrics.exposition import ALLOWUTF8
-from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
-from prometheus_client.registry import CollectorRegistry
 
 from telemetry.aggregating import Kept
 from telemetry.meters import Meters
-from telemetry.negotiation import Format
-from telemetry.writing import write
 
 VALUES: list[Any] = ["a", "b", 1, 1.0, True, "1", "True", 2, -1, ["a"], ["a", "b"]]
 Observe = Callable[[CallbackOptions], Iterable[Observation]]
@@ -145,27 +138,3 @@ def test_what_is_read_is_what_the_callbacks_give_now(meters: Meters) -> None:
     now.clear()
     now["d"] = 4
     assert ("level", "[('kind', 'd')]") in points(meters.metrics())
-
-
-@pytest.mark.parametrize("form", [Format.TEXT, Format.OPENMETRICS])
-def test_gauges_are_written_as_prometheus_client_writes_them(form: Format) -> None:
-    """Awkward labels and help, units, and every kind of number."""
-    registry = CollectorRegistry()
-    gauge = GaugeMetricFamily("left", 'Left "to" sell,\nor \\not.', labels=["b", "a"])
-    for number, value in enumerate([0, 1, -1.5, 1e6, 123456789.0, 1e22, 1e-9, math.inf, -math.inf, math.nan, True]):
-        gauge.add_metric([f'"q" \\ {number}\n{{x="y"}}', "ü €\u2028"], value)
-    timed = GaugeMetricFamily("age_seconds", "Age.", unit="seconds", value=3)
-    total = CounterMetricFamily("done", "Done.", labels=["kind"])
-    total.add_metric(["a"], 3)
-    empty = GaugeMetricFamily("none", "None.", labels=["a"])
-    families = [gauge, total, timed, empty]
-
-    class Families:
-        def collect(self) -> Iterable[Any]:
-            return families
-
-    registry.register(Families())  # type: ignore[arg-type]
-    theirs = (text if form is Format.TEXT else openmetrics)(registry, escaping=ALLOWUTF8)
-    ours = write(families, form)
-    assert sorted(ours.splitlines()) == sorted(theirs.splitlines())
-    assert ours.endswith(b"# EOF\n") == (form is Format.OPENMETRICS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -92,8 +93,10 @@ async def test_concurrent_scrapes_do_not_disturb_each_other(tmp_path: Path) -> N
 
 async def test_a_hung_sibling_costs_a_fifth_of_a_second_and_is_counted(tmp_path: Path) -> None:
     async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
+        try:
+            await reader.read()
+        finally:
+            writer.close()
 
     async with fleet(tmp_path, "api-0") as (member,), await asyncio.start_unix_server(never, tmp_path / "api-1.sock"):
         began = time.monotonic()
@@ -101,6 +104,16 @@ async def test_a_hung_sibling_costs_a_fifth_of_a_second_and_is_counted(tmp_path:
         assert time.monotonic() - began < 1
         assert samples["shop_served_total", "api-0"] == 1
         assert (await scrape(member))["telemetry_worker_unreachable_total", "api-0"] >= 1
+
+
+async def test_a_slow_read_of_its_own_costs_no_sibling(tmp_path: Path) -> None:
+    """The patience with siblings begins when nothing else is left to do."""
+    async with fleet(tmp_path, "api-0", "api-1") as (member, _):
+        slow = GaugeSpec(name="shop.slow", unit="", description="Slow.")
+        member.observe(slow, lambda: [(threading.Event().wait(2 * PATIENCE_SECONDS), {})])
+        samples = await scrape(member)
+    assert samples["shop_slow", "api-0"] == 0
+    assert samples["shop_served_total", "api-1"] == 2
 
 
 @pytest.mark.parametrize("ends", [True, False])
@@ -193,6 +206,20 @@ def test_merging_openmetrics_keeps_the_units_and_ends_once() -> None:
     one, two = b'a_total{w="x"} 1.0 # {trace_id="1"} 1.0 2.5\n', b'a_total{w="y"} 2.0\n'
     end = b"# EOF\n"
     assert merge([head + one + end, head + two + other + end]) == head + one + two + other + end
+
+
+def test_merging_keeps_a_head_without_samples() -> None:
+    """Whether it is all that one of the texts says of the family, or all there is."""
+    head, other = b"# HELP a A.\n# TYPE a gauge\n# UNIT a seconds\n", b"# HELP b B.\n# TYPE b gauge\n"
+    one, end = b'a{w="x"} 1.0\n', b"# EOF\n"
+    assert merge([head + end, other + head + end]) == head + other + end
+    assert merge([head + end, head + one + other + end]) == head + one + other + end
+    assert merge([head + one + other + end, head + end]) == head + one + other + end
+
+
+def test_merging_nothing_is_nothing() -> None:
+    assert merge([b"", b""]) == b""
+    assert merge([b"# EOF\n", b"# EOF\n"]) == b"# EOF\n"
 
 
 def test_merging_takes_a_label_for_a_label() -> None:

@@ -1,0 +1,151 @@
+"""Several applications in one process: each request is one, recorded or not."""
+
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from opentelemetry import context as contexts
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, get_current_span, set_span_in_context
+
+from telemetry import TelemetrySettings
+from telemetry.settings import Interceptor
+from telemetry.testing import Capture, capture
+from tests.support import serve
+from tests.telemetry.test_interceptor_alike import DURATION
+
+BOTH: tuple[Interceptor, ...] = ("contrib", "native")
+TRACE = 0xABC
+
+
+@pytest.fixture(params=BOTH)
+def interceptor(request: pytest.FixtureRequest) -> Interceptor:
+    """Return each interceptor."""
+    chosen: Interceptor = request.param
+    return chosen
+
+
+@pytest.fixture(params=[0, 1_000_000], ids=["unrecorded", "recorded"])
+def settings(request: pytest.FixtureRequest, interceptor: Interceptor) -> TelemetrySettings:
+    """Return settings under which no trace is recorded, and such under which each is."""
+    return TelemetrySettings(
+        service_name="shop", worker="api-0", traces_per_second=request.param, slow_seconds=60, interceptor=interceptor
+    )
+
+
+def build(seen: Capture) -> FastAPI:
+    """Build an application with one route, as yet without its interceptor."""
+    app = FastAPI(telemetry=seen.telemetry.fastapi_config())
+
+    @app.get("/trace")
+    async def told() -> str:
+        return f"{get_current_span().get_span_context().trace_id:x}"
+
+    return app
+
+
+async def ask(app: FastAPI, path: str, headers: dict[str, str] | None = None) -> Any:
+    """Send a request over a socket, and return the answer."""
+    async with serve(app) as url, httpx.AsyncClient(base_url=url) as client:
+        return (await client.get(path, headers=headers)).raise_for_status().json()
+
+
+def spans(seen: Capture, settings: TelemetrySettings) -> list[int]:
+    """Return how many spans there are, and how many there should be."""
+    return [len(seen.spans()), 1 if settings.traces_per_second else 0]
+
+
+async def test_an_instrumented_application_in_another_is_one_request(settings: TelemetrySettings) -> None:
+    """The outer one counts it."""
+    with capture(settings) as seen:
+        outer, inner = build(seen), build(seen)
+        outer.mount("/inner", inner)
+        seen.telemetry.instrument(inner)
+        seen.telemetry.instrument(outer)
+        await ask(outer, "/inner/trace")
+        assert seen.value(f"{DURATION}_count") == 1
+        assert seen.value(f"{DURATION}_count", http_route="/inner/trace") == 1
+        assert seen.value("http_server_active_requests") == 0
+        found, wanted = spans(seen, settings)
+        assert found == wanted
+
+
+async def test_a_mounted_application_leaves_its_own_telemetry_off(
+    settings: TelemetrySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FastAPI's own is on wherever there are global providers, and would count each request again."""
+    with capture(settings) as seen:
+        monkeypatch.setattr(trace, "get_tracer_provider", lambda: seen.telemetry.tracer_provider)
+        monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", lambda: seen.telemetry.meter_provider)
+        outer, inner = build(seen), FastAPI()
+        inner.add_api_route("/hello", lambda: None)
+        outer.mount("/inner", inner)
+        seen.telemetry.instrument(outer)
+        await ask(outer, "/inner/hello")
+        assert seen.value(f"{DURATION}_count") == 1
+        found, wanted = spans(seen, settings)
+        assert found == wanted
+
+
+async def test_an_application_that_was_never_instrumented_goes_its_old_way(settings: TelemetrySettings) -> None:
+    """Native measures it by its configuration alone, also beside one that is instrumented; contrib knows nothing."""
+    with capture(settings) as seen:
+        seen.telemetry.instrument(build(seen))
+        await ask(build(seen), "/trace")
+        assert seen.value(f"{DURATION}_count") == (1 if settings.interceptor == "native" else None)
+
+
+async def test_a_pipelined_request_has_the_parent_that_the_instrumentation_finds(settings: TelemetrySettings) -> None:
+    """Where a span is current contrib makes a child of it; native looks at the headers alone."""
+    with capture(settings) as seen:
+        app = build(seen)
+        seen.telemetry.instrument(app)
+        flags = TraceFlags(TraceFlags.SAMPLED if settings.traces_per_second else TraceFlags.DEFAULT)
+        before = NonRecordingSpan(SpanContext(TRACE, 1, is_remote=False, trace_flags=flags))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+            token = contexts.attach(set_span_in_context(before))
+            told = [(await client.get("/trace")).json() for _ in range(2)]
+            contexts.detach(token)
+        assert len({*told, f"{TRACE:x}"}) == (1 if settings.interceptor == "contrib" else 3)
+        origins = {"local": 2.0} if settings.interceptor == "contrib" else {"none": 2.0}
+        assert {
+            dict(labels)["otel_span_parent_origin"]: value
+            for (name, labels), value in seen.metrics().items()
+            if name == "otel_sdk_span_started_total"
+        } == origins
+
+
+class Odd(TextMapPropagator):
+    """Writes a header in capitals, and reads one that it does not name, as other formats than W3C's do."""
+
+    fields = frozenset(("X-Odd-Trace",))  # type: ignore[assignment]
+
+    def inject(self, carrier: Any, context: Context | None = None, setter: Any = None) -> None:
+        """Write nothing."""
+
+    def extract(self, carrier: Any, context: Context | None = None, getter: Any = None) -> Context:
+        """Read either header."""
+        found = getter.get(carrier, "X-Odd-Trace") or getter.get(carrier, "x-odd-short")
+        span = NonRecordingSpan(SpanContext(int(found[0], 16), 1, is_remote=True)) if found else None
+        return set_span_in_context(span, context or Context()) if span else (context or Context())
+
+
+@pytest.mark.parametrize("header", ["x-odd-trace", "x-odd-short"])
+async def test_any_propagator_is_asked_for_the_parent(settings: TelemetrySettings, header: str) -> None:
+    """Whatever its headers are called."""
+    before = propagate.get_global_textmap()
+    propagate.set_global_textmap(Odd())
+    try:
+        with capture(settings) as seen:
+            seen.telemetry.settings = TelemetrySettings(
+                service_name="shop", worker="api-0", interceptor=settings.interceptor, keep_propagators=True
+            )
+            app = build(seen)
+            seen.telemetry.instrument(app)
+            assert await ask(app, "/trace", {header: "abc"}) == "abc"
+    finally:
+        propagate.set_global_textmap(before)
