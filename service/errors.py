@@ -223,7 +223,7 @@ def _allowed(request: Request) -> str:
 def _invalid(request: Request, error: RequestValidationError) -> Problem:
     found = [_field_problem(entry) for entry in error.errors()]
     whole_body = any(field.location == "body" and field.pointer == "#" for field in found)
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()[:LONGEST_NAME]
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
     if whole_body and has_body and media_type != "application/json" and not media_type.endswith("+json"):
         return Problem("unsupported_media_type", f"The body's type is {media_type or 'not given'!r}.", errors=found)

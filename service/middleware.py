@@ -22,15 +22,15 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit():
-                if int(value) <= self._max_bytes:
-                    await self._app(scope, receive, send)  # the server lets no more through than was declared
-                    return
-                problem = Problem("payload_too_large", f"A body may have {self._max_bytes} bytes.")
-                self._on_problem(scope, problem)
-                await send_problem(problem, send)
+        declared = _declared(scope)
+        if declared is not None:
+            if declared <= self._max_bytes:
+                await self._app(scope, receive, send)  # the server lets no more through than was declared
                 return
+            problem = Problem("payload_too_large", f"A body may have {self._max_bytes} bytes.")
+            self._on_problem(scope, problem)
+            await send_problem(problem, send)
+            return
         received = 0
 
         async def counted() -> Message:
@@ -42,3 +42,14 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+
+def _declared(scope: Scope) -> int | None:
+    """The length that binds the server; with a `Transfer-Encoding` none does, whatever is declared (RFC 9112, 6.3)."""
+    declared = None
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            declared = int(value)
+        elif name == b"transfer-encoding":
+            return None
+    return declared

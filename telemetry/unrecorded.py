@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 from opentelemetry import context as contexts
+from opentelemetry.context import Context
 from opentelemetry.semconv._incubating.metrics.http_metrics import HTTP_SERVER_ACTIVE_REQUESTS
 from starlette.types import ASGIApp, Message, Receive, Send
 
@@ -124,7 +125,10 @@ class Unrecorded:
         context = self._entry.context(scope)
         if context is None:
             await self._instrumented(scope, receive, send)
-            return
+        else:
+            await self._pass_by(context, scope, receive, send)
+
+    async def _pass_by(self, context: Context, scope: Scope, receive: Receive, send: Send) -> None:
         method, route = request_method(scope), self._routes.whole(scope)
         status, seconds = 0, -1.0
         meters = self._meters

@@ -68,6 +68,7 @@ def _plain(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
         len(headers) == len(pairs)
         and headers.get(b"content-type") == b"application/json"
         and b"content-length" in headers
+        and b"transfer-encoding" not in headers
         and (b"idempotency-key" not in headers or _KEY.fullmatch(headers[b"idempotency-key"].decode("latin-1")))
     )
     return headers if plain else None

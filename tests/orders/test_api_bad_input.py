@@ -178,6 +178,14 @@ async def test_a_body_of_another_type_is_refused(shop: Shop, media_type: str) ->
     problem(answer, 415, "unsupported_media_type")
 
 
+async def test_a_type_is_not_repeated_at_any_length(shop: Shop) -> None:
+    """Nor is it remembered so."""
+    headers = {"Content-Type": "x" * 20_000}
+    answer = await shop.client.post("/orders", content=RAW, headers=headers)
+    problem(answer, 415, "unsupported_media_type")
+    assert len(answer.content) < 1000
+
+
 @pytest.mark.parametrize("key", [b"", b"x" * 256, b"\xc3\xa9", b"\xff", b"a b", b"a\tb", b"x" * 5000])
 async def test_an_idempotency_key_is_1_to_255_visible_characters(shop: Shop, key: bytes) -> None:
     """An empty key is refused, not left out of account: the caller believes to be safe."""

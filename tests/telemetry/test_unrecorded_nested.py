@@ -1,5 +1,6 @@
 """Several applications in one process: each request is one, recorded or not."""
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -98,7 +99,7 @@ async def test_an_application_that_was_never_instrumented_goes_its_old_way(setti
         assert seen.value(f"{DURATION}_count") == (1 if settings.interceptor == "native" else None)
 
 
-async def test_a_pipelined_request_has_the_parent_that_the_instrumentation_finds(settings: TelemetrySettings) -> None:
+async def test_it_has_the_parent_that_the_instrumentation_finds(settings: TelemetrySettings) -> None:
     """Where a span is current contrib makes a child of it; native looks at the headers alone."""
     with capture(settings) as seen:
         app = build(seen)
@@ -140,10 +141,7 @@ async def test_any_propagator_is_asked_for_the_parent(settings: TelemetrySetting
     before = propagate.get_global_textmap()
     propagate.set_global_textmap(Odd())
     try:
-        with capture(settings) as seen:
-            seen.telemetry.settings = TelemetrySettings(
-                service_name="shop", worker="api-0", interceptor=settings.interceptor, keep_propagators=True
-            )
+        with capture(replace(settings, keep_propagators=True)) as seen:
             app = build(seen)
             seen.telemetry.instrument(app)
             assert await ask(app, "/trace", {header: "abc"}) == "abc"
