@@ -32,8 +32,6 @@ _INSIDE = "telemetry.inside"  # a request is one, however many instrumented appl
 _NATIVE = "fastapi.telemetry"  # where it is there, an application that is mounted leaves its own telemetry off
 _logger = logging.getLogger(__name__)
 
-Ended = Callable[[float], None]
-
 
 class RequestMeters:
     """The two instruments of the interceptor, with each series looked up once.
