@@ -47,7 +47,7 @@ drill: $(VENV)/.dev ## break the stack on purpose and see every alert fire (need
 	$(BIN)/python -m monitoring.drill
 
 docs: $(VENV)/.runtime ## write docs/metrics.md and docs/monitoring.schema.json anew from the declarations
-	$(BIN)/python -m service.document > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
+	$(BIN)/python -m service.metrics_page > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
 	$(BIN)/python -m service.monitoring.messages > docs/monitoring.schema.json.new && mv docs/monitoring.schema.json.new docs/monitoring.schema.json
 
 dashboards: $(VENV)/.runtime ## write monitoring/grafana/dashboards/ anew from monitoring/dashboards/

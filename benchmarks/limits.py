@@ -8,7 +8,7 @@ from benchmarks.bench import Bench, Row
 from benchmarks.contenders import STOCK
 from benchmarks.shop import put_products
 from benchmarks.store import redis_benchmark
-from service.orders.ledger import ledger_scripts
+from service.ledger.ledger import ledger_scripts
 
 PART = "limits"
 CONNECTIONS = 64

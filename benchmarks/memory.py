@@ -10,9 +10,9 @@ import sys
 from typing import Any
 
 from benchmarks.store import Store, open_store
-from service.inventory.catalogue import Catalogue
-from service.orders.ledger import Ledger, Terms, Verdict, ledger_scripts, read_entry
-from service.orders.models import NewOrder, Status, new_order_id
+from service.ledger.catalogue import Catalogue
+from service.ledger.ledger import Ledger, Terms, Verdict, ledger_scripts, read_entry
+from service.ledger.orders import NewOrder, Status, new_order_id
 from service.store import Shards, StoreClient, connect, keys
 
 BATCH = 100

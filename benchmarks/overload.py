@@ -13,9 +13,9 @@ from benchmarks.program import wait_until
 from benchmarks.rounds import audit, serving, working
 from benchmarks.shop import put_products
 from benchmarks.store import Store
-from service.orders.invariants import read_books
-from service.orders.ledger import ledger_scripts
-from service.orders.models import Order, Status
+from service.ledger.audit import read_books
+from service.ledger.ledger import ledger_scripts
+from service.ledger.orders import Order, Status
 from service.store import Shards, connect
 
 PART = "overload"

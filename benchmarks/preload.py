@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.store import Store
-from service.orders.ledger import BeginResult, Ledger, Terms, Verdict, ledger_scripts, read_entry
-from service.orders.models import NewOrder, Outcome, Status, new_order_id
+from service.ledger.ledger import BeginResult, Ledger, Terms, Verdict, ledger_scripts, read_entry
+from service.ledger.orders import NewOrder, Outcome, Status, new_order_id
 from service.store import Shards, connect, keys
 
 BATCH = 250

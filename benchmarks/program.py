@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks import machine
-from service.lifeline import bound
+from service.parent_death import bound
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 60.0

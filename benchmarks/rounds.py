@@ -12,8 +12,8 @@ from benchmarks import load, machine, shop
 from benchmarks.contenders import STOCK, Contender
 from benchmarks.program import Program, answers, free_port, python
 from benchmarks.store import Store
-from service.orders.invariants import breaches, read_books
-from service.orders.ledger import ledger_scripts
+from service.ledger.audit import breaches, read_books
+from service.ledger.ledger import ledger_scripts
 from service.store import Shards, connect
 
 ACCEPTED, REFUSED = 202, 409

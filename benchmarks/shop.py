@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 from benchmarks.contenders import Contender
 from benchmarks.store import Store
-from service.inventory.catalogue import Catalogue, Change
-from service.orders.ledger import ledger_scripts
+from service.ledger.catalogue import Catalogue, Change
+from service.ledger.ledger import ledger_scripts
 from service.store import Shards, connect
 
 PRICE, CURRENCY = 4950, "EUR"

@@ -7,8 +7,8 @@ scope `fleet`. What a process alone knows has scope `process` and carries the la
 from collections.abc import Callable, Iterable
 from operator import attrgetter
 
-from service.monitoring.snapshot import Snapshot
-from service.orders.models import COUNTED
+from service.ledger.orders import COUNTED
+from service.ledger.snapshot import Snapshot
 from telemetry import CounterSpec, GaugeSpec, HistogramSpec, Telemetry
 
 REASONS = (

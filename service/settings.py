@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from service.orders.ledger import Terms
+from service.ledger.ledger import Terms
 from service.orders.payments import PaymentSettings
 from service.store.address import parse_url
 

@@ -20,11 +20,11 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 from prometheus_client import CollectorRegistry
 
-from telemetry.aggregating import Kept
-from telemetry.exemplars import Exemplars, ExportedTraces
-from telemetry.interceptor import KEPT
-from telemetry.meters import Meters
-from telemetry.reader import PrometheusReader, ReaderCollector
+from telemetry.http.instrumentation import KEPT
+from telemetry.metrics.aggregation import Kept
+from telemetry.metrics.exemplars import Exemplars, ExportedTraces
+from telemetry.metrics.provider import Meters
+from telemetry.prometheus.reader import PrometheusReader, ReaderCollector
 from telemetry.settings import BatchSettings, OtlpSettings, TelemetrySettings
 
 WORKER = "worker"

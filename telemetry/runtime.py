@@ -3,7 +3,7 @@
 Two meter providers feed one ``/metrics``: the series of the *process* provider carry the label ``worker``,
 those of the *fleet* provider do not. Providers are passed to whoever needs them; `Telemetry.start` also makes
 them the global ones, unless it is told not to. Spans leave by OTLP when an endpoint is set; otherwise none is
-recorded. So do log lines, from `telemetry.logs`.
+recorded. So do log lines, from `telemetry.logs.configuration`.
 
 uvicorn runs the lifespan's shutdown on SIGTERM and then raises the signal again, so ``atexit`` never runs:
 call `Telemetry.shutdown` in the lifespan.
@@ -27,20 +27,22 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry
 
-from telemetry import interceptor, logs, providers
-from telemetry.afterwards import AFTERWARDS, Afterwards, AfterwardsWriter, GivenIds, RateLimit
-from telemetry.delivery import FAILURES, Failed, GuardedProcessor, Health, Outlet, SpanDelivery, drain
-from telemetry.entry import Decided, DecidedIds, Entry
-from telemetry.exemplars import ExportedTraces
-from telemetry.exposition import Exposition
-from telemetry.instruments import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
-from telemetry.log_export import LogSink
-from telemetry.negotiation import negotiate
-from telemetry.recording import Counter, Histogram, Instruments, Read, UpDownCounter
-from telemetry.sampling import SAMPLING_RATIO, make_sampler
+from telemetry import providers
+from telemetry.export.delivery import FAILURES, Failed, GuardedProcessor, Health, Outlet, SpanDelivery, drain
+from telemetry.http import instrumentation as interceptor
+from telemetry.http.duration_listener import Listener
+from telemetry.http.head_sampling import Decided, DecidedIds, Entry
+from telemetry.http.late_spans import AFTERWARDS, Afterwards, AfterwardsWriter, GivenIds, RateLimit
+from telemetry.logs import configuration as logs
+from telemetry.logs.otlp import LogSink
+from telemetry.metrics.exemplars import ExportedTraces
+from telemetry.metrics.instruments import Counter, Histogram, Instruments, Read, UpDownCounter
+from telemetry.metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
+from telemetry.prometheus.content_negotiation import negotiate
+from telemetry.prometheus.endpoint import Exposition
+from telemetry.prometheus.multiprocess import UNREACHABLE, Siblings, merge
 from telemetry.settings import TelemetrySettings
-from telemetry.siblings import UNREACHABLE, Siblings, merge
-from telemetry.tap import Listener
+from telemetry.traces.sampling import SAMPLING_RATIO, make_sampler
 
 SHUTDOWN_SECONDS = 3.0
 
@@ -180,7 +182,7 @@ class Telemetry:
         """Export the spans and log lines that are left, and stop; a second call does nothing.
 
         Blocks for up to ``timeout`` seconds, and only while the collector does not answer: in an event loop,
-        call it in a thread. A collector that took nothing before is given less, see `telemetry.delivery.drain`.
+        call it in a thread. A collector that took nothing before is given less, see `telemetry.export.delivery.drain`.
 
         Returns:
             Whether everything was handed over in time.

@@ -19,10 +19,10 @@ from deploy.stack.report import targets
 from deploy.stack.run import Stack, StackError
 from deploy.stack.tools import ToolMissing, build
 from monitoring.dashboards.check import check as check_panels
-from service.inventory.catalogue import Catalogue
-from service.inventory.demo import stock_demo
-from service.lifeline import bound
-from service.opening import opened
+from service.ledger.catalogue import Catalogue
+from service.ledger.demo import stock_demo
+from service.parent_death import bound
+from service.processes.opening import opened
 from service.settings import Settings, SettingsError
 
 POLL_SECONDS = 1.0

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 from deploy.stack.compose import ROOT, Service
 from deploy.stack.network import inside
 from deploy.stack.tools import find
-from service.lifeline import bound
+from service.parent_death import bound
 from service.store.embedded import server_program
 
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - what containers listen on; it is replaced by one loopback address

@@ -20,7 +20,7 @@ import redis
 from deploy.stack import Stack
 from monitoring.rules.__main__ import rule_files
 from monitoring.rules.model import Timescale
-from service.monitoring import lease
+from service.ledger import lease
 from service.store import keys
 
 ROOT = Path(__file__).parents[2]

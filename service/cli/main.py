@@ -10,7 +10,9 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from service.cli import books, processes, shoppers
+from service.cli import crowd as shoppers
+from service.cli import ledger as books
+from service.cli import processes
 
 app = typer.Typer(
     name="flash-sale",
@@ -63,12 +65,12 @@ def complain(message: str, status: int) -> int:
 def _is_answer(error: Exception) -> bool:
     """Whether an exception is a plain answer to the operator; anything else is a defect and keeps its traceback."""
     from service.crowd import CrowdError
-    from service.orders.invariants import SaleMovesError
+    from service.ledger.audit import SaleMovesError
+    from service.processes.supervisor import RoleFailed
     from service.settings import SettingsError
     from service.store import STORE_ERRORS, ShardsDifferError
     from service.store.embedded import StoreFailed, StoreInUse
     from service.store.preflight import StoreRefused
-    from service.supervisor import RoleFailed
     from telemetry import SettingsError as TelemetrySettingsError
 
     refusals = (SettingsError, TelemetrySettingsError, ShardsDifferError, StoreRefused, StoreInUse)

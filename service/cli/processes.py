@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from service.fleet import Fleet, Running
+    from service.processes.fleet import Fleet, Running
     from service.settings import Settings
 
 PROMETHEUS_PORT = "OTEL_EXPORTER_PROMETHEUS_PORT"
@@ -35,7 +35,7 @@ def run() -> None:
     REDIS_URL (unset: a store of its own in DATA_DIR, .data) and ADMIN_TOKEN (unset: one is made) say how.
     Ctrl-C stops all of it; the orders are still there next time.
     """
-    from service.fleet import Fleet
+    from service.processes.fleet import Fleet
 
     settings = _settings()
     workers, crowd = settings.order_workers, settings.crowd
@@ -44,7 +44,7 @@ def run() -> None:
 
 def api() -> None:
     """Serve the API with WORKERS processes on HOST:PORT. Without ADMIN_TOKEN the admin routes are off."""
-    from service.fleet import Fleet
+    from service.processes.fleet import Fleet
 
     settings = _settings()
     _start(settings, Fleet(api=settings.workers))
@@ -55,7 +55,7 @@ def worker() -> None:
 
     /metrics, /healthz and /readyz are on OTEL_EXPORTER_PROMETHEUS_HOST:OTEL_EXPORTER_PROMETHEUS_PORT (localhost:9464).
     """
-    from service.fleet import Fleet
+    from service.processes.fleet import Fleet
 
     settings = _settings()
     _start(settings, Fleet(workers=max(settings.order_workers, 1), worker_port=_prometheus_address()))
@@ -77,7 +77,7 @@ def process(
     if slot == "crowd":
         uvloop.run(_shop(url, rate))
         return
-    from service.roles import serve_api, serve_worker, telemetry_settings
+    from service.processes.roles import serve_api, serve_worker, telemetry_settings
     from telemetry import Telemetry
 
     telemetry = Telemetry(telemetry_settings(os.environ, slot))
@@ -114,8 +114,8 @@ def _settings() -> "Settings":
 
 
 def _start(settings: "Settings", fleet: "Fleet") -> None:
-    from service.fleet import run_fleet
-    from service.roles import telemetry_settings
+    from service.processes.fleet import run_fleet
+    from service.processes.roles import telemetry_settings
 
     telemetry_settings(os.environ, "main")  # a bad value is refused here, once, not by every child
     asyncio.run(run_fleet(settings, fleet, lambda running: _announce(running, fleet)))

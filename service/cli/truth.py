@@ -46,8 +46,8 @@ async def _run(plan: "CrowdPlan", targets: list[str], receive: int | None) -> "t
 
     from service.crowd import CrowdError, run_crowd
     from service.crowd.view import progress
-    from service.fleet import store_of
-    from service.opening import opened
+    from service.processes.fleet import store_of
+    from service.processes.opening import opened
     from service.settings import Settings
     from service.truth import SpanReceiver, Witness
     from telemetry import configure_logging

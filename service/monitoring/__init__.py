@@ -1,1 +1,1 @@
-"""What the service tells of itself: the snapshot of the ledger, and what is made of it."""
+"""The live figures of the fleet: what is polled from the ledger, counted in windows, and told to watchers."""

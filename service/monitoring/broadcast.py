@@ -15,7 +15,7 @@ import structlog
 
 from service.monitoring.live import Live
 from service.monitoring.messages import Unavailable, Why
-from service.monitoring.sampler import Sampler
+from service.monitoring.poller import Sampler
 from service.store import STORE_ERRORS
 
 INTERVAL_SECONDS = 1.0

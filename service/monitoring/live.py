@@ -10,15 +10,15 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
+from service.ledger.orders import Status
+from service.ledger.snapshot import QueueView
 from service.metrics import REASONS
-from service.monitoring.sampler import Sampler
-from service.monitoring.snapshot import QueueView
-from service.orders.models import Status
+from service.monitoring.poller import Sampler
 from service.store import Reading, Shards, Shared, keys
 from telemetry import suppressed
-from telemetry.figures import Figures
-from telemetry.latency import Distribution
-from telemetry.live import SLOT_SECONDS, Windows
+from telemetry.windows.histogram import Distribution
+from telemetry.windows.statistics import Figures
+from telemetry.windows.windows import SLOT_SECONDS, Windows
 
 WINDOW = timedelta(seconds=60)
 ERRORS_SHOWN = 20

@@ -6,8 +6,8 @@ What the ledger refuses it counts itself. A process that is killed loses what it
 import secrets
 from collections import Counter
 
-from service.orders.ledger import Ledger
-from telemetry.outbox import Outbox
+from service.ledger.ledger import Ledger
+from telemetry.windows.outbox import Outbox
 
 
 class Rejections:

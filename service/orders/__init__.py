@@ -1,1 +1,1 @@
-"""An order's way: models, api, admission, ledger, worker, payments; invariants say what must always hold."""
+"""An order's way: admission, checkout, placement, the worker, its payment, and what is done to it afterwards."""

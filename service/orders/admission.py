@@ -8,9 +8,9 @@ from math import ceil
 from time import monotonic
 from typing import Self
 
-from service.errors import Problem
-from service.orders.line import Line
 from service.orders.sold_out import SoldOut
+from service.orders.wait_time import Line
+from service.problems import Problem
 
 USERS_REMEMBERED = 100_000
 

@@ -7,7 +7,7 @@ import asyncio
 
 import structlog
 
-from service.orders.ledger import Ledger
+from service.ledger.ledger import Ledger
 from service.store import STORE_ERRORS
 from telemetry import suppressed
 

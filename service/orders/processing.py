@@ -15,8 +15,7 @@ from datetime import timedelta
 import structlog
 from opentelemetry.trace import Span, SpanContext, Tracer, get_current_span
 
-from service.metrics import CHARGES, ORDER_DURATION, ORDER_PROCESSING, ORDER_WAIT
-from service.orders.ledger import (
+from service.ledger.ledger import (
     BeginResult,
     Begun,
     Deferral,
@@ -27,13 +26,9 @@ from service.orders.ledger import (
     SettleResult,
     Verdict,
 )
-from service.orders.models import Order, Status
-from service.orders.payments import (
-    Declined,
-    PaymentGateway,
-    PaymentRejected,
-    PaymentUnavailable,
-)
+from service.ledger.orders import Order, Status
+from service.metrics import CHARGES, ORDER_DURATION, ORDER_PROCESSING, ORDER_WAIT
+from service.orders.payments import Declined, PaymentGateway, PaymentRejected, PaymentUnavailable
 from service.orders.refunds import charge_of
 from service.store import STORE_ERRORS, Batcher, Shared
 from telemetry import Telemetry, consumer_span

@@ -11,9 +11,9 @@ from datetime import timedelta
 
 import structlog
 
+from service.ledger.ledger import Ledger, OwedRefund
+from service.ledger.orders import Order
 from service.metrics import PAYMENTS_REFUNDED
-from service.orders.ledger import Ledger, OwedRefund
-from service.orders.models import Order
 from service.orders.payments import Charge, PaymentGateway, PaymentRejected, PaymentUnavailable
 from service.store import STORE_ERRORS
 from telemetry import Telemetry, suppressed

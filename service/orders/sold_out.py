@@ -9,8 +9,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from time import monotonic
 
-from service.inventory.models import Product
-from service.monitoring.snapshot import Snapshot
+from service.ledger.products import Product
+from service.ledger.snapshot import Snapshot
 
 LIFETIME_SECONDS = 1.0
 SECOND = timedelta(seconds=1)

@@ -19,7 +19,7 @@ import structlog
 from opentelemetry.trace import Link, SpanKind, Tracer, get_current_span
 from redis.exceptions import ResponseError
 
-from service.orders.ledger import BeginResult, Entry, Ledger, read_entry
+from service.ledger.ledger import BeginResult, Entry, Ledger, read_entry
 from service.orders.processing import Processor
 from service.store import STORE_ERRORS, Shared, StoreClient, keys
 from telemetry import consumer_context

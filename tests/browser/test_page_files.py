@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.monitoring import pages
+from service.api import pages
 from service.settings import Settings, SettingsError
 from tests.support.shop import open_shop, problem
 from tests.support.stores import RedisServer

@@ -14,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
 from service.crowd import CrowdPlan, CrowdReport, Progress, run_crowd
-from service.monitoring.snapshot import take_snapshot
-from service.orders.invariants import LIVE, Books, breaches, read_books
-from service.orders.ledger import ledger_scripts
-from service.orders.models import Status
+from service.ledger.audit import LIVE, Books, breaches, read_books
+from service.ledger.ledger import ledger_scripts
+from service.ledger.orders import Status
+from service.ledger.snapshot import take_snapshot
 from service.store import STORE_ERRORS, Shards, connect, keys
 from tests.faults.bank import Bank
 from tests.support.service import ADMIN, Fleet

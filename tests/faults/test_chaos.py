@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from service.orders.models import Status
+from service.ledger.orders import Status
 from tests.conftest import MakeServer
 from tests.faults.conftest import Paid
 from tests.faults.kit import (

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.orders.ledger import ledger_scripts
+from service.ledger.ledger import ledger_scripts
 from tests.faults.conftest import Paid
 from tests.faults.kit import Auditor, assert_paid_once, buy, fleet, put_product, statuses
 from tests.faults.proxy import Proxy

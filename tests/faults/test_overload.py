@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
-from service.monitoring.snapshot import Snapshot, take_snapshot
-from service.orders.models import Order, Status
+from service.ledger.orders import Order, Status
+from service.ledger.snapshot import Snapshot, take_snapshot
 from tests.faults.kit import PRODUCT, Auditor, Load, codes, crowd_plan, fleet, put_product
 from tests.support import RedisServer, wait_until
 

@@ -6,7 +6,7 @@ from collections import Counter
 import httpx
 
 from service.crowd import run_crowd
-from service.orders.models import Status
+from service.ledger.orders import Status
 from tests.faults.kit import (
     PRODUCT,
     Auditor,

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from service.orders.models import Status
+from service.ledger.orders import Status
 from tests.faults.conftest import Paid
 from tests.faults.kit import PRODUCT, Auditor, assert_paid_once, buy, fleet, metric, put_product, sale, statuses
 from tests.support import RedisServer, wait_until

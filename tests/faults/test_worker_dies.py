@@ -8,7 +8,7 @@ from time import perf_counter
 
 import pytest
 
-from service.orders.dead_letters import DeadLetters, Requeued
+from service.ledger.dead_letters import DeadLetters, Requeued
 from service.store import keys
 from tests.faults.conftest import Paid
 from tests.faults.kit import (

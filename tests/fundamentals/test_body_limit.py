@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from fastapi import FastAPI, Request
 
-from service.errors import install
-from service.middleware import BodyLimit
+from service.api.body_limit import BodyLimit
+from service.api.errors import install
 from tests.support import serve
 
 MOST = 100

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from service.orders.models import Status
+from service.ledger.orders import Status
 from tests.orders.sale import AT_ONCE, Sale
 from tests.support import RedisServer, eventually
 from tests.support.cli import complaint, flash_sale

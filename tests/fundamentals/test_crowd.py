@@ -7,14 +7,7 @@ from time import perf_counter
 
 import pytest
 
-from service.crowd import (
-    CrowdError,
-    Progress,
-    run_crowd,
-    run_demo_crowd,
-    wait_until_ready,
-    watch_orders,
-)
+from service.crowd import CrowdError, Progress, run_crowd, run_demo_crowd, wait_until_ready, watch_orders
 from tests.fundamentals.scripted_service import (
     OPENED,
     Script,

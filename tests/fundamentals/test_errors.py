@@ -12,7 +12,7 @@ import structlog
 from fastapi import Request
 from opentelemetry.trace import SpanKind, format_trace_id
 
-from service.errors import PROBLEMS, Problem
+from service.problems import PROBLEMS, Problem
 from tests.support import RedisServer, wait_until
 from tests.support.service import Fleet
 from tests.support.shop import Shop, open_shop, problem

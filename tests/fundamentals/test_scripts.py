@@ -8,13 +8,13 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from service.orders.ledger import ledger_scripts
+from service.ledger.ledger import ledger_scripts
 from service.store import Script, Shards, connect, keys
 from service.store.scripts import run_script
 from tests.conftest import MakeServer
 from tests.orders.sale import LONG, Sale
 
-FOLDER = files("service.orders.scripts")
+FOLDER = files("service.ledger.scripts")
 SOURCES = {item.name: item.read_text() for item in FOLDER.iterdir() if item.name.endswith(".lua")}
 STEPS = sorted(name for name in SOURCES if not name.startswith("_"))
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 import structlog
 
-from service import supervisor
-from service.lifeline import bound
-from service.supervisor import Role, RoleFailed, Supervisor
+from service.parent_death import bound
+from service.processes import supervisor
+from service.processes.supervisor import Role, RoleFailed, Supervisor
 from tests.support import Program, cannot_run, eventually, wait_until
 from tests.support.program import alive, exists
 
 PARENT = """
 import asyncio, sys
-from service.supervisor import Role, Supervisor
+from service.processes.supervisor import Role, Supervisor
 child = "import os, time; print('child', os.getpid(), flush=True); time.sleep(60)"
 roles = [Role(name=name, argv=[sys.executable, "-c", child]) for name in ("a", "b")]
 asyncio.run(Supervisor(roles).run(asyncio.Event()))

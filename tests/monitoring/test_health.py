@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.monitoring.condition import telemetry_health
+from service.api.service_health import telemetry_health
 from telemetry import Telemetry, TelemetrySettings
 from telemetry.settings import OtlpSettings
 from tests.support import RedisServer, eventually, free_port, wait_until

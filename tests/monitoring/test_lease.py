@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from service.background import running
-from service.monitoring.lease import TTL_SECONDS, Lease
-from service.monitoring.sampler import Sampler
-from service.orders.ledger import ledger_scripts
+from service.ledger.lease import TTL_SECONDS, Lease
+from service.ledger.ledger import ledger_scripts
+from service.monitoring.poller import Sampler
 from service.store import Shards, connect
 from tests.conftest import MakeServer
 from tests.support import RedisServer, eventually, wait_until

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from service.document import metrics_page
+from service.metrics_page import metrics_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 

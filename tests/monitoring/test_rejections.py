@@ -7,8 +7,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisDown
 from redis.exceptions import TimeoutError as RedisSilent
 
+from service.ledger.ledger import ledger_scripts
 from service.monitoring.rejections import Rejections
-from service.orders.ledger import ledger_scripts
 from service.store import Shards, connect
 from tests.conftest import MakeServer
 from tests.orders.sale import Sale, ShardsTwice, outcomes

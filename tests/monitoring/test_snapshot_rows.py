@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.inventory.catalogue import Catalogue
-from service.monitoring.snapshot import ProductRows, take_snapshot
-from service.orders.ledger import ledger_scripts
+from service.ledger.catalogue import Catalogue
+from service.ledger.ledger import ledger_scripts
+from service.ledger.snapshot import ProductRows, take_snapshot
 from service.store import Shards, connect
 from tests.support import RedisServer
 

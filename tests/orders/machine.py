@@ -13,8 +13,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
-from service.orders.ledger import Entry, ledger_scripts
-from service.orders.models import NewOrder
+from service.ledger.ledger import Entry, ledger_scripts
+from service.ledger.orders import NewOrder
 from service.store import Script, connect
 from tests.orders.model import Model, ModelProduct
 from tests.orders.sale import LONG, Sale, ShardsTwice

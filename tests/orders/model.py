@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import chain
 
-from service.orders.models import NewOrder
+from service.ledger.orders import NewOrder
 
 LIVE = ("pending", "processing")
 

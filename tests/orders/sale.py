@@ -6,12 +6,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from service.inventory.catalogue import Catalogue, Change
-from service.inventory.models import Product
-from service.monitoring.snapshot import Snapshot, take_snapshot
-from service.orders.dead_letters import DeadLetters
-from service.orders.invariants import Books, breaches, read_books
-from service.orders.ledger import (
+from service.ledger.audit import Books, breaches, read_books
+from service.ledger.catalogue import Catalogue, Change
+from service.ledger.dead_letters import DeadLetters
+from service.ledger.ledger import (
     Begun,
     Deferral,
     DeferResult,
@@ -23,7 +21,9 @@ from service.orders.ledger import (
     ledger_scripts,
     read_entry,
 )
-from service.orders.models import NewOrder, Order, Outcome, Placement, Status, new_order_id
+from service.ledger.orders import NewOrder, Order, Outcome, Placement, Status, new_order_id
+from service.ledger.products import Product
+from service.ledger.snapshot import Snapshot, take_snapshot
 from service.store import Shards, keys
 
 AT_ONCE = timedelta(0)

@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 
 from redis.asyncio import Redis
 
-from service.orders.dead_letters import Requeued
-from service.orders.ledger import SettleResult
-from service.orders.models import Cancellation, Status
+from service.ledger.dead_letters import Requeued
+from service.ledger.ledger import SettleResult
+from service.ledger.orders import Cancellation, Status
 from tests.orders.sale import AT_ONCE, LONG, Sale
 from tests.support import wait_until
 

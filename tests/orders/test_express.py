@@ -9,7 +9,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from service.orders.express import Express
+from service.api.fast_orders import Express
 from tests.support import RedisServer
 from tests.support.shop import Shop, open_shop
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from service.orders.invariants import INVARIANTS, Breach, SaleMovesError, breaches, read_books
-from service.orders.models import Order
+from service.ledger.audit import INVARIANTS, Breach, SaleMovesError, breaches, read_books
+from service.ledger.orders import Order
 from service.store import Shards
 from tests.orders.sale import LONG, Sale
 

@@ -8,14 +8,14 @@ import pytest
 from redis.asyncio import Redis
 from redis.client import NEVER_DECODE
 
-from service.inventory.catalogue import Change
-from service.orders.dead_letters import Requeued
-from service.orders.invariants import read_books
-from service.orders.ledger import ledger_scripts
-from service.orders.line import Line
-from service.orders.models import Outcome, Placement, Status
-from service.orders.placing import Placer
+from service.ledger.audit import read_books
+from service.ledger.catalogue import Change
+from service.ledger.dead_letters import Requeued
+from service.ledger.ledger import ledger_scripts
+from service.ledger.orders import Outcome, Placement, Status
+from service.orders.placement import Placer
 from service.orders.sold_out import SoldOut
+from service.orders.wait_time import Line
 from service.store import Shards, ShardsDifferError, connect, keys
 from tests.conftest import MakeServer
 from tests.orders.sale import AT_ONCE, LONG, Sale

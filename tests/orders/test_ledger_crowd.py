@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from service.orders.ledger import ledger_scripts
-from service.orders.models import NewOrder, Outcome, Placement, Status
+from service.ledger.ledger import ledger_scripts
+from service.ledger.orders import NewOrder, Outcome, Placement, Status
 from service.store import Batcher, Shards, connect
 from tests.orders.sale import Sale
 from tests.support import RedisServer

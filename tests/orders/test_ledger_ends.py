@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from service.orders.ledger import BeginResult, SettleResult, Verdict, ledger_scripts
-from service.orders.models import Cancellation, Outcome, Status
+from service.ledger.ledger import BeginResult, SettleResult, Verdict, ledger_scripts
+from service.ledger.orders import Cancellation, Outcome, Status
 from service.store import Shards, connect
 from tests.orders.sale import AT_ONCE, LONG, Sale
 from tests.support import RedisServer

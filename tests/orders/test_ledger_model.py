@@ -12,9 +12,9 @@ from hypothesis import Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from service.orders.dead_letters import Requeued
-from service.orders.ledger import Deferral, Entry, Verdict
-from service.orders.models import NewOrder, Status
+from service.ledger.dead_letters import Requeued
+from service.ledger.ledger import Deferral, Entry, Verdict
+from service.ledger.orders import NewOrder, Status
 from tests.orders.machine import SaleMachine
 from tests.orders.sale import AT_ONCE, LONG, outcomes
 from tests.support import RedisServer

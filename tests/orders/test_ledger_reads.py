@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 import pytest
 from redis.asyncio import Redis
 
-from service.monitoring.snapshot import Snapshot
-from service.orders.models import Order, Status
+from service.ledger.orders import Order, Status
+from service.ledger.snapshot import Snapshot
 from tests.orders.sale import AT_ONCE, LONG, Sale
 from tests.support import wait_until
 

@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from service.orders.ledger import BeginResult, Entry
-from service.orders.models import Status
+from service.ledger.ledger import BeginResult, Entry
+from service.ledger.orders import Status
 from tests.orders.sale import LONG, Sale
 from tests.support import wait_until
 

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from service.inventory.catalogue import Change
-from service.orders.models import Outcome
+from service.ledger.catalogue import Change
+from service.ledger.orders import Outcome
 from tests.orders.sale import Sale, ShardsTwice
 
 

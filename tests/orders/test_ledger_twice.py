@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from service.orders.ledger import ledger_scripts
-from service.orders.models import Status
+from service.ledger.ledger import ledger_scripts
+from service.ledger.orders import Status
 from service.store import Shards
 from tests.orders.sale import AT_ONCE, LONG, Sale, ShardsTwice, outcomes
 

@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from service.orders.ledger import BeginResult, Deferral, DeferResult, Entry, SettleResult, Verdict
-from service.orders.models import Status
+from service.ledger.ledger import BeginResult, Deferral, DeferResult, Entry, SettleResult, Verdict
+from service.ledger.orders import Status
 from tests.orders.sale import AT_ONCE, LONG, Sale
 
 GHOST = "00" + "0" * 28

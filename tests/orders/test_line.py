@@ -6,10 +6,10 @@ from time import monotonic
 import pytest
 from redis.asyncio import Redis
 
-from service.monitoring.snapshot import Snapshot
-from service.orders.ledger import Verdict
-from service.orders.line import Line
-from service.orders.models import Order, Status
+from service.ledger.ledger import Verdict
+from service.ledger.orders import Order, Status
+from service.ledger.snapshot import Snapshot
+from service.orders.wait_time import Line
 from service.store import Script, Shards
 from tests.orders.machine import BEGINNING, NOW, scripts
 from tests.orders.sale import Sale

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from redis.client import NEVER_DECODE
 
-from service.inventory.catalogue import Change
-from service.orders.models import ORDER_ID, Outcome, Status, new_order_id, shard_of_order
+from service.ledger.catalogue import Change
+from service.ledger.orders import ORDER_ID, Outcome, Status, new_order_id, shard_of_order
 from service.store import keys
 from tests.orders.sale import LONG, Sale, outcomes
 from tests.support import wait_until

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from redis.asyncio import Redis
 
+from service.ledger.ledger import DeferResult, Verdict
+from service.ledger.orders import Order, Outcome, Status
 from service.orders.housekeeping import keep_house
-from service.orders.ledger import DeferResult, Verdict
-from service.orders.models import Order, Outcome, Status
 from service.store import connect
 from tests.conftest import MakeServer
 from tests.orders.sale import AT_ONCE, LONG, Sale

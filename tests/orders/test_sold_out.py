@@ -8,9 +8,9 @@ from time import monotonic
 
 import pytest
 
-from service.inventory.models import Product
-from service.monitoring.snapshot import Snapshot
-from service.orders.invariants import breaches, read_books
+from service.ledger.audit import breaches, read_books
+from service.ledger.products import Product
+from service.ledger.snapshot import Snapshot
 from service.orders.sold_out import LIFETIME_SECONDS, SoldOut
 from tests.orders.sale import Sale
 from tests.support import RedisServer, wait_until

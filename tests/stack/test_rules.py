@@ -11,8 +11,8 @@ import yaml
 from monitoring.rules.__main__ import HOME, rule_files
 from monitoring.rules.model import RUNBOOK, Timescale
 from monitoring.rules.watch_alerts import OTHER_JOBS, SERVICE_JOBS
-from service.document import OF_TELEMETRY
 from service.metrics import SPECS
+from service.metrics_page import OF_TELEMETRY
 from tests.stack.conftest import tool
 from tests.stack.promql import metrics
 from tests.support.program import ROOT

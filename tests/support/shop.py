@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from service.app import create_app
-from service.opening import opened
-from service.roles import serving
-from service.services import Service
+from service.api.app import create_app
+from service.api.context import Service
+from service.processes.opening import opened
+from service.processes.roles import serving
 from service.settings import Settings
 from telemetry import TelemetrySettings
 from telemetry.settings import Interceptor

@@ -18,7 +18,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from telemetry import Telemetry, TelemetrySettings
-from telemetry.live import Windows
+from telemetry.windows.windows import Windows
 
 ROUNDS = 9
 REQUESTS = 4_000

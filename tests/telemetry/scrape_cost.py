@@ -12,10 +12,10 @@ from pathlib import Path
 
 import httpx
 
-from service.inventory.models import Product
+from service.ledger.orders import COUNTED
+from service.ledger.products import Product
+from service.ledger.snapshot import Snapshot
 from service.metrics import observe_ledger
-from service.monitoring.snapshot import Snapshot
-from service.orders.models import COUNTED
 from telemetry import Telemetry, TelemetrySettings
 from tests.support.service import ADMIN, Fleet
 

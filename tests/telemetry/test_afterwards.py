@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 from telemetry import TelemetrySettings, current_traceparent
-from telemetry.afterwards import MARK, RateLimit
+from telemetry.http.late_spans import MARK, RateLimit
 from telemetry.testing import Capture, capture
 from tests.support import serve, wait_until
 

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from telemetry.afterwards import MARK
+from telemetry.http.late_spans import MARK
 from tests.support import Program, free_port
 from tests.telemetry.collector import Collector
 from tests.telemetry.rush import Crowd, rush

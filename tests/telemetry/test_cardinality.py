@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from telemetry import CounterSpec, GaugeSpec, HistogramSpec, Telemetry, TelemetrySettings
-from telemetry.instruments import MOST_SERIES
+from telemetry.metrics.specs import MOST_SERIES
 from telemetry.testing import Capture, capture
 from tests.support import Program, free_port, wait_until
 from tests.telemetry.collector import Collector

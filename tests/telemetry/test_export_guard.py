@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from telemetry import CounterSpec, GaugeSpec, Telemetry, TelemetrySettings
-from telemetry.delivery import GuardedProcessor, Health, SpanDelivery
+from telemetry.export.delivery import GuardedProcessor, Health, SpanDelivery
 from telemetry.settings import Interceptor
 from tests.support import eventually, serve
 

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from service.monitoring.snapshot import take_snapshot
-from service.orders.ledger import ledger_scripts
-from service.orders.models import Status
+from service.ledger.ledger import ledger_scripts
+from service.ledger.orders import Status
+from service.ledger.snapshot import take_snapshot
 from service.store import Shards, connect
 from tests.support import RedisServer, eventually, free_port
 from tests.support.program import alive

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from telemetry import CounterSpec, GaugeSpec, HistogramSpec, Telemetry, TelemetrySettings, UpDownCounterSpec
-from telemetry.recording import InstrumentError
+from telemetry.metrics.instruments import InstrumentError
 from telemetry.testing import capture
 
 ORDERS = CounterSpec(

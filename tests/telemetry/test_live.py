@@ -11,8 +11,8 @@ from redis.exceptions import ConnectionError as RedisDown
 from redis.exceptions import TimeoutError as RedisSilent
 
 from service.store import connect
-from telemetry.figures import Figures, Series
-from telemetry.live import KEEP_SECONDS, MOST_ERRORS, MOST_SERIES, MOST_SLOTS_WAITING, SLOT_SECONDS, Windows
+from telemetry.windows.statistics import Figures, Series
+from telemetry.windows.windows import KEEP_SECONDS, MOST_ERRORS, MOST_SERIES, MOST_SLOTS_WAITING, SLOT_SECONDS, Windows
 from tests.conftest import MakeServer
 from tests.support import RedisServer, wait_until
 

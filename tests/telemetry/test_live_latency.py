@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.latency import BOUNDS, LEAST_SECONDS, MOST_SECONDS, RELATIVE_ERROR, Distribution
+from telemetry.windows.histogram import BOUNDS, LEAST_SECONDS, MOST_SECONDS, RELATIVE_ERROR, Distribution
 
 DURATIONS = st.floats(LEAST_SECONDS, MOST_SECONDS)
 SHARES = st.sampled_from([0.01, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0])

@@ -16,9 +16,10 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 
-from telemetry import TelemetrySettings, configure_logging, logs
-from telemetry.delivery import Outlet, drain
-from telemetry.log_export import LogSink
+from telemetry import TelemetrySettings, configure_logging
+from telemetry.export.delivery import Outlet, drain
+from telemetry.logs import configuration as logs
+from telemetry.logs.otlp import LogSink
 from telemetry.settings import BatchSettings, OtlpLogSettings
 from telemetry.testing import capture
 from tests.support import Program, eventually

@@ -13,8 +13,8 @@ from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
 
-from telemetry.aggregating import Kept
-from telemetry.meters import Meters
+from telemetry.metrics.aggregation import Kept
+from telemetry.metrics.provider import Meters
 
 VALUES: list[Any] = ["a", "b", 1, 1.0, True, "1", "True", 2, -1, ["a"], ["a", "b"]]
 Observe = Callable[[CallbackOptions], Iterable[Observation]]

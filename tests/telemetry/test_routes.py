@@ -4,8 +4,8 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from telemetry.instruments import MOST_SERIES
-from telemetry.routes import Routes
+from telemetry.http.routes import Routes
+from telemetry.metrics.specs import MOST_SERIES
 
 
 async def nothing() -> None:

@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, set_span_in_context
 
 from telemetry import TelemetrySettings, consumer_context, consumer_span, current_traceparent
-from telemetry.sampling import BudgetSampler, EntrySampler, TraceBudget
 from telemetry.testing import capture
+from telemetry.traces.sampling import BudgetSampler, EntrySampler, TraceBudget
 
 SAMPLED = "00-{trace:032x}-00000000000000aa-01"
 

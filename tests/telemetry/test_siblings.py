@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from telemetry import CounterSpec, GaugeSpec, Telemetry, TelemetrySettings
-from telemetry.siblings import LENGTH_BYTES, PATIENCE_SECONDS, merge
+from telemetry.prometheus.multiprocess import LENGTH_BYTES, PATIENCE_SECONDS, merge
 from tests.support import Program, wait_until
 
 TEXT = "text/plain"

@@ -21,8 +21,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar, NativeHistogram, Timestamp
 
-from telemetry.negotiation import Format
-from telemetry.writing import write
+from telemetry.prometheus.content_negotiation import Format
+from telemetry.prometheus.text_format import write
 
 HELP = 'Left "to" sell,\nor \\not.'
 AWKWARD = '"q" \\ \n{x="y"} ü €\u2028\r'

@@ -7,14 +7,7 @@ from datetime import timedelta
 
 from opentelemetry.trace import TracerProvider
 
-from service.orders.payments.gateway import (
-    Charge,
-    Declined,
-    PaymentUnavailable,
-    Receipt,
-    answered,
-    client_span,
-)
+from service.orders.payments.gateway import Charge, Declined, PaymentUnavailable, Receipt, answered, client_span
 
 LATENCY_BOUND = 5  # the longest simulated latency, in means: exp(-5) cuts 0.7 % of the draws
 

@@ -1,0 +1,1 @@
+"""HTTP and WebSocket: the routes, the layers around them, the pages, and the parts they share."""

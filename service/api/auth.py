@@ -1,0 +1,83 @@
+"""Who is asking: the admin's token, and a shopper's bearer token (RFC 6750) where `AUTH_JWT_*` is set.
+
+Both are coroutines although they await nothing: FastAPI runs a plain function in a thread.
+"""
+
+import secrets
+from typing import Annotated, Any
+
+import jwt
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from service.problems import Problem
+from service.settings import JwtSettings
+
+LONGEST_SUBJECT = 255
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="flash-sale"'}
+
+admin_scheme = HTTPBearer(auto_error=False, scheme_name="admin", description="ADMIN_TOKEN")
+shopper_scheme = HTTPBearer(auto_error=False, scheme_name="shopper", description="a JWT, where AUTH_JWT_* is set")
+
+
+async def require_admin(
+    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(admin_scheme)]
+) -> None:
+    """Lets the admin pass.
+
+    Raises:
+        Problem: 401 without the right token, 403 when no token is set and so nobody is admin.
+    """
+    token = request.app.state.service.settings.admin_token
+    if token is None:
+        raise Problem("admin_disabled", "Set ADMIN_TOKEN to use the admin routes.")
+    if given is None:
+        raise Problem("unauthorized", "This route needs `Authorization: Bearer <ADMIN_TOKEN>`.", headers=_CHALLENGE)
+    if not secrets.compare_digest(given.credentials.encode(), token.get_secret_value().encode()):
+        raise Problem("unauthorized", "The admin token is not right.", headers=_CHALLENGE)
+
+
+async def shopper(
+    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(shopper_scheme)]
+) -> str | None:
+    """The token's subject; None where shoppers need no token.
+
+    Raises:
+        Problem: 401 without a valid token.
+    """
+    settings: JwtSettings = request.app.state.service.settings.auth_jwt
+    if not settings.enabled:
+        return None
+    if given is None:
+        raise Problem("unauthorized", "This route needs a bearer token.", headers=_CHALLENGE)
+    try:
+        subject = str(_claims(given.credentials, settings)["sub"])
+    except jwt.InvalidTokenError as error:
+        raise Problem("unauthorized", f"The token is not valid: {error}.", headers=_CHALLENGE) from None
+    if not 0 < len(subject) <= LONGEST_SUBJECT or any("\ud800" <= letter <= "\udfff" for letter in subject):
+        raise Problem("unauthorized", "The token's subject cannot name a user.", headers=_CHALLENGE)
+    return subject
+
+
+def _claims(token: str, settings: JwtSettings) -> dict[str, Any]:
+    if settings.secret is not None:
+        key, default = settings.secret.get_secret_value(), ["HS256", "HS384", "HS512"]
+    else:
+        key, default = (
+            settings.public_key.get_secret_value() if settings.public_key else "",
+            ["RS256", "ES256", "EdDSA"],
+        )
+    claims: dict[str, Any] = jwt.decode(
+        token,
+        key,
+        algorithms=[settings.algorithm] if settings.algorithm else default,
+        audience=settings.audience,
+        issuer=settings.issuer,
+        options={"require": ["sub", "exp"], "verify_aud": settings.audience is not None},
+        leeway=5,
+    )
+    return claims
+
+
+Admin = Depends(require_admin)
+Shopper = Annotated[str | None, Depends(shopper)]

@@ -1,0 +1,96 @@
+"""What the routes share: one object of a process, reached through `service_of`."""
+
+import re
+from collections.abc import Callable
+
+from fastapi import Request
+
+from service.faults import Faults
+from service.ledger.catalogue import Catalogue
+from service.ledger.lease import Lease
+from service.ledger.ledger import Ledger
+from service.ledger.orders import ORDER_ID, shard_of_order
+from service.ledger.snapshot import Snapshot
+from service.monitoring.broadcast import Broadcast
+from service.monitoring.live import CONNECTIONS, Live, open_windows
+from service.monitoring.poller import Sampler
+from service.monitoring.rejections import Rejections
+from service.orders.admission import Admission
+from service.orders.placement import Placer
+from service.orders.sold_out import SoldOut
+from service.orders.wait_time import Line
+from service.problems import Problem
+from service.settings import Settings
+from service.store import Shards
+from telemetry import Telemetry
+
+_ORDER_ID = re.compile(ORDER_ID)
+
+
+class Service:
+    """The parts of one API process.
+
+    Args:
+        settings: The service's settings.
+        telemetry: This process's telemetry.
+        shards: The store.
+        connections: How many client connections are open now.
+        faults: The faults that an admin may switch on; None where there are none.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        telemetry: Telemetry,
+        shards: Shards,
+        connections: Callable[[], int] = lambda: 0,
+        faults: Faults | None = None,
+    ) -> None:
+        self.faults = faults
+        self.settings = settings
+        self.telemetry = telemetry
+        self.shards = shards
+        self.connections = connections
+        self.draining = False
+        self.ledger = Ledger(shards, settings.terms)
+        self.catalogue = Catalogue(shards)
+        self.sold_out = SoldOut()
+        self.line = Line(settings.max_wait_seconds)
+        self.placer = Placer(self.ledger, self.sold_out, self.line)
+        self.admission = Admission(
+            self.sold_out,
+            self.line,
+            max_in_flight=settings.max_in_flight,
+            rate_per_second=settings.rate_limit_per_second,
+        )
+        self.sampler = Sampler(shards, Lease(shards, settings.fleet_id), on_reading=self._learn)
+        worker = telemetry.settings.worker
+        self.windows = open_windows(shards, worker, lambda: {CONNECTIONS: self.connections()})
+        self.rejections = Rejections(self.ledger, worker)
+        self.live = Live(self.sampler, self.windows)
+        self.broadcast = Broadcast(self.live, self.sampler)
+
+    async def aclose(self) -> None:
+        """Ends what is still being read; for when nobody asks any more."""
+        await self.catalogue.aclose()
+        await self.live.aclose()
+
+    def _learn(self, snapshot: Snapshot, asked: float) -> None:
+        self.sold_out.read(snapshot, asked)
+        self.line.read(snapshot, asked)
+
+    def known_order_id(self, order_id: str) -> str:
+        """An order id that could be one of ours.
+
+        Raises:
+            Problem: 404 `unknown_order`, without asking the store.
+        """
+        if not _ORDER_ID.fullmatch(order_id) or shard_of_order(order_id) >= self.shards.count:
+            raise Problem("unknown_order")
+        return order_id
+
+
+async def service_of(request: Request) -> Service:  # a plain function would be run in a thread, at 60 us a call
+    """The service that answers this request."""
+    service: Service = request.app.state.service
+    return service

@@ -1,0 +1,71 @@
+"""The admin routes that switch faults; mounted only where FAULTS_ENABLED is set."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends
+from pydantic import BaseModel
+
+from service.api.auth import Admin
+from service.api.context import Service, service_of
+from service.api.errors import describe
+from service.faults.state import MEANINGS, Fault, Faults, Strike
+from service.problems import Problem
+
+REFUSALS = ("unauthorized", "admin_disabled", "store_unavailable")
+
+router = APIRouter(prefix="/monitoring/faults", tags=["monitoring"], dependencies=[Admin])
+
+
+async def _faults_of(service: Annotated[Service, Depends(service_of)]) -> Faults:
+    if service.faults is None:
+        raise Problem("not_found")
+    return service.faults
+
+
+Switches = Annotated[Faults, Depends(_faults_of)]
+
+
+class FaultView(BaseModel):
+    """One fault; `strike` is null while it is off."""
+
+    fault: Fault
+    meaning: str
+    strike: Strike | None
+
+
+class FaultList(BaseModel):
+    """Every fault that there is."""
+
+    faults: list[FaultView]
+
+
+def _list(on: dict[Fault, Strike]) -> FaultList:
+    views = [FaultView(fault=fault, meaning=meaning, strike=on.get(fault)) for fault, meaning in MEANINGS.items()]
+    return FaultList(faults=views)
+
+
+@router.get("", responses=describe(*REFUSALS))
+async def list_faults(faults: Switches) -> FaultList:
+    """Tells which faults are on."""
+    return _list(await faults.read())
+
+
+@router.put("/{fault}", responses=describe("invalid", *REFUSALS))
+async def switch_on(fault: Fault, faults: Switches, strike: Annotated[Strike | None, Body()] = None) -> FaultList:
+    """Switches a fault on, in every process within a second."""
+    await faults.switch_on(fault, strike or Strike())
+    return _list(await faults.read())
+
+
+@router.delete("/{fault}", responses=describe("invalid", *REFUSALS))
+async def switch_off(fault: Fault, faults: Switches) -> FaultList:
+    """Switches a fault off."""
+    await faults.switch_off(fault)
+    return _list(await faults.read())
+
+
+@router.delete("", responses=describe(*REFUSALS))
+async def switch_all_off(faults: Switches) -> FaultList:
+    """Switches all faults off."""
+    await faults.switch_off(*Fault)
+    return _list(await faults.read())

@@ -1,0 +1,67 @@
+"""The live figures of the sale as JSON, and the health of the parts behind it."""
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel
+
+from service.api.auth import Admin
+from service.api.context import Service, service_of
+from service.api.errors import describe
+from service.api.service_health import ServiceHealth, condition
+from service.api.watch_auth import Watching
+from service.monitoring.live import MOST_ERRORS, Benchmark, ErrorEntry, MetricsData, errors_of
+from telemetry.windows.windows import KEEP_SECONDS
+
+router = APIRouter(prefix="/monitoring", tags=["monitoring"])
+Services = Annotated[Service, Depends(service_of)]
+
+
+class ErrorList(BaseModel):
+    """Requests that the service failed, the newest first."""
+
+    errors: list[ErrorEntry]
+
+
+class Cleared(BaseModel):
+    """The windows are empty."""
+
+    status: Literal["cleared"] = "cleared"
+
+
+@router.get("/metrics", dependencies=[Watching], responses=describe("unauthorized", "store_unavailable"))
+async def read_metrics(service: Services) -> MetricsData:
+    """Tells all figures of the sale and of the requests of the last 60 s, read at most a second ago."""
+    return await service.live.picture()
+
+
+@router.get("/errors", dependencies=[Watching], responses=describe("unauthorized", "store_unavailable"))
+async def read_errors(service: Services) -> ErrorList:
+    """Lists the last 100 requests of the hour that the service failed."""
+    return ErrorList(errors=errors_of(await service.windows.read(timedelta(0), failures=MOST_ERRORS)))
+
+
+@router.get("/benchmark", dependencies=[Watching], responses=describe("unauthorized", "invalid", "store_unavailable"))
+async def read_benchmark(
+    service: Services, window_seconds: Annotated[int, Query(ge=10, le=KEEP_SECONDS, description="how far back")] = 60
+) -> Benchmark:
+    """Tells how many requests there were and how fast they were answered, by all processes together."""
+    return Benchmark.of(await service.windows.read(timedelta(seconds=window_seconds)))
+
+
+@router.post(
+    "/metrics/clear",
+    dependencies=[Admin],
+    responses=describe("unauthorized", "admin_disabled", "store_unavailable"),
+)
+async def clear_metrics(service: Services) -> Cleared:
+    """Empties the windows and the list of errors; the ledger and everything read from it stay."""
+    await service.windows.clear()
+    return Cleared()
+
+
+@router.get("/health")
+async def read_health(service: Services) -> ServiceHealth:
+    """Tells how the store, the queue, the workers and the export of telemetry are, and all versions."""
+    return await condition(service)

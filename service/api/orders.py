@@ -1,0 +1,246 @@
+"""The routes of an order."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Annotated, NamedTuple, Self
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
+
+from service.api.auth import Shopper
+from service.api.context import Service, service_of
+from service.api.errors import describe
+from service.api.strict_json import StrictRoute
+from service.ledger.orders import Cancellation, Order, Outcome, Placement, Status
+from service.ledger.snapshot import QueueView
+from service.problems import FieldProblem, Problem
+
+ProductId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$", examples=["iphone-15-pro"])]
+UserId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@|+=-]{0,127}$", examples=["ada"])]
+Quantity = Annotated[int, Field(strict=True, ge=1, le=1000, examples=[1])]
+OrderIdPath = Annotated[str, Path(description="as `POST /orders` returned it", max_length=64)]
+IDEMPOTENCY_KEY = r"^[\x21-\x7e]{1,255}$"
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Makes it safe to send again: 1 to 255 visible ASCII characters, kept for a day or as set.",
+        pattern=IDEMPOTENCY_KEY,
+    ),
+]
+MAX_CURSOR = 200
+
+
+class OrderRequest(BaseModel):
+    """An order for some units of one product. `user_id` may be left out only where a token names the shopper."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    product_id: ProductId
+    user_id: UserId | None = None
+    quantity: Quantity
+
+
+class OrderAccepted(BaseModel):
+    """An order that holds its units until `expires_at`. Money in minor units of `currency` (ISO 4217)."""
+
+    order_id: str
+    status: Status
+    product_id: str
+    user_id: str
+    quantity: int
+    unit_price: int
+    currency: str
+    accepted_at: datetime
+    expires_at: datetime
+    queue_position: int
+    estimated_wait_seconds: float = Field(
+        description="until a worker takes it, at the present pace; 0 while none is known"
+    )
+
+    @classmethod
+    def of(cls, order: Order) -> Self:
+        """The answer to the first request, as it was then."""
+        return cls(status=Status.PENDING, **{n: getattr(order, n) for n in cls.model_fields if n != "status"})
+
+
+_FACE = tuple(OrderAccepted.model_fields)
+_face = attrgetter(*_FACE)
+
+
+def accepted_json(order: Order) -> bytes:
+    """What FastAPI makes of `OrderAccepted.of(order)`, without the model in between."""
+    return to_json(dict(zip(_FACE, _face(order), strict=True)) | {"status": Status.PENDING.value})
+
+
+class OrderView(BaseModel):
+    """An order as it is now."""
+
+    order_id: str
+    status: Status
+    product_id: str
+    user_id: str
+    quantity: int
+    unit_price: int
+    currency: str
+    accepted_at: datetime
+    expires_at: datetime
+    settled_at: datetime | None = Field(description="when it was confirmed, failed, expired or cancelled")
+    attempts: int = Field(description="how often processing it was begun")
+    reason: str | None = Field(description="why it failed or expired, or why its last attempt did not end it")
+    payment_id: str | None
+
+    @classmethod
+    def of(cls, order: Order) -> Self:
+        """The order as the ledger has it."""
+        return cls(**{name: getattr(order, name) for name in cls.model_fields})
+
+
+class OrderPage(BaseModel):
+    """Orders of one user, the newest first; `next_cursor` asks for the rest."""
+
+    orders: list[OrderView]
+    next_cursor: str | None
+
+
+router = APIRouter(tags=["orders"], route_class=StrictRoute)
+Services = Annotated[Service, Depends(service_of)]
+
+
+@router.post(
+    "/orders",
+    status_code=202,
+    responses={
+        200: {"model": OrderAccepted, "description": "The key was used before, for this same request: its order."},
+        202: {
+            "description": "Accepted: the units are held, payment follows.",
+            "headers": {"Location": {"description": "where the order is", "schema": {"type": "string"}}},
+        },
+        **describe(
+            *("bad_request", "unauthorized", "unknown_product", "sold_out", "limit_exceeded", "sale_not_open"),
+            *("sale_closed", "payload_too_large", "unsupported_media_type", "invalid", "idempotency_conflict"),
+            *("rate_limited", "overloaded", "store_unavailable"),
+        ),
+    },
+)
+async def place_order(
+    order: OrderRequest, response: Response, service: Services, subject: Shopper, idempotency_key: IdempotencyKey = None
+) -> OrderAccepted:
+    """Places an order: stock is taken at once and held, payment and confirmation follow."""
+    user_id = subject or order.user_id
+    if user_id is None:
+        raise Problem("invalid", errors=[FieldProblem(location="body", pointer="#/user_id", detail="Field required")])
+    sold = await sell(service, order, user_id, idempotency_key, subject or "")
+    response.status_code = sold.status
+    response.headers.update(dict(sold.headers))
+    return OrderAccepted.of(sold.order)
+
+
+class Sold(NamedTuple):
+    """An order that was placed, now or by an earlier request with the same key, and how its answer begins."""
+
+    order: Order
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+
+async def sell(
+    service: Service, order: OrderRequest, user_id: str, idempotency_key: str | None, key_scope: str = ""
+) -> Sold:
+    """Places an order for a user.
+
+    Raises:
+        Problem: It was refused, by admission or by the ledger.
+        redis.exceptions.RedisError: The store is down.
+    """
+    with service.admission.admit(user_id, order.product_id, keyed=idempotency_key is not None):
+        placement = await service.placer.place(
+            product_id=order.product_id,
+            user_id=user_id,
+            quantity=order.quantity,
+            idempotency_key=idempotency_key,
+            key_scope=key_scope,
+        )
+    placed = placement.order
+    if placed is None or placement.outcome not in (Outcome.ACCEPTED, Outcome.REPLAYED):
+        raise refusal(placement)
+    location = ("location", f"/orders/{placed.order_id}")
+    if placement.outcome is Outcome.REPLAYED:
+        return Sold(placed, 200, (location, ("idempotency-replayed", "true")))
+    return Sold(placed, 202, (location,))
+
+
+def refusal(placement: Placement) -> Problem:
+    """The problem that a refusal of the ledger is to the caller: they share their word."""
+    details = {
+        Outcome.SOLD_OUT: f"{placement.units_left} units are left.",
+        Outcome.IDEMPOTENCY_CONFLICT: "The key was used for a request that differs from this one.",
+    }
+    return Problem(placement.outcome.value, details.get(placement.outcome, ""), counted=placement.counted)
+
+
+@router.get("/orders", responses=describe("unauthorized", "invalid", "store_unavailable"))
+async def list_orders(
+    service: Services,
+    subject: Shopper,
+    user_id: Annotated[UserId | None, Query(description="whose orders; not needed with a token")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=MAX_CURSOR, description="`next_cursor` of the page before")] = None,
+) -> OrderPage:
+    """Lists the orders of one user, the newest first."""
+    whose = subject or user_id
+    if whose is None:
+        raise Problem("invalid", errors=[FieldProblem(location="query", pointer="#/user_id", detail="Field required")])
+    orders = await service.ledger.orders_of(whose, limit + 1, _read_cursor(cursor) if cursor else None)
+    page = orders[:limit]
+    return OrderPage(
+        orders=[OrderView.of(order) for order in page],
+        next_cursor=_write_cursor(page[-1]) if len(orders) > limit else None,
+    )
+
+
+@router.get("/orders/queue", responses=describe("store_unavailable"))
+async def read_queue(service: Services) -> QueueView:
+    """Tells how long the queue is and how fast it moves."""
+    return QueueView.of(await service.sampler.fresh())
+
+
+@router.get("/orders/{order_id}", responses=describe("unauthorized", "unknown_order", "invalid", "store_unavailable"))
+async def read_order(order_id: OrderIdPath, service: Services, subject: Shopper) -> OrderView:
+    """Reads one order."""
+    order = await service.ledger.order(service.known_order_id(order_id))
+    if order is None or (subject is not None and order.user_id != subject):
+        raise Problem("unknown_order")
+    return OrderView.of(order)
+
+
+@router.post(
+    "/orders/{order_id}/cancel",
+    responses=describe("unauthorized", "unknown_order", "not_cancellable", "invalid", "store_unavailable"),
+)
+async def cancel_order(order_id: OrderIdPath, service: Services, subject: Shopper) -> OrderView:
+    """Cancels an order that is not being processed yet; its units go back to stock, once."""
+    outcome, order = await service.ledger.cancel(service.known_order_id(order_id), subject)
+    if order is None or outcome is Cancellation.UNKNOWN_ORDER:
+        raise Problem("unknown_order")
+    if outcome is Cancellation.NOT_CANCELLABLE:
+        raise Problem("not_cancellable", f"The order is {order.status}.")
+    service.sold_out.forget(order.product_id)
+    return OrderView.of(order)
+
+
+def _write_cursor(order: Order) -> str:
+    text = f"{round(order.accepted_at.timestamp() * 1000)} {order.order_id}"
+    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        time, order_id = text.split(" ")
+        return datetime.fromtimestamp(int(time) / 1000, UTC), order_id
+    except (ValueError, OverflowError, OSError):
+        wrong = FieldProblem(location="query", pointer="#/cursor", detail="not a cursor that this route gave out")
+        raise Problem("invalid", wrong.detail, errors=[wrong]) from None

@@ -1,0 +1,102 @@
+"""The pages for people: the live figures at `/`, a shop to try the sale by hand at `/shop`, and the files of both.
+
+Plain files beside this module, read once when the application is made. A page gets what it must know of the settings
+as `data-` attributes, escaped. The policy lets it load its own files and nothing else, and lets no text become markup
+or script. Everything is revalidated by its ETag, so that a new version is seen at once and an old one costs a 304.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from typing import Self
+
+from fastapi import APIRouter, Request, Response
+
+from service.problems import Problem
+from service.settings import Settings
+
+MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PageFile:
+    """One file as it is sent."""
+
+    content: bytes
+    media_type: str
+    etag: str
+
+    @classmethod
+    def of(cls, content: bytes, suffix: str) -> Self:
+        """The file with its tag."""
+        return cls(content, MEDIA_TYPES[suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+
+    def answer(self, request: Request) -> Response:
+        """The file, or 304 to whoever has it already."""
+        headers = {**HEADERS, "ETag": self.etag}
+        known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
+        if known & {self.etag, "*"}:
+            return Response(status_code=304, headers=headers)
+        return Response(self.content, media_type=self.media_type, headers=headers)
+
+
+def create_router(settings: Settings) -> APIRouter:
+    """The routes of the pages; they are no part of the API and so not in its document."""
+    found = _read(settings)
+    router = APIRouter(include_in_schema=False)
+
+    async def read_live(request: Request) -> Response:
+        return found["live.html"].answer(request)
+
+    async def read_shop(request: Request) -> Response:
+        return found["shop.html"].answer(request)
+
+    async def read_file(request: Request, name: str) -> Response:
+        if name not in found or name.endswith(".html"):
+            raise Problem("not_found")
+        return found[name].answer(request)
+
+    for path, endpoint in (("/", read_live), ("/shop", read_shop), ("/page/{name}", read_file)):
+        router.add_api_route(path, endpoint, methods=["GET", "HEAD"])
+    return router
+
+
+def _read(settings: Settings) -> Mapping[str, PageFile]:
+    values = {
+        "jaeger-url": settings.jaeger_url or "",
+        "watch-token": "yes" if settings.monitoring_token else "",
+        "shopper-tokens": "yes" if settings.auth_jwt.enabled else "",
+        "key-seconds": f"{settings.idempotency_ttl_seconds:g}",
+    }
+    found = {}
+    for source in files("service.api").joinpath("page").iterdir():
+        suffix = source.name[source.name.rfind(".") :]
+        if suffix in MEDIA_TYPES:
+            content = source.read_bytes()
+            found[source.name] = PageFile.of(_filled(content, values) if suffix == ".html" else content, suffix)
+    return found
+
+
+def _filled(content: bytes, values: Mapping[str, str]) -> bytes:
+    text = content.decode()
+    for name, value in values.items():
+        text = text.replace(f'data-{name}=""', f'data-{name}="{escape(value)}"')
+    return text.encode()

@@ -1,0 +1,106 @@
+"""How the parts of the service are: the store, the queue, every order worker, the export of telemetry, versions."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from service.api.context import Service
+from service.ledger.snapshot import QueueView
+from service.orders.worker import Worker
+from service.store import STORE_ERRORS
+from telemetry import Telemetry
+
+SILENT_SECONDS = 5.0
+LIBRARIES = ("fastapi", "uvicorn", "redis", "opentelemetry-sdk")
+
+Export = Literal["off", "unknown", "ok", "failing"]
+
+
+class WorkerHealth(BaseModel):
+    """One order worker."""
+
+    consumer: str
+    heartbeat_age_seconds: float
+    progress_age_seconds: float | None = Field(
+        description="since it last ended an attempt at an order or found nothing to do; null before it first said so"
+    )
+    in_hand: int | None = Field(description="orders that it has begun and not ended")
+
+
+class TelemetryHealth(BaseModel):
+    """What this process knows of the collector; `unknown` before the first batch."""
+
+    spans: Export
+    log_lines: Export
+
+
+class ServiceHealth(BaseModel):
+    """How the parts behind this process are; `degraded` when the store is silent or no worker is alive."""
+
+    status: Literal["ok", "degraded"]
+    version: str
+    versions: dict[str, str] = Field(description="of Python, of the store and of the libraries that matter most")
+    store: Literal["ok", "unavailable"]
+    queue: QueueView | None
+    workers: list[WorkerHealth]
+    telemetry: TelemetryHealth
+    snapshot_age_seconds: float
+
+
+def says(worker: Worker) -> dict[str, float | str]:
+    """What an order worker tells the others of itself once a second."""
+    return {
+        "consumer": worker.consumer,
+        "progress_age_seconds": worker.progress_age_seconds(),
+        "in_hand": worker.in_hand,
+    }
+
+
+async def condition(service: Service) -> ServiceHealth:
+    """Looks at everything now."""
+    heartbeats: Mapping[str, float] = {}
+    said: Mapping[str, Mapping[str, Any]] = {}
+    queue = None
+    try:
+        snapshot = await service.sampler.fresh()
+        queue = QueueView.of(snapshot)
+        heartbeats = snapshot.workers
+        said = {str(words["consumer"]): words for words in await service.live.said() if "consumer" in words}
+    except STORE_ERRORS:
+        pass
+    alive = any(age <= SILENT_SECONDS for age in heartbeats.values())
+    return ServiceHealth(
+        status="ok" if queue and alive else "degraded",
+        version=version("flash-sale"),
+        versions=_versions(service.shards.server),
+        store="ok" if queue else "unavailable",
+        queue=queue,
+        workers=[_worker(name, age, said.get(name, {})) for name, age in sorted(heartbeats.items())],
+        telemetry=telemetry_health(service.telemetry),
+        snapshot_age_seconds=round(service.sampler.age_seconds(), 3),
+    )
+
+
+def telemetry_health(telemetry: Telemetry) -> TelemetryHealth:
+    """The state of both pipelines."""
+    words: Mapping[str, Export] = {"unknown": "unknown", "well": "ok", "ill": "failing"}
+    found = {name: words[health.value] for name, health in telemetry.collectors.items()}
+    return TelemetryHealth(spans=found.get("spans", "off"), log_lines=found.get("log lines", "off"))
+
+
+def _worker(consumer: str, heartbeat: float, said: Mapping[str, Any]) -> WorkerHealth:
+    progress = said.get("progress_age_seconds")
+    return WorkerHealth(
+        consumer=consumer,
+        heartbeat_age_seconds=heartbeat,
+        progress_age_seconds=None if progress is None else round(progress, 3),
+        in_hand=said.get("in_hand"),
+    )
+
+
+def _versions(store: str) -> dict[str, str]:
+    libraries = {name: version(name) for name in LIBRARIES}
+    return {"flash-sale": version("flash-sale"), "python": platform.python_version(), "store": store, **libraries}

@@ -1,0 +1,110 @@
+"""`WS /monitoring`: a snapshot of the sale once a second; see `service.monitoring.messages` for what is sent.
+
+A session is one span, which tells at its end how many messages were sent and lost. Nothing is expected of the client:
+what it sends is thrown away, and one that does not stop is closed with 1008. It is pinged; one that does not answer, or
+does not read for as long, is disconnected. When the process ends, all are closed with 1012.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from opentelemetry.trace import get_current_span
+
+from service.api.context import Service
+from service.api.errors import respond
+from service.api.watch_auth import SUBPROTOCOL, refusal
+from service.metrics import FRAMES, WATCHERS, WATCHERS_REFUSED
+from service.monitoring.broadcast import Broadcast, Watcher
+from service.problems import Problem
+from telemetry import Telemetry
+
+GONE = 1006
+POLICY_VIOLATION = 1008
+TRY_AGAIN_LATER = 1013
+MESSAGES_PER_SECOND = 20
+MOST_MESSAGE_BYTES = 1024
+DENIAL = "websocket.http.response"
+
+router = APIRouter()
+
+
+@router.websocket("/monitoring")
+async def watch(websocket: WebSocket) -> None:
+    """Sends snapshots until the client goes."""
+    service: Service = websocket.app.state.service
+    offered = websocket.scope["subprotocols"]
+    refused = refusal(service.settings, websocket.headers, offered, len(service.broadcast))
+    if refused is not None:
+        reason, problem = refused
+        service.broadcast.refused[reason] += 1
+        await _refuse(websocket, problem)
+        return
+    code = GONE
+    with service.broadcast.joined() as watcher, suppress(WebSocketDisconnect):
+        await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        code = await _serve(websocket, watcher, service.broadcast)
+    get_current_span().set_attributes(
+        {
+            "flash_sale.websocket.frames_sent": watcher.sent,
+            "flash_sale.websocket.frames_dropped": watcher.dropped,
+            "flash_sale.websocket.close_code": code,
+        }
+    )
+
+
+def observe(telemetry: Telemetry, broadcast: Broadcast) -> None:
+    """Exports who watches, and what they were sent."""
+    reasons = WATCHERS_REFUSED.attributes["reason"] or ()
+    telemetry.observe(WATCHERS, lambda: [(len(broadcast), {})])
+    telemetry.observe(
+        FRAMES, lambda: [(broadcast.sent, {"result": "sent"}), (broadcast.dropped, {"result": "dropped"})]
+    )
+    telemetry.observe(
+        WATCHERS_REFUSED, lambda: [(broadcast.refused[str(reason)], {"reason": reason}) for reason in reasons]
+    )
+
+
+async def _refuse(websocket: WebSocket, problem: Problem) -> None:
+    """Answers the handshake with the problem; a server that cannot do that opens and closes at once."""
+    if DENIAL in websocket.scope.get("extensions", {}):
+        await websocket.send_denial_response(respond(problem))
+        return
+    await websocket.accept()
+    overloaded = problem.code == "overloaded"
+    await websocket.close(TRY_AGAIN_LATER if overloaded else POLICY_VIOLATION, problem.code)
+
+
+async def _serve(websocket: WebSocket, watcher: Watcher, broadcast: Broadcast) -> int:
+    """Runs a session and returns the code with which it was closed."""
+    async with asyncio.TaskGroup() as group:
+        sending = group.create_task(_send(websocket, watcher, broadcast))
+        code = await _listen(websocket)
+        sending.cancel()
+    return code
+
+
+async def _send(websocket: WebSocket, watcher: Watcher, broadcast: Broadcast) -> None:
+    while True:
+        frame = await watcher.take()
+        try:
+            await websocket.send_text(frame)
+        except (WebSocketDisconnect, RuntimeError):  # uvicorn's and Starlette's word for "closed already"
+            return
+        broadcast.note_sent(watcher)
+
+
+async def _listen(websocket: WebSocket) -> int:
+    loop = asyncio.get_running_loop()
+    since, messages = loop.time(), 0
+    while True:
+        message = await websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            return int(message.get("code", 1005))
+        if loop.time() - since >= 1:
+            since, messages = loop.time(), 0
+        messages += 1
+        if messages > MESSAGES_PER_SECOND:
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await websocket.close(POLICY_VIOLATION, "no messages are expected")
+            return POLICY_VIOLATION

@@ -1,0 +1,107 @@
+"""Where faults strike: around the store, around the payment gateway, before the routes."""
+
+import asyncio
+from typing import Any
+
+from redis.exceptions import ConnectionError as StoreConnectionError
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.faults.state import Fault, Faults
+from service.metrics import CHARGES
+from service.orders.payments import Charge, Declined, PaymentGateway, PaymentRejected, PaymentUnavailable, Receipt
+from service.store import Shards
+from telemetry import Telemetry
+
+STRUCK = ("/orders", "/inventory")
+PAUSE_SECONDS = 0.1
+_RESTOCKED, _STOCK, _SOLD = 5, 6, 8
+"""Places in the row of a product, see `product_row` in `_ledger.lua`."""
+
+
+class FaultError(RuntimeError):
+    """The fault `api_errors` strikes."""
+
+
+class _FaultyShards(Shards):
+    """The same store, as the faults let it be seen."""
+
+    def __init__(self, real: Shards, faults: Faults) -> None:
+        vars(self).update(vars(real))
+        self._real = real
+        self._faults = faults
+
+    async def run(self, step: str, shard: int, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as `Shards.run`
+        if self._faults.strikes(Fault.STORE_OUTAGE):
+            raise StoreConnectionError("the fault store_outage is on")
+        reply = await self._real.run(step, shard, *args, **options)
+        if step == "snapshot":
+            for product in reply[2]:
+                self._cook(product)
+        return reply
+
+    def _cook(self, product: list[Any]) -> None:
+        if self._faults.strikes(Fault.LEDGER_DRIFT):
+            product[_RESTOCKED] = int(product[_RESTOCKED]) + 1
+        if self._faults.strikes(Fault.OVERSELL):
+            product[_SOLD] = int(product[_SOLD]) + int(product[_STOCK]) + 1
+            product[_STOCK] = -1
+
+
+class _FaultyGateway:
+    """The same gateway, on a bad day."""
+
+    def __init__(self, real: PaymentGateway, faults: Faults, telemetry: Telemetry) -> None:
+        self._real = real
+        self._faults = faults
+        self._charges = telemetry.counter(CHARGES)
+
+    async def charge(self, charge: Charge) -> Receipt | Declined:
+        """See `PaymentGateway`."""
+        if delay := self._faults.strikes(Fault.PAYMENT_DELAY):
+            await asyncio.sleep(delay.seconds)
+        while self._faults.strikes(Fault.PAYMENT_STALL):  # noqa: ASYNC110 - a drill may poll
+            await asyncio.sleep(PAUSE_SECONDS)
+        if self._faults.strikes(Fault.TELEMETRY_MISUSE):
+            self._charges.add(1, {"result": "misused"})
+        if self._faults.strikes(Fault.PAYMENT_OUTAGE):
+            raise PaymentUnavailable("the fault payment_outage is on")
+        if self._faults.strikes(Fault.PAYMENT_DECLINES):
+            return Declined("fault")
+        return await self._real.charge(charge)
+
+    async def refund(self, charge: Charge, *, payment_id: str | None = None) -> None:
+        """See `PaymentGateway`."""
+        if self._faults.strikes(Fault.REFUNDS_REJECTED):
+            raise PaymentRejected("the fault refunds_rejected is on", 422)
+        await self._real.refund(charge, payment_id=payment_id)
+
+    async def aclose(self) -> None:
+        """See `PaymentGateway`."""
+        await self._real.aclose()
+
+
+class FaultyRequests:
+    """ASGI middleware: requests for orders and products are slow, or crash, inside their span."""
+
+    def __init__(self, app: ASGIApp, faults: Faults) -> None:
+        self._app = app
+        self._faults = faults
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] == "http" and scope["path"].startswith(STRUCK):
+            if delay := self._faults.strikes(Fault.API_DELAY):
+                await asyncio.sleep(delay.seconds)
+            if self._faults.strikes(Fault.API_ERRORS):
+                raise FaultError("the fault api_errors is on")
+        await self._app(scope, receive, send)
+
+
+def faulty_shards(shards: Shards, faults: Faults | None) -> Shards:
+    """The store with its faults; the store itself where faults are off."""
+    return shards if faults is None else _FaultyShards(shards, faults)
+
+
+def faulty_gateway(gateway: PaymentGateway, faults: Faults | None, telemetry: Telemetry) -> PaymentGateway:
+    """The gateway with its faults; the gateway itself where faults are off."""
+    return gateway if faults is None else _FaultyGateway(gateway, faults, telemetry)

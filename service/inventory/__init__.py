@@ -1,1 +1,0 @@
-"""The catalogue: products, their stock, their sale windows."""

@@ -1,0 +1,46 @@
+"""Dead letters: orders that could not be processed. They are `failed` and hold no units; a person decides."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from enum import StrEnum
+
+from service.ledger.orders import Order, shard_of_order
+from service.store import Shards
+
+
+class Requeued(StrEnum):
+    """What became of a dead letter that was given another life."""
+
+    REQUEUED = "requeued"
+    SOLD_OUT = "sold_out"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    NOT_DEAD = "not_dead"
+
+
+class DeadLetters:
+    """The dead letters of every shard."""
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+
+    async def list(self, most: int = 1000) -> list[Order]:
+        """Reads the dead letters, those that died first at the head."""
+        orders: list[Order] = []
+        for shard in self._shards:
+            orders += [Order.from_row(row) for row in await self._shards.run("dead", shard, most)]
+        return sorted(orders, key=lambda order: (order.settled_at or order.accepted_at, order.order_id))[:most]
+
+    async def requeue(self, order_ids: Sequence[str], reservation: timedelta) -> dict[str, Requeued]:
+        """Reserves the units anew and puts the orders back into the queue, where that can be done."""
+        keep = reservation // timedelta(milliseconds=1)
+        return {
+            order_id: Requeued((await self._shards.run("requeue", shard_of_order(order_id), keep, order_id))[0])
+            for order_id in order_ids
+        }
+
+    async def drop(self, order_ids: Sequence[str]) -> dict[str, bool]:
+        """Takes orders off the list; they stay failed. True where there was one."""
+        return {
+            order_id: (await self._shards.run("drop", shard_of_order(order_id), order_id))[0] == "dropped"
+            for order_id in order_ids
+        }

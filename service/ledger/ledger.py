@@ -1,0 +1,262 @@
+"""The ledger: the typed face of `scripts/*.lua`, one function a step, each whole in one script.
+
+Every step may be sent twice without harm, because a client that lost a reply will send it again.
+A step raises only what the store raises; all that the ledger itself has to say is in its return value.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal
+
+from service.ledger.orders import Cancellation, NewOrder, Order, Outcome, Placement, Status, shard_of_order
+from service.store import Script, Shards, keys, load_scripts
+from service.store.shards import ALONE, Shared
+
+REFUSALS_REMEMBERED = timedelta(hours=1)
+
+
+def ledger_scripts() -> dict[str, Script]:
+    """All steps of the ledger, by name."""
+    return load_scripts("service.ledger.scripts")
+
+
+def milliseconds(duration: timedelta) -> int:
+    """A duration as the scripts take it."""
+    return int(duration / timedelta(milliseconds=1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """The terms that the ledger applies."""
+
+    reservation: timedelta = timedelta(minutes=15)
+    idempotency: timedelta = timedelta(hours=24)
+    attempts: int = 5
+    retention: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A queue entry in a worker's hands."""
+
+    entry_id: str
+    order_id: str
+    traceparent: str
+
+
+class BeginResult(StrEnum):
+    """What became of an entry that a worker took: `gone` asks for nothing, `dead` was given up."""
+
+    BEGUN = "begun"
+    DEAD = "dead"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An order to be processed; `wait` and `promised_wait` are set at its first attempt."""
+
+    result: BeginResult
+    order: Order | None = None
+    wait: timedelta | None = None
+    promised_wait: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an order ended, in the worker's eyes.
+
+    `life` is the life that was paid for, None for the present one; `unsure` that a failed order may have been paid for.
+    """
+
+    order_id: str
+    status: Literal[Status.CONFIRMED, Status.FAILED]
+    reason: str = ""
+    payment_id: str = ""
+    life: int | None = None
+    unsure: bool = False
+
+
+class SettleResult(StrEnum):
+    """`repeated`: the same verdict stood already; `refused`: another one did, or the order has another life now."""
+
+    SETTLED = "settled"
+    REPEATED = "repeated"
+    REFUSED = "refused"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the ledger says to a verdict: the status that stands, the time from accepted and from begun."""
+
+    result: SettleResult
+    status: str
+    since_accepted: timedelta
+    since_begun: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """An order to be tried again after a delay."""
+
+    order_id: str
+    delay: timedelta
+    reason: str
+
+
+class DeferResult(StrEnum):
+    """`dead`: it had all its attempts."""
+
+    DEFERRED = "deferred"
+    DEAD = "dead"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class OwedRefund:
+    """A payment to be given back; the ticket says when it was handed out."""
+
+    payment_key: str
+    ticket: str
+    order: Order
+
+
+class Ledger:
+    """Selling, in one store. Lists given to a step all belong to one shard."""
+
+    def __init__(self, shards: Shards, terms: Terms) -> None:
+        self.shards = shards
+        self.terms = terms
+
+    async def place(self, shard: int, orders: Sequence[NewOrder], shared: Shared = ALONE) -> list[Placement]:
+        """Places orders, each on its own, in the order given."""
+        args: list[str | int] = [milliseconds(self.terms.reservation), milliseconds(self.terms.idempotency)]
+        args.append(secrets.token_hex(6))
+        for order in orders:
+            product, user = keys.escape(order.product_id), keys.escape(order.user_id)
+            args += (order.order_id, product, user, order.quantity)
+            args += (order.digest, order.fingerprint, order.traceparent)
+        replies = await self.shards.run("place", shard, *args, batch=len(orders), shared=shared)
+        return [Placement(Outcome(reply[0]), reply[1], _order(reply, 2)) for reply in replies]
+
+    async def refuse(self, process: str, lot: int, refusals: Mapping[str, int]) -> None:
+        """Counts refusals, by reason, that a process decided by itself; a lot counts once."""
+        args = [part for refusal in refusals.items() for part in refusal]
+        await self.shards.run("refuse", 0, process, lot, milliseconds(REFUSALS_REMEMBERED), *args)
+
+    async def claim(self, shard: int, claims: Sequence[tuple[str, str]]) -> list[bool]:
+        """Binds idempotency digests to fingerprints; False where another request has the digest."""
+        args = [part for claim in claims for part in claim]
+        granted = await self.shards.run("claim", shard, milliseconds(self.terms.idempotency), *args, batch=len(claims))
+        return [bool(grant) for grant in granted]
+
+    async def begin(self, shard: int, entries: Sequence[Entry]) -> list[Begun]:
+        """Takes delivered entries in hand: each order is `processing`, with one attempt more."""
+        args = [part for entry in entries for part in (entry.entry_id, entry.order_id)]
+        call = secrets.token_hex(6)
+        replies = await self.shards.run("begin", shard, self.terms.attempts, call, *args, batch=len(entries))
+        return [_begun(reply) for reply in replies]
+
+    async def settle(self, shard: int, verdicts: Sequence[Verdict], shared: Shared = ALONE) -> list[Settled]:
+        """Ends orders that were begun; the first verdict on an order stands."""
+        args: list[str | int] = []
+        for v in verdicts:
+            args += (v.order_id, "" if v.life is None else v.life, v.status, v.reason, v.payment_id)
+            args += ("1" if v.unsure else "",)
+        replies = await self.shards.run("settle", shard, *args, batch=len(verdicts), shared=shared)
+        return [
+            Settled(
+                SettleResult(result),
+                status,
+                timedelta(milliseconds=total),
+                timedelta(milliseconds=processing),
+            )
+            for result, status, total, processing in replies
+        ]
+
+    async def defer(self, shard: int, deferrals: Sequence[Deferral]) -> list[DeferResult]:
+        """Puts orders aside for another attempt, or gives them up when they had their last."""
+        args: list[str | int] = [self.terms.attempts]
+        for deferral in deferrals:
+            args += (deferral.order_id, milliseconds(deferral.delay), deferral.reason)
+        replies = await self.shards.run("defer", shard, *args, batch=len(deferrals))
+        return [DeferResult(reply) for reply in replies]
+
+    async def refunds(
+        self, shard: int, lease: timedelta, most: int, made: Sequence[OwedRefund] = ()
+    ) -> list[OwedRefund]:
+        """Takes the refunds that were made off the list; hands out others that are due, to be made within the lease."""
+        args: list[str | int] = [milliseconds(lease), most]
+        for refund in made:
+            args += (refund.payment_key, refund.ticket)
+        replies = await self.shards.run("refunds", shard, *args, batch=len(made))
+        return [OwedRefund(key, ticket, Order.from_row(row)) for key, ticket, row in replies]
+
+    async def promote(self, shard: int, most: int = 1000) -> int:
+        """Puts deferred orders whose time has come back into the queue; says how many."""
+        promoted: int = await self.shards.run("promote", shard, most)
+        return promoted
+
+    async def expire(self, shard: int, most: int = 1000) -> list[str]:
+        """Ends reservations that nobody began in time; says whose."""
+        expired: list[str] = await self.shards.run("expire", shard, most)
+        return expired
+
+    async def forget(self, shard: int, most: int = 1000) -> int:
+        """Forgets orders that ended longer ago than the retention, and says how many; without one it keeps all."""
+        if self.terms.retention is None:
+            return 0
+        forgotten: int = await self.shards.run("forget", shard, milliseconds(self.terms.retention), most)
+        return forgotten
+
+    async def reclaim(self, shard: int, consumer: str, silence: timedelta, most: int) -> list[Entry]:
+        """Says that `consumer` is alive and gives it entries of consumers that are silent."""
+        entries = await self.shards.run("reclaim", shard, consumer, milliseconds(silence), most)
+        return [read_entry(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in entries]
+
+    async def leave(self, shard: int, consumer: str) -> int:
+        """Takes leave of the queue; says how many entries stay for others."""
+        left: int = await self.shards.run("leave", shard, consumer)
+        return left
+
+    async def cancel(self, order_id: str, user_id: str | None = None) -> tuple[Cancellation, Order | None]:
+        """Cancels an order that nobody began, only for `user_id` when it is given."""
+        user = keys.escape(user_id) if user_id is not None else ""
+        reply = await self.shards.run("cancel", shard_of_order(order_id), order_id, user)
+        return Cancellation(reply[0]), _order(reply, 1)
+
+    async def order(self, order_id: str) -> Order | None:
+        """Reads one order."""
+        (row,) = await self.shards.run("order", shard_of_order(order_id), order_id)
+        return Order.from_row(row) if row else None
+
+    async def orders_of(self, user_id: str, most: int, before: tuple[datetime, str] | None = None) -> list[Order]:
+        """Reads a user's orders, the newest first, from below (`accepted_at`, `order_id`) on."""
+        time, order_id = (round(before[0].timestamp() * 1000), before[1]) if before else ("+inf", "")
+        orders: list[Order] = []
+        for shard in self.shards:
+            rows = await self.shards.run("orders_of", shard, keys.escape(user_id), most, time, order_id)
+            orders += [Order.from_row(row) for row in rows]
+        orders.sort(key=lambda order: (order.accepted_at, order.order_id), reverse=True)
+        return orders[:most]
+
+
+def read_entry(entry_id: str, fields: dict[str, str]) -> Entry:
+    """Reads a queue entry as `enqueue` in `_ledger.lua` writes it."""
+    return Entry(entry_id, fields["o"], fields.get("t", ""))
+
+
+def _order(reply: list[Any], index: int) -> Order | None:
+    return Order.from_row(reply[index]) if len(reply) > index and reply[index] else None
+
+
+def _begun(reply: list[Any]) -> Begun:
+    result = BeginResult(reply[0])
+    if result is not BeginResult.BEGUN:
+        return Begun(result, _order(reply, 1))
+    wait = timedelta(milliseconds=reply[2]) if reply[2] >= 0 else None
+    return Begun(result, _order(reply, 1), wait, timedelta(milliseconds=reply[3]) if wait is not None else None)

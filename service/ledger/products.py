@@ -1,0 +1,59 @@
+"""What a product is, as the ledger keeps it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from service.ledger.orders import at
+from service.store import keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """A product and its units. Price in minor units of `currency`; `stock` is what is left to sell.
+
+    `archived` are the units sold whose orders were forgotten after their retention.
+    """
+
+    product_id: str
+    name: str
+    price: int
+    currency: str
+    initial_stock: int
+    restocked: int
+    stock: int
+    held: int
+    sold: int
+    per_user_limit: int | None
+    opens_at: datetime
+    closes_at: datetime | None
+    archived: int = 0
+
+    @property
+    def drift(self) -> int:
+        """Units that the books cannot explain: 0, or the ledger is broken."""
+        return self.initial_stock + self.restocked - self.stock - self.held - self.sold
+
+    def is_open(self, now: datetime) -> bool:
+        """Whether the sale window is open at `now`."""
+        return self.opens_at <= now and (self.closes_at is None or now < self.closes_at)
+
+    @classmethod
+    def from_row(cls, row: list[str]) -> Self:
+        """Reads what `product_row` in `_ledger.lua` returns."""
+        product, name, price, currency, initial, restocked, stock, held, sold, limit, opens, closes, archived = row
+        return cls(
+            product_id=keys.unescape(product),
+            name=name,
+            price=int(price),
+            currency=currency,
+            initial_stock=int(initial),
+            restocked=int(restocked),
+            stock=int(stock),
+            held=int(held),
+            sold=int(sold),
+            per_user_limit=int(limit) if limit else None,
+            opens_at=at(opens),
+            closes_at=at(closes) if closes else None,
+            archived=int(archived),
+        )

@@ -1,0 +1,104 @@
+"""One coroutine of a process reads the ledger once a second; metrics and pages read what it keeps in memory.
+
+Who must know how things are now asks for a `fresh` reading, which all who ask at one time share.
+"""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+import structlog
+
+from service.ledger.lease import Lease
+from service.ledger.snapshot import ProductRows, Snapshot, take_snapshot
+from service.store import STORE_ERRORS, Reading, Shards, Shared
+from telemetry import suppressed
+
+INTERVAL_SECONDS = 1.0
+STALE_SECONDS = 3.0
+
+
+class Sampler:
+    """Keeps the newest snapshot; none while the store does not answer, so that nothing stale is ever shown."""
+
+    def __init__(
+        self,
+        shards: Shards,
+        lease: Lease,
+        clock: Callable[[], float] = monotonic,
+        on_reading: Callable[[Snapshot, float], None] = lambda *_: None,
+    ) -> None:
+        self._shards = shards
+        self._on_reading = on_reading
+        self._lease = lease
+        self._clock = clock
+        self._started = clock()
+        self._taken: float | None = None
+        self._snapshot: Snapshot | None = None
+        self._rows = ProductRows()
+        self._reading = Reading(self._read)
+        self.readings = 0
+        self._next = asyncio.Event()
+
+    def latest(self) -> Snapshot | None:
+        """The newest snapshot; None when the last reading failed or is long ago."""
+        return self._snapshot if self.age_seconds() < STALE_SECONDS else None
+
+    def exported(self) -> Snapshot | None:
+        """What this process exports: the newest snapshot while the lease is ours."""
+        return self.latest() if self._lease.held() else None
+
+    def age_seconds(self) -> float:
+        """Time since the ledger was last read; since the start if it never was."""
+        return self._clock() - (self._started if self._taken is None else self._taken)
+
+    async def fresh(self) -> Snapshot:
+        """Reads the ledger now, in one round trip for all who ask now.
+
+        Raises:
+            redis.exceptions.RedisError: The store is down.
+        """
+        return await self._reading()
+
+    async def reading_after(self, number: int) -> None:
+        """Waits until the ledger was read more than `number` times."""
+        while self.readings <= number:
+            await self._next.wait()
+
+    async def run(self) -> None:
+        """Reads the ledger once a second until it is cancelled; nothing is under way after that."""
+        try:
+            await self._keep_reading()
+        finally:
+            await self._reading.aclose()
+
+    async def _keep_reading(self) -> None:
+        log = structlog.get_logger("service.monitoring.poller")
+        loop = asyncio.get_running_loop()
+        down = False
+        while True:
+            began = loop.time()
+            try:
+                with suppressed():
+                    await self._lease.renew()
+                await self.fresh()
+                if down:
+                    log.info("the store answers again")
+                down = False
+            except STORE_ERRORS as error:
+                self._snapshot = None
+                if not down:
+                    log.warning("the store does not answer", error=str(error))
+                down = True
+            await asyncio.sleep(max(INTERVAL_SECONDS - (loop.time() - began), 0.05))
+
+    async def _read(self, _: Shared) -> Snapshot:
+        asked = self._clock()
+        with suppressed():
+            snapshot = await take_snapshot(self._shards, self._rows)
+        self._snapshot, self._taken = snapshot, self._clock()
+        self._on_reading(snapshot, asked)
+        self.readings += 1
+        self._next.set()
+        self._next = asyncio.Event()
+        return snapshot

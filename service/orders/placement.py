@@ -1,0 +1,81 @@
+"""Placing an order: its id, its idempotency, and a round trip shared with the other orders of the moment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from opentelemetry.trace import Span, get_current_span
+
+from service.ledger.ledger import Ledger
+from service.ledger.orders import NewOrder, Outcome, Placement, new_order_id
+from service.orders.sold_out import SoldOut
+from service.orders.wait_time import Line
+from service.store import Batcher, Shared, is_store_down, keys
+from telemetry import current_traceparent
+
+MOST_AT_ONCE = 128
+STOCK_TELLING = (Outcome.ACCEPTED, Outcome.SOLD_OUT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    order: NewOrder
+    span: Span
+
+
+class Placer:
+    """Places orders for one process; one batch a shard is away at a time."""
+
+    def __init__(self, ledger: Ledger, sold_out: SoldOut, line: Line) -> None:
+        self._ledger = ledger
+        self._sold_out = sold_out
+        self._line = line
+        self._batchers = [self._batcher(shard) for shard in ledger.shards]
+
+    async def place(
+        self, *, product_id: str, user_id: str, quantity: int, idempotency_key: str | None, key_scope: str = ""
+    ) -> Placement:
+        """Places one order and returns the ledger's answer.
+
+        Args:
+            product_id: What.
+            user_id: For whom.
+            quantity: How many units.
+            idempotency_key: The client's key; the same key and request again give the first order again.
+            key_scope: Whose keys these are: keys of different scopes never meet.
+
+        Raises:
+            redis.exceptions.RedisError: The store is down; the order may have been placed.
+        """
+        shards = self._ledger.shards
+        shard = shards.of(product_id)
+        digest = fingerprint = ""
+        if idempotency_key is not None:
+            digest = keys.digest(key_scope, idempotency_key)
+            fingerprint = keys.digest(product_id, user_id, str(quantity))
+            home = shards.of(digest)
+            if home != shard and not (await self._ledger.claim(home, [(digest, fingerprint)]))[0]:
+                return Placement(Outcome.IDEMPOTENCY_CONFLICT, 0, None, counted=False)
+        order = NewOrder(
+            order_id=new_order_id(shard),
+            product_id=product_id,
+            user_id=user_id,
+            quantity=quantity,
+            digest=digest,
+            fingerprint=fingerprint,
+            traceparent=current_traceparent(),
+        )
+        return await self._batchers[shard].submit(_Item(order, get_current_span()))
+
+    def _batcher(self, shard: int) -> Batcher[_Item, Placement]:
+        async def send(items: Sequence[_Item]) -> Sequence[Placement]:
+            shared = Shared.by(item.span for item in items)
+            asked = monotonic()
+            placements = await self._ledger.place(shard, [item.order for item in items], shared)
+            for item, placement in zip(items, placements, strict=True):
+                if placement.units_left >= 0 and placement.outcome in STOCK_TELLING:
+                    self._sold_out.note(item.order.product_id, placement.units_left, asked)
+            self._line.joined(sum(placement.outcome is Outcome.ACCEPTED for placement in placements))
+            return placements
+
+        return Batcher(send, most=MOST_AT_ONCE, ends_all=is_store_down)

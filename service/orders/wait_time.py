@@ -1,0 +1,48 @@
+"""The line before the workers as one process sees it: how long an order placed now would wait for one.
+
+The ledger tells once a second how many orders wait and how many a second the workers settle while some do; the orders
+that this process placed since are added, and what the workers have done since by that pace is taken off. While the
+workers stand still, or nobody has seen them busy yet, the order that waits longest says how long it takes.
+"""
+
+from collections.abc import Callable
+from time import monotonic
+
+from service.ledger.snapshot import Snapshot
+
+STALE_SECONDS = 3.0
+
+
+class Line:
+    """Predicts the wait; `longest` is how long it may be, 0 if that is nobody's concern."""
+
+    def __init__(self, longest: float = 0.0, clock: Callable[[], float] = monotonic) -> None:
+        self._longest = longest
+        self._clock = clock
+        self._snapshot: Snapshot | None = None
+        self._asked = 0.0
+        self._joined = 0
+
+    def read(self, snapshot: Snapshot, asked: float) -> None:
+        """Learns from a snapshot, which was asked for at `asked`."""
+        self._snapshot, self._asked, self._joined = snapshot, asked, 0
+
+    def joined(self, orders: int) -> None:
+        """Notes that this process placed so many orders."""
+        self._joined += orders
+
+    def wait_seconds(self) -> float:
+        """How long an order placed now would wait; 0 when nothing is known."""
+        elapsed = self._clock() - self._asked
+        if self._snapshot is None or elapsed > STALE_SECONDS:
+            return 0.0
+        line = self._snapshot.line + self._joined
+        pace = self._snapshot.capacity and self._snapshot.drain_rate  # no pace is known before a line was seen
+        wait = line / pace if pace else 0.0
+        if self._snapshot.line and (not pace or not self._snapshot.throughput):
+            return max(wait, self._snapshot.waited_seconds)
+        return max(wait - elapsed, 0.0)
+
+    def excess_seconds(self) -> float:
+        """By how much that is too long; 0 when it is not."""
+        return max(self.wait_seconds() - self._longest, 0.0) if self._longest else 0.0

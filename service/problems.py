@@ -1,0 +1,83 @@
+"""The one table of problems: every error that reaches a caller, with its stable `code` (RFC 9457)."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pydantic import BaseModel, Field
+
+
+class Kind(NamedTuple):
+    """The fixed part of a problem."""
+
+    status: int
+    title: str
+
+
+PROBLEMS: Mapping[str, Kind] = {
+    "bad_request": Kind(400, "The request cannot be understood"),
+    "unauthorized": Kind(401, "Who are you?"),
+    "admin_disabled": Kind(403, "Admin routes are switched off"),
+    "origin_refused": Kind(403, "Pages of this origin may not watch"),
+    "not_found": Kind(404, "There is no such resource"),
+    "unknown_product": Kind(404, "There is no such product"),
+    "unknown_order": Kind(404, "There is no such order"),
+    "method_not_allowed": Kind(405, "The resource does not take this method"),
+    "sold_out": Kind(409, "Not enough units are left"),
+    "limit_exceeded": Kind(409, "The limit per user is reached"),
+    "sale_not_open": Kind(409, "The sale has not opened yet"),
+    "sale_closed": Kind(409, "The sale is over"),
+    "not_cancellable": Kind(409, "The order can no longer be cancelled"),
+    "payload_too_large": Kind(413, "The body is too large"),
+    "unsupported_media_type": Kind(415, "The body must be application/json"),
+    "invalid": Kind(422, "The request is not valid"),
+    "idempotency_conflict": Kind(422, "The idempotency key belongs to another request"),
+    "rate_limited": Kind(429, "Too many orders from this user"),
+    "internal_error": Kind(500, "The service made a mistake"),
+    "overloaded": Kind(503, "The service has as much to do as it can"),
+    "store_unavailable": Kind(503, "The store does not answer"),
+}
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field of the request."""
+
+    location: str = Field(description="`body`, `header`, `path` or `query`")
+    pointer: str = Field(description="JSON Pointer (RFC 6901) into that part, as a URI fragment: `#/quantity`")
+    detail: str
+
+
+class ProblemDetails(BaseModel):
+    """A problem as RFC 9457 describes it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    trace_id: str | None = Field(description="finds the request's trace and log lines")
+    errors: list[FieldProblem] = []
+
+
+class Problem(Exception):  # noqa: N818 - the RFC's word
+    """An answer that is not what the caller hoped for. `counted`: the ledger has counted the refusal already."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str = "",
+        *,
+        errors: Sequence[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
+        counted: bool = False,
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.counted = counted
+        self.kind = PROBLEMS[code]
+        self.errors = list(errors)
+        self.detail = detail or "; ".join(_say(field) for field in self.errors[:3]) or self.kind.title
+        self.headers = dict(headers or {})
+
+
+def _say(field: FieldProblem) -> str:
+    return f"{field.location} {field.pointer}: {field.detail}"

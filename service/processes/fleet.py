@@ -1,0 +1,173 @@
+"""The processes of one command: `run` is everything, `api` and `worker` are the roles for containers.
+
+The parent opens the sockets, owns the embedded store if there is one, and keeps its children alive; it serves
+nothing itself. A child is this program again, with its slot (`api-0`) and the descriptor of its socket.
+"""
+
+import asyncio
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.ledger.catalogue import Catalogue
+from service.ledger.demo import stock_demo
+from service.processes.opening import opened
+from service.processes.supervisor import Role, Supervisor
+from service.settings import Settings, SettingsError
+from service.store.embedded import EmbeddedStore, attach
+
+FIRST, SECOND, THIRD = range(3)
+TOKEN_BYTES = 12
+BACKLOG = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """What a command starts: how many API processes and order workers, a crowd, a demo catalogue."""
+
+    api: int = 0
+    workers: int = 0
+    crowd: float = 0
+    demo: bool = False
+    worker_port: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Where the fleet can be reached, for whoever tells the operator."""
+
+    url: str
+    store: str
+    admin_token: str | None
+
+
+def listen(variable: str, host: str, port: int) -> socket.socket:
+    """Opens a listening socket.
+
+    Raises:
+        SettingsError: The address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(f"{variable}: cannot listen on {host}:{port}: {error.strerror or error}") from None
+    return listener
+
+
+def store_of(settings: Settings, stack: ExitStack, *, own: bool = False) -> tuple[str, EmbeddedStore | None]:
+    """The store that the settings name: a given one, one that a running `flash-sale` embeds (unless `own`), or our own.
+
+    Raises:
+        StoreInUse, StoreFailed: The embedded store cannot be started.
+    """
+    if settings.redis_url is not None:
+        return settings.redis_url.get_secret_value(), None
+    attached = None if own else attach(settings.data_dir)
+    if attached is not None:
+        return attached, None
+    store = EmbeddedStore(settings.data_dir, fsync=settings.store_fsync)
+    stack.enter_context(store)
+    return store.url, store
+
+
+async def run_fleet(settings: Settings, fleet: Fleet, announce: Callable[[Running], None]) -> None:
+    """Starts everything, and ends everything at SIGTERM, SIGINT, SIGHUP or when a part cannot be kept alive.
+
+    Raises:
+        SettingsError: A port cannot be had.
+        StoreRefused, StoreInUse, StoreFailed: The store will not do.
+        RoleFailed: A process died again and again.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    with ExitStack() as stack:
+        sockets: dict[str, socket.socket] = {}
+        if fleet.api:
+            sockets["api"] = stack.enter_context(listen("PORT", settings.host, settings.port))
+        if fleet.worker_port:
+            sockets["worker"] = stack.enter_context(listen("OTEL_EXPORTER_PROMETHEUS_PORT", *fleet.worker_port))
+        url, store = store_of(settings, stack, own=fleet.demo)
+        async with opened(settings, url, name="flash-sale") as shards:
+            if fleet.demo:
+                await stock_demo(Catalogue(shards))
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flash-sale-")))
+        running = _running(settings, fleet, url, store, sockets)
+        env = _environment(url, running.admin_token, directory)
+        supervisor = Supervisor(_roles(fleet, sockets, running.url, env), grace_seconds=settings.shutdown_seconds + 1)
+        announce(running)
+        await _keep(supervisor, store, stop)
+
+
+async def _keep(supervisor: Supervisor, store: EmbeddedStore | None, stop: asyncio.Event) -> None:
+    """Keeps the children and the embedded store; the store outlives them, so that they can finish."""
+    if store is None:
+        await supervisor.run(stop)
+        return
+    ended = asyncio.Event()
+    keeper = asyncio.create_task(store.keep_running(ended))
+    keeper.add_done_callback(lambda _: stop.set())
+    try:
+        await supervisor.run(stop)
+    finally:
+        ended.set()
+        await keeper
+
+
+def _running(
+    settings: Settings, fleet: Fleet, url: str, store: EmbeddedStore | None, sockets: Mapping[str, socket.socket]
+) -> Running:
+    token = settings.admin_token.get_secret_value() if settings.admin_token else None
+    if token is None and fleet.demo:
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+    listener = sockets.get("api") or sockets.get("worker")
+    port = listener.getsockname()[1] if listener else 0
+    host = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::", "::1") else settings.host  # noqa: S104 - compared, not bound
+    return Running(f"http://{host}:{port}", str(settings.data_dir) if store else _without_secrets(url), token)
+
+
+def _without_secrets(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _environment(url: str, token: str | None, directory: Path) -> dict[str, str]:
+    env = {
+        "REDIS_URL": url,
+        "FLEET_ID": secrets.token_hex(8),
+        "TELEMETRY_SOCKET_DIR": str(directory),
+        "PYTHONUNBUFFERED": "1",
+    }
+    return env | ({"ADMIN_TOKEN": token} if token else {})
+
+
+def _roles(fleet: Fleet, sockets: Mapping[str, socket.socket], url: str, env: Mapping[str, str]) -> list[Role]:
+    def role(name: str, stage: int, *args: str, fds: tuple[int, ...] = ()) -> Role:
+        argv = [sys.executable, "-m", "service", "process", name, *args]
+        return Role(name=name, argv=argv, env=env, pass_fds=fds, stage=stage)
+
+    roles = []
+    for slot in range(fleet.api):
+        fd = sockets["api"].fileno()
+        roles.append(role(f"api-{slot}", SECOND, "--fd", str(fd), fds=(fd,)))
+    for slot in range(fleet.workers):
+        if slot == 0 and "worker" in sockets:
+            fd = sockets["worker"].fileno()
+            roles.append(role("order-0", THIRD, "--fd", str(fd), fds=(fd,)))
+        else:
+            roles.append(role(f"order-{slot}", THIRD))
+    if fleet.crowd:
+        roles.append(role("crowd", FIRST, "--url", url, "--rate", str(fleet.crowd)))
+    return roles

@@ -1,0 +1,59 @@
+"""Opening the store: what a process does before it serves. One that will not do is refused, a late one waited for."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from opentelemetry.trace import Tracer
+
+from service.ledger.ledger import ledger_scripts
+from service.settings import Settings
+from service.store import STORE_ERRORS, Shards, connect
+from service.store.preflight import check
+
+PAUSE_SECONDS = 0.2
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, url: str, *, name: str, tracer: Tracer | None = None, wait_seconds: float = 30.0
+) -> AsyncIterator[Shards]:
+    """Connects, checks the server and prepares the shards; closes the client at the end.
+
+    Args:
+        settings: The service's settings.
+        url: Where the store is.
+        name: The client's name in `CLIENT LIST`.
+        tracer: Makes the spans of store calls.
+        wait_seconds: How long a store that does not answer yet is waited for.
+
+    Raises:
+        StoreRefused: The server is too old, may evict keys, or is read-only.
+        ShardsDifferError: The store was first used with another number of shards.
+        redis.exceptions.RedisError: The store did not answer in time.
+    """
+    async with connect(url, name=name, timeout_seconds=settings.store_timeout_seconds) as client:
+        shards = Shards(client, ledger_scripts(), count=settings.store_shards, tracer=tracer)
+        await _prepare(shards, wait_seconds)
+        yield shards
+
+
+async def _prepare(shards: Shards, wait_seconds: float) -> None:
+    log = structlog.get_logger("service.store")
+    loop = asyncio.get_running_loop()
+    end = loop.time() + wait_seconds
+    while True:
+        try:
+            facts = await check(shards.client)
+            await shards.prepare()
+        except STORE_ERRORS as error:
+            if loop.time() >= end:
+                raise
+            log.debug("waiting for the store", error=str(error))
+            await asyncio.sleep(PAUSE_SECONDS)
+            continue
+        shards.server = f"{facts.server} {facts.version}"
+        for warning in facts.warnings:
+            log.warning(warning)
+        return

@@ -1,0 +1,189 @@
+"""Keeps the roles of `flash-sale run` alive: one child process each, started, restarted and ended here.
+
+A role that dies starts again after a pause that doubles from 0.1 s to 5 s and shrinks back once it has been
+up for 10 s. A role that fails five times in a row and was never up that long ends everything
+(`RoleFailed`): its configuration is wrong, not its luck. Being killed by a signal does not count as failing.
+
+Roles end in stages: SIGTERM to all of stage 0, up to `grace_seconds` for them to finish, SIGKILL to the
+rest, then stage 1, and so on. A role is in a session of its own, so Ctrl-C in a terminal reaches only the
+parent; it ends with the parent, even a killed one (`service.parent_death`). Run it in the main thread.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from asyncio.subprocess import DEVNULL, Process, create_subprocess_exec
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from service.parent_death import bound
+
+FIRST_PAUSE_SECONDS: Final = 0.1
+LONGEST_PAUSE_SECONDS: Final = 5.0
+SETTLED_SECONDS: Final = 10.0
+FAILURES_IN_A_ROW: Final = 5
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("flash_sale.supervisor")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """One process to keep: its command, what it inherits, and when it ends."""
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Added to the environment of this process."""
+    pass_fds: tuple[int, ...] = ()
+    restart: bool = True
+    stage: int = 0
+    """Lower stages end first."""
+
+
+class RoleFailed(RuntimeError):  # noqa: N818 - says what happened, in one line
+    """A role cannot be brought up; `exit_code` is its last exit status."""
+
+    def __init__(self, name: str, exit_code: int) -> None:
+        super().__init__(f"{name} failed {FAILURES_IN_A_ROW} times in a row with exit status {exit_code}")
+        self.name = name
+        self.exit_code = exit_code
+
+
+class _Life:
+    """A role under care: its present process, and whether it is to end."""
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+        self.process: Process | None = None
+        self.ending = asyncio.Event()
+        self.settled = False
+        self.failures = 0
+        self.pause = FIRST_PAUSE_SECONDS
+
+    async def keep(self) -> None:
+        """Run the role again and again, until it is to end or may not start again."""
+        while not self.ending.is_set():
+            started = time.monotonic()
+            status = await self._run_once()
+            if self.ending.is_set():
+                return
+            _log.warning("role died", role=self.role.name, status=describe(status))
+            if not self.role.restart:
+                return
+            self._judge(status, time.monotonic() - started)
+            await self._rest()
+
+    async def _run_once(self) -> int:
+        self.process = await create_subprocess_exec(
+            *bound(self.role.argv),
+            env={**os.environ, **self.role.env},
+            pass_fds=self.role.pass_fds,
+            stdin=DEVNULL,
+            start_new_session=True,
+        )
+        _log.info("role started", role=self.role.name, pid=self.process.pid)
+        if self.ending.is_set():  # told so while it started: it has begun nothing
+            self.signal(signal.SIGKILL)
+        return await self.process.wait()
+
+    def _judge(self, status: int, up_seconds: float) -> None:
+        """Count a failure, or forget the old ones after a life that was long enough."""
+        if up_seconds >= SETTLED_SECONDS:
+            self.settled = True
+            self.failures = 0
+            self.pause = FIRST_PAUSE_SECONDS
+        elif status > 0:
+            self.failures += 1
+        if self.failures >= FAILURES_IN_A_ROW and not self.settled:
+            raise RoleFailed(self.role.name, status)
+
+    async def _rest(self) -> None:
+        _log.info("role restarts", role=self.role.name, in_seconds=self.pause)
+        try:
+            await asyncio.wait_for(self.ending.wait(), self.pause)
+        except TimeoutError:
+            self.pause = min(2 * self.pause, LONGEST_PAUSE_SECONDS)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process; SIGKILL goes to all of its group."""
+        if self.process is None or self.process.returncode is not None:
+            return
+        try:
+            if number is signal.SIGKILL:
+                os.killpg(self.process.pid, number)
+            else:
+                self.process.send_signal(number)
+        except ProcessLookupError:  # it has just ended
+            return
+
+
+class Supervisor:
+    """Runs roles until told to stop; `run` returns only when every process of it has ended."""
+
+    def __init__(self, roles: Iterable[Role], *, grace_seconds: float = 10.0) -> None:
+        """Take the roles; `grace_seconds` is what each stage has to finish after SIGTERM."""
+        self._roles = tuple(roles)
+        self._grace_seconds = grace_seconds
+        self._lives: dict[asyncio.Task[None], _Life] = {}
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process id of each role that is alive now."""
+        return {
+            life.role.name: life.process.pid
+            for life in self._lives.values()
+            if life.process is not None and life.process.returncode is None
+        }
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep the roles until `stop` is set or none of them is left, then end them in stages.
+
+        Raises:
+            RoleFailed: a role could not be brought up; the others have been ended.
+        """
+        for role in self._roles:
+            life = _Life(role)
+            self._lives[asyncio.create_task(life.keep(), name=role.name)] = life
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await self._watch(stopping)
+        finally:
+            stopping.cancel()
+            await self._end()
+        for task in self._lives:
+            task.result()
+
+    async def _watch(self, stopping: asyncio.Task[bool]) -> None:
+        left = set(self._lives)
+        while left and not stopping.done():
+            done, _ = await asyncio.wait({*left, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            left -= done
+            if any(task in self._lives and task.exception() for task in done):
+                return
+
+    async def _end(self) -> None:
+        for stage in sorted({role.stage for role in self._roles}):
+            tasks = {task for task, life in self._lives.items() if life.role.stage == stage}
+            await self._end_stage(tasks)
+
+    async def _end_stage(self, tasks: set[asyncio.Task[None]]) -> None:
+        if not tasks:
+            return
+        for task in tasks:
+            self._lives[task].ending.set()
+            self._lives[task].signal(signal.SIGTERM)
+        _, late = await asyncio.wait(tasks, timeout=self._grace_seconds)
+        for task in late:
+            _log.warning("role killed", role=task.get_name(), after_seconds=self._grace_seconds)
+            self._lives[task].signal(signal.SIGKILL)
+        if late:
+            await asyncio.wait(late)
+
+
+def describe(status: int) -> str:
+    """Return an exit status in words: `exit 3`, `SIGKILL`."""
+    return f"exit {status}" if status >= 0 else signal.Signals(-status).name

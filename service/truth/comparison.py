@@ -1,0 +1,82 @@
+"""Holds the witnesses' figures against each other, row by row, to the integer."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from service.crowd import CrowdReport
+from service.ledger.orders import COUNTED, Status
+from service.truth.receiver import SpanReceiver
+from service.truth.sources import Figures
+
+ROUTE = "POST /orders"
+SETTLED = (Status.CONFIRMED, Status.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One fact and what each witness says of it; None where a witness cannot know.
+
+    `slack` is by how much the clients may be short: requests that got no answer, which the service may have served.
+    """
+
+    what: str
+    clients: int | None
+    ledger: int | None
+    metrics: int | None
+    spans: int | None
+    slack: int = 0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all who know say the same."""
+        others = {figure for figure in (self.ledger, self.metrics, self.spans) if figure is not None}
+        if len(others) > 1:
+            return False
+        if self.clients is None or not others:
+            return True
+        return self.clients <= others.pop() <= self.clients + self.slack
+
+
+def judge(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) -> list[Row]:
+    """Every fact that more than one witness knows.
+
+    Args:
+        report: What the clients saw. Nobody else may have used the service meanwhile.
+        figures: What the ledger and the metrics grew by, read after the last order was settled.
+        spans: What was received, when every trace was recorded and sent here; else None.
+    """
+    return [*_orders(report, figures, spans), *_refusals(report, figures), *_answers(report, figures, spans)]
+
+
+def _orders(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) -> Iterator[Row]:
+    for status in COUNTED:
+        told = None
+        if spans is not None and status in SETTLED:
+            told = spans.processed[status]
+        clients = report.accepted if status is Status.PENDING else None
+        if status is Status.CANCELLED:
+            clients = sum(outcome.count for outcome in report.cancellations if outcome.status == 200)  # noqa: PLR2004
+        slack = report.unknown if status is Status.PENDING else sum(report.cancellation_errors.values())
+        what = "accepted" if status is Status.PENDING else str(status)
+        yield Row(f"orders {what}", clients, figures.ledger_orders[status], figures.metric_orders[status], told, slack)
+    settled = sum(figures.ledger_orders[status] for status in COUNTED if status is not Status.PENDING)
+    yield Row("orders that ended", figures.ledger_orders[Status.PENDING], settled, None, None)
+
+
+def _refusals(report: CrowdReport, figures: Figures) -> Iterator[Row]:
+    seen = report.refusals
+    for reason in sorted({*seen, *+figures.ledger_refusals, *+figures.metric_refusals}):
+        ledger, metrics = figures.ledger_refusals[reason], figures.metric_refusals[reason]
+        yield Row(f"refused {reason}", seen[reason], ledger, metrics, None, sum(report.errors.values()))
+
+
+def _answers(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) -> Iterator[Row]:
+    seen: Counter[int] = Counter()
+    for outcome in report.outcomes:
+        seen[outcome.status] += outcome.count
+    known = {int(status) for status, count in figures.metric_requests.items() if count}
+    for status in sorted(seen.keys() | known):
+        told = spans.served[ROUTE, status] if spans is not None else None
+        counted = figures.metric_requests[str(status)]
+        yield Row(f"answers {status}", seen[status], None, counted, told, sum(report.errors.values()))

@@ -1,0 +1,1 @@
+"""A request, from the ASGI scope to its span and its measurement."""

@@ -1,0 +1,207 @@
+"""Whether a request's trace is recorded, decided before any work is done for it.
+
+An instrumentation puts together a span's name and attributes first and asks the sampler then. `Entry` asks when the
+request comes in: with the trace id that the span would get, and the parent that the instrumentation would find. One
+that is recorded goes on to the instrumentation, whose span gets the id and the decision from `DecidedIds` and
+`Decided`: the sampler is asked once. For any other, `Entry` makes the same span without content that the SDK would
+have made, and counts it as the SDK does.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+
+from opentelemetry import context as contexts
+from opentelemetry import propagate
+from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import DefaultGetter, TextMapPropagator
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.semconv._incubating.attributes.otel_attributes import (
+    OTEL_SPAN_PARENT_ORIGIN,
+    OTEL_SPAN_SAMPLING_RESULT,
+)
+from opentelemetry.semconv._incubating.metrics.otel_metrics import OTEL_SDK_SPAN_STARTED
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace.span import TraceState
+from opentelemetry.util.types import Attributes
+
+from telemetry.http.routes import Scope
+from telemetry.metrics.aggregation import Counter
+from telemetry.metrics.provider import Meters
+
+_ASKED = "telemetry.http.head_sampling"
+_W3C = frozenset(("traceparent", "tracestate", "baggage"))
+_NOT_SAMPLED = TraceFlags(TraceFlags.DEFAULT)
+_NOT_SAMPLED_RANDOM = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
+
+
+class _Decision:
+    """What was decided for the next span of a request."""
+
+    __slots__ = ("result", "taken", "trace_id")
+
+    def __init__(self, trace_id: int, result: SamplingResult) -> None:
+        self.trace_id = trace_id
+        self.result = result
+        self.taken = False
+
+
+_DECISION: ContextVar[_Decision | None] = ContextVar("telemetry-decision", default=None)
+
+
+class DecidedIds(RandomIdGenerator):
+    """Random ids; the trace id on which it was decided, for the span that the decision is about."""
+
+    def generate_trace_id(self) -> int:
+        """The id of a new trace."""
+        decision = _DECISION.get()
+        return super().generate_trace_id() if decision is None or decision.taken else decision.trace_id
+
+
+class Decided(Sampler):
+    """Says what was decided for a request's span, and asks another sampler for every other."""
+
+    def __init__(self, inside: Sampler) -> None:
+        self._inside = inside
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Decide for one new span."""
+        decision = _DECISION.get()
+        if decision is None or decision.taken or decision.trace_id != trace_id:
+            return self._inside.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+        decision.taken = True
+        return SamplingResult(decision.result.decision, attributes, decision.result.trace_state)
+
+    def get_description(self) -> str:
+        """That of the sampler inside."""
+        return self._inside.get_description()
+
+
+class _Started:
+    """What the SDK counts of spans that it drops, by where their parent is."""
+
+    def __init__(self, meters: Meters | None) -> None:
+        self._counter: Counter | None = None
+        if meters is not None:
+            self._counter = meters.recorded(Counter, OTEL_SDK_SPAN_STARTED, "{span}", "The number of created spans.")
+        self._adders: dict[str, Callable[[float], None]] = {}
+
+    def add(self, origin: str) -> None:
+        if self._counter is None:
+            return
+        adder = self._adders.get(origin)
+        if adder is None:
+            attributes = {OTEL_SPAN_PARENT_ORIGIN: origin, OTEL_SPAN_SAMPLING_RESULT: Decision.DROP.name}
+            adder = self._adders[origin] = self._counter.bound(attributes)
+        adder(1)
+
+
+class _AnyCase(DefaultGetter):
+    """Finds a header however its name is written; ASGI's are in lower case."""
+
+    def get(self, carrier: Mapping[str, list[str]], key: str) -> list[str] | None:  # type: ignore[override]
+        return super().get(carrier, key.lower())
+
+
+_ANY_CASE = _AnyCase()
+
+
+def extracted(
+    textmap: TextMapPropagator, headers: Iterable[tuple[bytes, bytes]], only: Collection[bytes] | None = None
+) -> Context:
+    """What a request's headers say of its context, and nothing else.
+
+    Args:
+        textmap: reads them.
+        headers: as in an ASGI scope.
+        only: the names of those that it reads; None for all.
+    """
+    carrier: dict[str, list[str]] = {}
+    for name, value in headers:
+        if only is None or name in only:
+            carrier.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return textmap.extract(carrier, Context(), _ANY_CASE) if carrier else Context()
+
+
+class Entry:
+    """Where requests come in.
+
+    Args:
+        sampler: decides; it sees neither name nor attributes.
+        meters: where the SDK counts its spans; None where it does not.
+        excluded: the paths that leave no telemetry.
+        joins: whether a request that comes in where a span is current becomes its child, as contrib has it; native
+            looks at the headers alone.
+    """
+
+    def __init__(self, sampler: Sampler, meters: Meters | None, excluded: Collection[str], *, joins: bool) -> None:
+        self._sampler = sampler
+        self._excluded = frozenset(excluded)
+        self._joins = joins
+        self._ids = RandomIdGenerator()
+        self._textmap: TextMapPropagator | None = None
+        self._fields: frozenset[bytes] | None = None
+        self._count = _Started(meters)
+        self._apps: set[object] = set()
+
+    def open(self, app: object) -> None:
+        """From now on this application has a layer that serves what is not recorded."""
+        self._apps.add(app)
+
+    def leaves(self, scope: Scope) -> bool:
+        """Whether the application has such a layer, and this is a request for it; asked twice, it says the same."""
+        return scope["app"] in self._apps and self.context(scope) is not None
+
+    def context(self, scope: Scope) -> Context | None:
+        """The context of a request whose trace is not recorded; None for what goes through the instrumentation."""
+        if _ASKED not in scope:
+            scope[_ASKED] = self._decide(scope)
+        context: Context | None = scope[_ASKED]
+        return context
+
+    def _decide(self, scope: Scope) -> Context | None:
+        if scope["type"] != "http" or scope["path"] in self._excluded:
+            return None
+        context = self._around(scope)
+        found = get_current_span(context).get_span_context()
+        parent = found if found.is_valid else None
+        trace_id = self._ids.generate_trace_id() if parent is None else parent.trace_id
+        result = self._sampler.should_sample(context, trace_id, "", SpanKind.SERVER)
+        if result.decision is not Decision.DROP:
+            _DECISION.set(_Decision(trace_id, result))
+            return None
+        self._count.add("none" if parent is None else "remote" if parent.is_remote else "local")
+        random = parent is None or parent.trace_flags.random_trace_id
+        flags = _NOT_SAMPLED_RANDOM if random else _NOT_SAMPLED
+        span = SpanContext(trace_id, self._ids.generate_span_id(), False, flags, result.trace_state)  # noqa: FBT003 - `is_remote`
+        return set_span_in_context(NonRecordingSpan(span), context)
+
+    def _around(self, scope: Scope) -> Context:
+        """Where the parent is, and the baggage: what the instrumentation would find."""
+        if self._joins and get_current_span() is not INVALID_SPAN:
+            return contexts.get_current()
+        textmap = propagate.get_global_textmap()
+        if textmap is not self._textmap:
+            self._textmap = textmap
+            # `fields` are those that a propagator writes; others than W3C's read more, as B3 does.
+            known = set(textmap.fields) <= _W3C
+            self._fields = frozenset(field.encode("ascii") for field in textmap.fields) if known else None
+        return extracted(textmap, scope["headers"], self._fields)

@@ -1,0 +1,1 @@
+"""Metrics, from a declaration to data points."""

@@ -1,0 +1,251 @@
+"""Aggregates what is recorded at each request: sums and distributions, without the price of the SDK's way there.
+
+OpenTelemetry's API stands in front and its data points come out, so neither an instrumentation nor a reader notices.
+The SDK (1.45.2) cleans, copies, filters and hashes the attributes of every measurement; here a measurement finds its
+series by the values of the attributes that are kept (docs/decisions/telemetry-cost.md). The rest is as the SDK does
+it: cumulative, explicit buckets, `MOST_SERIES` sets of attributes and then the overflow, the newest exemplar of a
+bucket. `telemetry.metrics.provider` makes the instruments.
+"""
+
+import json
+import logging
+import math
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from time import time_ns
+from typing import Any, Generic, TypeVar
+
+from opentelemetry import metrics
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context
+from opentelemetry.sdk.metrics import Exemplar
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    HistogramDataPoint,
+    Metric,
+    NumberDataPoint,
+    Sum,
+)
+from opentelemetry.sdk.metrics.export import Histogram as Distribution
+from opentelemetry.util.types import Attributes
+
+from telemetry.metrics.exemplars import measured
+from telemetry.metrics.specs import MOST_SERIES
+
+DEFAULT_BUCKETS = (0, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10000)
+"""The SDK's own, for a histogram that says nothing of its buckets."""
+
+_CUMULATIVE = AggregationTemporality.CUMULATIVE
+_OVERFLOW = {"otel.metric.overflow": True}
+_NOTHING: Mapping[str, Any] = {}
+_UNKNOWN = math.nan  # the least and the greatest value are not kept: no text format has them
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What is kept of an instrument, as a View of the SDK says it.
+
+    Attributes:
+        attributes: these; None keeps all.
+        buckets: the bounds; None keeps those that the instrument was made with.
+    """
+
+    attributes: tuple[str, ...] | None = None
+    buckets: tuple[float, ...] | None = None
+
+
+class _Total:
+    """One series of a counter."""
+
+    __slots__ = ("attributes", "exemplar", "start", "value")
+
+    def __init__(self, attributes: Mapping[str, Any]) -> None:
+        self.attributes = attributes
+        self.start = time_ns()
+        self.value: float = 0
+        self.exemplar: Exemplar | None = None
+
+
+class _Distribution:
+    """One series of a histogram."""
+
+    __slots__ = ("attributes", "counts", "exemplars", "start", "sum")
+
+    def __init__(self, attributes: Mapping[str, Any], buckets: int) -> None:
+        self.attributes = attributes
+        self.start = time_ns()
+        self.sum: float = 0
+        self.counts = [0] * buckets
+        self.exemplars: dict[int, Exemplar] = {}
+
+
+_Series = TypeVar("_Series", _Total, _Distribution)
+
+
+class _AllSeries(Generic[_Series]):
+    """The series of one instrument; its lock is held by whoever uses them."""
+
+    def __init__(self, kept: tuple[str, ...] | None, make: Callable[[Mapping[str, Any]], _Series]) -> None:
+        self.lock = threading.Lock()
+        self.distinct: dict[str, _Series] = {}
+        self._kept = kept
+        self._make: Callable[[Mapping[str, Any]], _Series] = make
+        self._known: dict[Hashable, _Series] = {}
+
+    def of(self, given: Attributes) -> _Series:
+        """The series of these attributes."""
+        attributes: Mapping[str, Any] = given or _NOTHING
+        if self._kept is None:
+            # With the types, for 1, 1.0 and True are equal and differ as labels.
+            key: Hashable = (*attributes.items(), *map(type, attributes.values()))
+        else:
+            key = tuple(map(attributes.get, self._kept))
+        try:
+            return self._known[key]
+        except KeyError:
+            found, is_own = self._look_up(attributes)
+            if is_own and len(self._known) < 2 * MOST_SERIES:  # several keys may be cleaned to the same attributes
+                self._known[key] = found
+            return found
+        except TypeError:  # a list, which is no key
+            return self._look_up(attributes)[0]
+
+    def _look_up(self, attributes: Mapping[str, Any]) -> tuple[_Series, bool]:
+        """The series, made if need be; and whether it is not that of the overflow."""
+        clean = dict(BoundedAttributes(attributes=attributes))
+        if self._kept is not None:
+            clean = {name: clean[name] for name in self._kept if name in clean}
+        name = json.dumps(clean, sort_keys=True, default=str)
+        if name in self.distinct:
+            return self.distinct[name], True
+        if len(self.distinct) < MOST_SERIES:
+            self.distinct[name] = self._make(clean)
+            return self.distinct[name], True
+        if "" not in self.distinct:
+            self.distinct[""] = self._make(_OVERFLOW)
+        return self.distinct[""], False
+
+
+class _Adder:
+    """What a counter and an up-down counter share."""
+
+    def __init__(self, name: str, unit: str, description: str, kept: Kept, least: float) -> None:
+        self._name, self._unit, self._description = name, unit, description
+        self._least = least
+        self._series: _AllSeries[_Total] = _AllSeries(kept.attributes, _Total)
+
+    def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
+        """Add to the series of these attributes."""
+        if not self._least <= amount < math.inf:
+            _logger.warning("%s is not added to %s", amount, self._name)
+            return
+        exemplar = measured(amount, context) if self._least == 0 else None  # a gauge cannot show one
+        series = self._series
+        with series.lock:
+            total = series.of(attributes)
+            total.value += amount
+            if exemplar is not None:
+                total.exemplar = exemplar
+
+    def bound(self, attributes: Attributes) -> Callable[[float], None]:
+        """Adds to the series of these attributes, looked up once; for what no recorded span measures."""
+        series = self._series
+        with series.lock:
+            total = series.of(attributes)
+
+        def add(amount: float) -> None:
+            with series.lock:
+                total.value += amount
+
+        return add
+
+    def metric(self) -> Metric:
+        """All series as they are now."""
+        now = time_ns()
+        points = []
+        with self._series.lock:
+            for total in self._series.distinct.values():
+                exemplars = [total.exemplar] if total.exemplar else []
+                points.append(NumberDataPoint(total.attributes, total.start, now, total.value, exemplars))
+                total.exemplar = None
+        data = Sum(points, _CUMULATIVE, is_monotonic=self._least == 0)
+        return Metric(self._name, self._description, self._unit, data)
+
+
+class Counter(_Adder, metrics.Counter):
+    """A total that only grows."""
+
+    def __init__(self, name: str, unit: str, description: str, kept: Kept) -> None:
+        super().__init__(name, unit, description, kept, 0)
+
+
+class UpDownCounter(_Adder, metrics.UpDownCounter):
+    """A sum that goes up and down."""
+
+    def __init__(self, name: str, unit: str, description: str, kept: Kept) -> None:
+        super().__init__(name, unit, description, kept, -math.inf)
+
+
+class Histogram(metrics.Histogram):
+    """A distribution."""
+
+    def __init__(self, name: str, unit: str, description: str, kept: Kept) -> None:
+        self._name, self._unit, self._description = name, unit, description
+        bounds = kept.buckets or DEFAULT_BUCKETS
+        self._bounds = bounds
+        self._series: _AllSeries[_Distribution] = _AllSeries(
+            kept.attributes, lambda attributes: _Distribution(attributes, len(bounds) + 1)
+        )
+
+    def record(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
+        """Record a value in the series of these attributes."""
+        if not 0 <= amount < math.inf:
+            _logger.warning("%s is not recorded by %s", amount, self._name)
+            return
+        bucket = bisect_left(self._bounds, amount)
+        exemplar = measured(amount, context)
+        series = self._series
+        with series.lock:
+            distribution = series.of(attributes)
+            distribution.sum += amount
+            distribution.counts[bucket] += 1
+            if exemplar is not None:
+                distribution.exemplars[bucket] = exemplar
+
+    def bound(self, attributes: Attributes) -> Callable[[float], None]:
+        """Records in the series of these attributes, looked up once; for what no recorded span measures."""
+        bounds, series = self._bounds, self._series
+        with series.lock:
+            distribution = series.of(attributes)
+
+        def record(amount: float) -> None:
+            with series.lock:
+                distribution.sum += amount
+                distribution.counts[bisect_left(bounds, amount)] += 1
+
+        return record
+
+    def metric(self) -> Metric:
+        """All series as they are now."""
+        with self._series.lock:
+            points = [self._point(each) for each in self._series.distinct.values()]
+        return Metric(self._name, self._description, self._unit, Distribution(points, _CUMULATIVE))
+
+    def _point(self, each: _Distribution) -> HistogramDataPoint:
+        counts, exemplars = list(each.counts), list(each.exemplars.values())
+        each.exemplars = {}
+        return HistogramDataPoint(
+            each.attributes,
+            each.start,
+            time_ns(),
+            sum(counts),
+            each.sum,
+            counts,
+            self._bounds,
+            _UNKNOWN,
+            _UNKNOWN,
+            exemplars,
+        )

@@ -1,0 +1,1 @@
+"""`/metrics`, from data points to the text of all processes."""

@@ -1,0 +1,167 @@
+"""Several worker processes, one answer: each process offers its series on a unix socket of a shared directory.
+
+Whoever is scraped asks the others, writes its own series meanwhile, and puts all families together. Every series of a
+process carries the label ``worker``, so two processes never give the same series. Nothing is kept in files: a process
+that was killed leaves a socket that nobody answers, and the process that takes its slot replaces it. A sibling that
+hangs costs `PATIENCE_SECONDS` and is counted, it never fails the scrape. A question is one line that says, as an
+``Accept`` header would, which format is wanted. An answer begins with its length in `LENGTH_BYTES`, so that half an
+answer is none.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from telemetry.metrics.specs import CounterSpec
+
+PATIENCE_SECONDS = 0.2
+LENGTH_BYTES = 8
+SUFFIX = ".sock"
+_EOF = b"# EOF\n"
+_HELP = b"\n# HELP "
+
+UNREACHABLE = CounterSpec(
+    name="telemetry.worker.unreachable",
+    unit="{scrape}",
+    description="Scrapes in which a sibling process did not answer in time; its series are missing from them.",
+)
+
+
+class Siblings:
+    """The processes that share a directory of sockets.
+
+    Args:
+        directory: Where the sockets are; private to the user that runs the processes.
+        name: This process's own, the same as its label ``worker``.
+        render: The text of this process's series, as ``/metrics`` would show them to this ``Accept`` header.
+        unreachable: Told the name of a sibling that did not answer in time.
+    """
+
+    def __init__(
+        self, directory: Path, name: str, render: Callable[[str], bytes], unreachable: Callable[[str], None]
+    ) -> None:
+        self._directory = directory
+        self._name = name
+        self._render = render
+        self._unreachable = unreachable
+        self._server: asyncio.Server | None = None
+
+    @property
+    def _path(self) -> Path:
+        return self._directory / f"{self._name}{SUFFIX}"
+
+    async def start(self) -> None:
+        """Offer this process's series; a socket left by the last process of this name is replaced."""
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._answer, self._path)
+
+    async def stop(self) -> None:
+        """Offer them no longer."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            self._path.unlink(missing_ok=True)
+
+    @asynccontextmanager
+    async def asked(self, accept: str) -> AsyncIterator[Callable[[], Awaitable[list[bytes]]]]:
+        """Ask every sibling; inside the block the questions are on their way, and all answer at one time.
+
+        Args:
+            accept: the format, as an ``Accept`` header of one line.
+
+        Yields:
+            What waits for the answers, by name, those that come within `PATIENCE_SECONDS` of then.
+        """
+        paths = sorted(path for path in self._directory.glob(f"*{SUFFIX}") if path != self._path)
+        questions = [_Question(path, self._unreachable) for path in paths]
+        try:
+            await asyncio.gather(*(question.send(accept) for question in questions))
+            await asyncio.sleep(0)  # uvloop writes at the end of its turn
+
+            async def answers() -> list[bytes]:
+                given = await asyncio.gather(*(question.answer() for question in questions))
+                return [answer for answer in given if answer is not None]
+
+            yield answers
+        finally:
+            for question in questions:
+                question.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
+            async with asyncio.timeout(PATIENCE_SECONDS):  # after that, nobody waits for the answer
+                accept = await reader.readuntil()
+                text = self._render(accept.decode("latin-1").strip())
+                writer.write(len(text).to_bytes(LENGTH_BYTES, "big") + text)
+                await writer.drain()
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+class _Question:
+    """What one sibling is asked; one that could not be asked has no answer."""
+
+    def __init__(self, path: Path, unreachable: Callable[[str], None]) -> None:
+        self._path = path
+        self._unreachable = unreachable
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def send(self, accept: str) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                self._reader, self._writer = await asyncio.open_unix_connection(self._path)
+            self._writer.write(accept.encode("latin-1") + b"\n")
+        except FileNotFoundError:  # it ended between the listing and the question
+            pass
+        except (TimeoutError, OSError):
+            self._unreachable(self._path.name.removesuffix(SUFFIX))
+
+    async def answer(self) -> bytes | None:
+        if self._reader is None:
+            return None
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                length = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES), "big")
+                return await self._reader.readexactly(length)
+        except (TimeoutError, OSError, EOFError):
+            self._unreachable(self._path.name.removesuffix(SUFFIX))
+            return None
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def merge(texts: list[bytes]) -> bytes:
+    """One exposition out of several: each family once, with the samples of all.
+
+    Args:
+        texts: as prometheus_client writes them, all in one format, families headed by ``# HELP``.
+    """
+    if len(texts) == 1:
+        return texts[0]
+    families: dict[bytes, list[bytes]] = {}
+    for text in texts:
+        # A label or a HELP line has no line feed, so this begins a family wherever it stands.
+        for block in (b"\n" + text.removesuffix(_EOF)).split(_HELP)[1:]:
+            lines = block.removesuffix(b"\n")
+            known = families.get(name := lines.partition(b" ")[0])
+            if known is None:
+                families[name] = [_HELP[1:] + lines]
+            elif samples := lines[_end_of_head(lines) :]:
+                known.append(samples)
+    end = _EOF if any(text.endswith(_EOF) for text in texts) else b""
+    return b"".join(b"\n".join([*blocks, b""]) for blocks in families.values()) + end
+
+
+def _end_of_head(lines: bytes) -> int:
+    """Where the samples begin, after the HELP line and the comments that follow it."""
+    end = lines.find(b"\n") + 1 or len(lines)
+    while lines.startswith(b"#", end):
+        end = lines.find(b"\n", end) + 1 or len(lines)
+    return end

@@ -1,0 +1,153 @@
+"""The text of an exposition: what every scrape has is written here, the rest by prometheus_client.
+
+prometheus_client looks at each name and label again for each line. Nearly all of a line is the same at the next scrape,
+so here its beginning is kept, and only the value is new.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+
+from prometheus_client.core import Metric
+from prometheus_client.exposition import generate_latest as text
+from prometheus_client.openmetrics.exposition import ALLOWUTF8, escape_label_name
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar, Sample
+from prometheus_client.utils import floatToGoString
+
+from telemetry.metrics.observable import Series
+from telemetry.prometheus.content_negotiation import Format
+
+_WRITERS: dict[Format, Callable[..., bytes]] = {Format.TEXT: text, Format.OPENMETRICS: openmetrics}
+_EOF = b"# EOF\n"
+_TYPES = ("counter", "gauge", "histogram")
+_SPECIAL = ("_created", "_gsum", "_gcount")
+_PLAIN_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+
+
+class ReadGauge(Metric):
+    """The family of a gauge that is read: lines of which only the values are new.
+
+    Args:
+        family: its name, help and unit.
+        values: what was read.
+        begun: the line of each of these series up to its value, and maybe those of others.
+        labels: says what the labels of a series are.
+    """
+
+    def __init__(
+        self,
+        family: Metric,
+        values: Mapping[Series, float],
+        begun: Mapping[Series, str],
+        labels: Callable[[Series], dict[str, str]],
+    ) -> None:
+        super().__init__(family.name, family.documentation, family.type, family.unit)
+        self._values, self._begun, self._labels = values, begun, labels
+        del self.samples  # so that `__getattr__` is asked for them
+
+    def lines(self) -> str:
+        """The text of all samples."""
+        begun = self._begun
+        return "".join([f"{begun[series]}{number(value)}\n" for series, value in self._values.items()])
+
+    def __getattr__(self, name: str) -> list[Sample]:
+        if name != "samples":
+            raise AttributeError(name)
+        self.samples = [Sample(self.name, self._labels(series), value) for series, value in self._values.items()]
+        return self.samples
+
+
+class _Families(Collector):
+    """What prometheus_client takes for a registry."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def write(families: Iterable[Metric], form: Format) -> bytes:
+    """All families in one format."""
+    ours: list[str] = []
+    others: list[Metric] = []
+    for family in families:
+        if _is_plain(family):
+            ours += [_head(family, form), _samples(family, form)]
+        else:
+            others.append(family)
+    rest = _WRITERS[form](_Families(others), escaping=ALLOWUTF8)
+    lines = "".join(ours).encode()
+    return rest.removesuffix(_EOF) + lines + _EOF if form is Format.OPENMETRICS else rest + lines
+
+
+def begin(name: str, labels: Mapping[str, str]) -> str:
+    """A sample's line up to its value."""
+    return f"{name}{_braced(labels)} " if labels else f"{name} "
+
+
+@lru_cache(maxsize=16_384)
+def number(value: float) -> str:
+    """A value as both formats have it; a zero has no sign, for the two of them are one here."""
+    return str(floatToGoString(float(value) + 0.0))  # type: ignore[no-untyped-call]
+
+
+def _is_plain(family: Metric) -> bool:
+    if isinstance(family, ReadGauge):
+        return True
+    return (
+        family.type in _TYPES
+        and _PLAIN_NAME.fullmatch(family.name) is not None
+        and not any(
+            sample.timestamp is not None or sample.native_histogram is not None or sample.name.endswith(_SPECIAL)
+            for sample in family.samples
+        )
+    )
+
+
+def _head(family: Metric, form: Format) -> str:
+    name, said = family.name, family.documentation.replace("\\", r"\\").replace("\n", r"\n")
+    if form is Format.OPENMETRICS:
+        said = said.replace('"', r"\"")
+    elif family.type == "counter":
+        name += "_total"
+    head = f"# HELP {name} {said}\n# TYPE {name} {family.type}\n"
+    return f"{head}# UNIT {name} {family.unit}\n" if form is Format.OPENMETRICS and family.unit else head
+
+
+def _samples(family: Metric, form: Format) -> str:
+    if isinstance(family, ReadGauge):
+        return family.lines()
+    shows_exemplars = form is Format.OPENMETRICS and family.type != "gauge"
+    return "".join(
+        [
+            f"{_begun(sample.name, (*sample.labels.items(),))}{number(sample.value)}"
+            f"{_shown(sample.exemplar) if sample.exemplar and shows_exemplars else ''}\n"
+            for sample in family.samples
+        ]
+    )
+
+
+@lru_cache(maxsize=16_384)
+def _begun(name: str, labels: tuple[tuple[str, str], ...]) -> str:
+    return begin(name, dict(labels))
+
+
+def _shown(exemplar: Exemplar) -> str:
+    when = "" if exemplar.timestamp is None else f" {exemplar.timestamp}"
+    return f" # {_braced(exemplar.labels)} {number(exemplar.value)}{when}"
+
+
+def _braced(labels: Mapping[str, str]) -> str:
+    return "{" + ",".join([f'{_name(label)}="{_escaped(labels[label])}"' for label in sorted(labels)]) + "}"
+
+
+@lru_cache(maxsize=1024)
+def _name(label: str) -> str:
+    return escape_label_name(label, ALLOWUTF8)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

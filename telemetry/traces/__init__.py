@@ -1,0 +1,1 @@
+"""Which traces are recorded, how their context travels, and the spans of store calls."""

@@ -1,0 +1,185 @@
+"""Which traces are recorded: decided once, where a trace enters the service.
+
+`EntrySampler` decides. A child of a local span, or of a parent from our own queue, does as its parent did, so
+a trace is recorded whole or not at all. A parent that came over the network gives its trace id and nothing
+else: its sampled flag is not read, and its id is hashed with a secret of this process first, because a client
+that chooses its trace ids would otherwise choose to be recorded.
+
+`BudgetSampler` keeps the traces that begin here under a rate: the share is consistent by trace id and adapted
+each second to the traffic of the second before.
+"""
+
+import math
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    Decision,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
+from opentelemetry.trace import Link, SpanContext, SpanKind, get_current_span
+from opentelemetry.trace.span import TraceState
+from opentelemetry.util.types import Attributes
+
+from telemetry.metrics.specs import GaugeSpec
+from telemetry.settings import TelemetrySettings
+from telemetry.traces.propagation import is_trusted
+
+_RANDOM_BITS = 56  # W3C trace context, level 2: the low 56 bits of a trace id are the random ones
+_RANDOM_MASK = (1 << _RANDOM_BITS) - 1
+_WINDOW_SECONDS = 1.0
+_PARENT_BASED = "parentbased_"
+_DROPPED = SamplingResult(Decision.DROP)  # most requests of a busy sale: made once, for it has nothing of the request
+_ROOTS: dict[str, Callable[[float], Sampler]] = {
+    "always_on": lambda _: ALWAYS_ON,
+    "always_off": lambda _: ALWAYS_OFF,
+    "traceidratio": TraceIdRatioBased,
+}
+
+
+SAMPLING_RATIO = GaugeSpec(
+    name="telemetry.sampling.ratio",
+    unit="1",
+    description="Share of the traces begun in this process that is recorded now.",
+)
+
+
+class TraceBudget:
+    """The share of traces to keep so that about ``per_second`` are kept each second.
+
+    A second that brings far more traces than the one before it is cut off at the budget and three standard
+    deviations of it; only in such a second does the order of arrival count as well as the trace id.
+    """
+
+    def __init__(self, per_second: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_second = per_second
+        self._limit = per_second + 3 * math.sqrt(per_second)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._window_start = clock()
+        self._seen = 0
+        self._kept = 0
+        self._ratio = 1.0 if per_second > 0 else 0.0
+        self._threshold = round(self._ratio * (1 << _RANDOM_BITS))
+
+    @property
+    def ratio(self) -> float:
+        """The share of traces that is kept now, 0 to 1."""
+        with self._lock:
+            self._roll()
+            return self._ratio
+
+    def admit(self, trace_id: int) -> bool:
+        """Count one trace and say whether it is kept."""
+        with self._lock:
+            self._roll()
+            self._seen += 1
+            if (trace_id & _RANDOM_MASK) >= self._threshold or self._kept >= self._limit:
+                return False
+            self._kept += 1
+            return True
+
+    def _roll(self) -> None:
+        now = self._clock()
+        elapsed = now - self._window_start
+        if elapsed < _WINDOW_SECONDS:
+            return
+        rate = self._seen / elapsed
+        self._ratio = min(1.0, self._per_second / rate) if rate > 0 else min(1.0, self._limit)
+        self._threshold = round(self._ratio * (1 << _RANDOM_BITS))
+        self._window_start, self._seen, self._kept = now, 0, 0
+
+
+class BudgetSampler(Sampler):
+    """Keeps the traces that its budget admits; meant to stand behind an `EntrySampler`."""
+
+    def __init__(self, budget: TraceBudget) -> None:
+        self.budget = budget
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Decide for one new trace."""
+        admitted = self.budget.admit(trace_id)
+        if not admitted and not get_current_span(parent_context).get_span_context().trace_state:
+            return _DROPPED
+        sampler = ALWAYS_ON if admitted else ALWAYS_OFF
+        return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+
+    def get_description(self) -> str:
+        """Name the sampler and what it is set to."""
+        return f"BudgetSampler{{{self.budget.ratio:.4f}}}"
+
+
+class EntrySampler(Sampler):
+    """Asks ``root`` where a trace enters the service, and follows the parent everywhere else."""
+
+    def __init__(self, root: Sampler, *, trust_client: bool = False) -> None:
+        self._root = root
+        self._trust_client = trust_client
+        self._secret = secrets.token_bytes(16)
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Decide for one new span."""
+        sampler = self._root
+        parent = get_current_span(parent_context).get_span_context()
+        if parent.is_valid:
+            if self._follows(parent_context, parent):
+                sampler = ALWAYS_ON if parent.trace_flags.sampled else ALWAYS_OFF
+            else:
+                trace_id = self._hidden(trace_id)
+        return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+
+    def get_description(self) -> str:
+        """Name the sampler and the one behind it."""
+        return f"EntrySampler{{{self._root.get_description()}}}"
+
+    def _follows(self, context: Context | None, parent: SpanContext) -> bool:
+        return not parent.is_remote or self._trust_client or is_trusted(context, parent)
+
+    def _hidden(self, trace_id: int) -> int:
+        digest = blake2b(trace_id.to_bytes(16, "big"), digest_size=8, key=self._secret).digest()
+        return int.from_bytes(digest, "big")
+
+
+def make_sampler(settings: TelemetrySettings, *, recording: bool) -> tuple[Sampler, TraceBudget | None]:
+    """The sampler that the settings ask for, and its budget if it has one.
+
+    Args:
+        settings: ``sampler`` None asks for the budget.
+        recording: False when no span can go anywhere; then the budget records none, so that no work is done
+            for them and no exemplar names a trace that nobody can open. Trace ids exist all the same.
+    """
+    trust = settings.trust_client_sampling
+    if settings.sampler is not None:
+        name = settings.sampler.removeprefix(_PARENT_BASED)
+        root = _ROOTS[name](settings.sampler_arg)
+        return (root if name == settings.sampler else EntrySampler(root, trust_client=trust)), None
+    if not recording:
+        return ALWAYS_OFF, None
+    budget = TraceBudget(settings.traces_per_second)
+    return EntrySampler(BudgetSampler(budget), trust_client=trust), budget

@@ -1,0 +1,110 @@
+"""What the windows of a service say once they are read: distributions by series, slots, failures."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from telemetry.windows.histogram import Distribution
+
+SILENT_SECONDS = 5.0
+
+
+class Series(NamedTuple):
+    """What requests are counted by."""
+
+    method: str
+    route: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A request that the service failed, with what is needed to look into it."""
+
+    time: str
+    method: str
+    route: str
+    status: int
+    code: str
+    exception: str | None
+    trace_id: str | None
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The requests that ended in one slot, and the sum of their durations."""
+
+    requests: int
+    busy_seconds: float
+
+
+@dataclass(slots=True)
+class Figures:
+    """What the windows say.
+
+    Attributes:
+        at: When they were read, by the clock of Redis.
+        seconds: How long the window really is: whole slots, and not before everything was cleared.
+        series: Durations by method, route and status.
+        slots: The slots in which there were requests, the oldest first.
+        failures: The newest, newest first.
+        now: What each process that is not silent said of itself last.
+    """
+
+    at: datetime
+    seconds: float
+    series: dict[Series, Distribution] = field(default_factory=dict)
+    slots: list[Slot] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    now: list[dict[str, Any]] = field(default_factory=list)
+
+    def take_in(self, row: list[str | bytes]) -> None:
+        """Adds one slot: pairs of `<bucket or us> <method> <status> <route>` and a count."""
+        requests = microseconds = 0
+        for name, value in pairs(row):
+            what, method, status, route = name.split(" ", 3)
+            distribution = self.series.setdefault(Series(method, route, int(status)), Distribution())
+            if what == "us":
+                distribution.microseconds += int(value)
+                microseconds += int(value)
+            else:
+                distribution.buckets[int(what)] += int(value)
+                requests += int(value)
+        self.slots.append(Slot(requests, microseconds / 1e6))
+
+    def all(self) -> Distribution:
+        """The durations of all requests."""
+        total = Distribution()
+        for distribution in self.series.values():
+            total.add(distribution)
+        return total
+
+
+def _text(reply: str | bytes) -> str:
+    return reply.decode() if isinstance(reply, bytes) else reply
+
+
+def pairs(flat: list[str | bytes]) -> Iterable[tuple[str, str]]:
+    """The pairs of a flat reply, as text."""
+    texts = [_text(part) for part in flat]
+    return zip(texts[::2], texts[1::2], strict=True)
+
+
+def read_failure(text: str | bytes) -> Failure:
+    """Reads a failure as `Windows.fail` wrote it."""
+    fields = json.loads(text)
+    del fields["id"]
+    return Failure(**fields)
+
+
+def heard(flat: list[str | bytes], at: int) -> list[dict[str, Any]]:
+    """What the processes say that spoke a moment ago."""
+    said_now = []
+    for _, said in pairs(flat):
+        when, _, text = said.partition(" ")
+        if at - int(when) <= SILENT_SECONDS * 1000:
+            said_now.append(json.loads(text))
+    return said_now
