@@ -22,7 +22,7 @@ from monitoring.dashboards.check import check as check_panels
 from service.ledger.catalogue import Catalogue
 from service.ledger.demo import stock_demo
 from service.parent_death import bound
-from service.processes.opening import opened
+from service.processes.startup import open_shards
 from service.settings import Settings, SettingsError
 
 POLL_SECONDS = 1.0
@@ -121,7 +121,7 @@ def _announce(stack: Stack) -> None:
 
 
 async def _offer_demo(settings: Settings, store: str) -> None:
-    async with opened(settings, store, name="stack") as shards:
+    async with open_shards(settings, store, name="stack") as shards:
         await stock_demo(Catalogue(shards))
 
 

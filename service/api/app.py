@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from opentelemetry.trace import format_trace_id, get_current_span
+from starlette.middleware import Middleware
 from starlette.types import Scope
 
 from service.api import errors, health, pages, websocket
@@ -15,11 +16,12 @@ from service.api import faults as faults_api
 from service.api import inventory as inventory_api
 from service.api import monitoring as monitoring_api
 from service.api import orders as orders_api
-from service.api.body_limit import BodyLimit
 from service.api.context import Service
-from service.api.fast_orders import Express
+from service.api.middleware.body_limit import BodyLimitMiddleware
+from service.api.middleware.crash_guard import CrashGuardMiddleware
+from service.api.middleware.fast_orders import OrderFastPathMiddleware
+from service.api.middleware.faults import FaultInjectionMiddleware
 from service.background import running
-from service.faults import FaultyRequests
 from service.metrics import ACTIVE_CONNECTIONS, REASONS, SNAPSHOT_AGE, WINDOWS_DROPPED, observe_ledger
 from service.monitoring.live import SERVER_ERROR
 from service.monitoring.reporting import keep_reporting, report_last
@@ -38,6 +40,11 @@ def create_app(service: Service) -> FastAPI:
     """Builds the application around one process's parts; its lifespan runs what belongs to them."""
     telemetry = service.telemetry
     telemetry.listen(service.windows.record)
+
+    def note(scope: Scope, problem: Problem) -> None:
+        _note(service, scope, problem)
+
+    handlers = errors.ErrorHandlers(note)
     app = FastAPI(
         title="flash-sale",
         version=version("flash-sale"),
@@ -45,18 +52,12 @@ def create_app(service: Service) -> FastAPI:
         telemetry=telemetry.fastapi_config(),
         lifespan=_lifespan,
         redirect_slashes=False,
+        exception_handlers=handlers.by_type(),
+        middleware=_layers(service, note, handlers.crash),
     )
     app.state.service = service
-
-    def note(scope: Scope, problem: Problem) -> None:
-        _note(service, scope, problem)
-
-    app.add_middleware(Express, service=service, on_problem=note)
     if service.faults is not None:
-        app.add_middleware(FaultyRequests, faults=service.faults)
         app.include_router(faults_api.router)
-    errors.install(app, note)
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, on_problem=note)
     app.include_router(pages.create_router(service.settings))
     for module in (orders_api, inventory_api, monitoring_api, websocket, health):
         app.include_router(module.router)
@@ -68,6 +69,25 @@ def create_app(service: Service) -> FastAPI:
     telemetry.instrument(app)
     _document(app, service)
     return app
+
+
+def _layers(service: Service, note: errors.OnProblem, crash: errors.ErrorHandler) -> list[Middleware]:
+    """Return the layers around the routes, the outermost first.
+
+    Around all of them stand the interceptor of `telemetry`, whose span is current in each, and Starlette's own last
+    resort; inside all of them are the exception handlers and the routes.
+    """
+    faults = [] if service.faults is None else [Middleware(FaultInjectionMiddleware, faults=service.faults)]
+    return [
+        # First: what is too large is refused before anything reads it, and counted while it is read by the others.
+        Middleware(BodyLimitMiddleware, max_bytes=MAX_BODY_BYTES, on_problem=note),
+        # Around all that may crash, the faults and the fast path too; its own answers need no limit.
+        Middleware(CrashGuardMiddleware, answer=crash),
+        # Inside the guard, so that an injected crash is answered like a real one; before orders, which it breaks.
+        *faults,
+        # Last before the routes: what it does not answer goes to them as it came.
+        Middleware(OrderFastPathMiddleware, service=service, on_problem=note),
+    ]
 
 
 def _note(service: Service, scope: Scope, problem: Problem) -> None:

@@ -1,16 +1,16 @@
 """Errors are answers: every one is `application/problem+json` (RFC 9457) with a stable `code`.
 
-`PROBLEMS` is the one table of codes. Handlers raise `Problem`; `install` turns problems, validation errors, unknown
+`PROBLEMS` is the one table of codes. Routes raise `Problem`; `ErrorHandlers` turns problems, validation errors, unknown
 routes, a store that is down and crashes into the same shape, each with the trace id that finds it again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from opentelemetry.trace import get_current_span
@@ -19,7 +19,6 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope, Send
 
-from service.api.crash_guard import CrashGuard
 from service.problems import PROBLEMS, FieldProblem, Problem
 from service.store import is_store_down
 
@@ -91,29 +90,37 @@ def describe(*codes: str) -> dict[int | str, dict[str, Any]]:
 OnProblem = Callable[[Scope, Problem], None]
 
 
-def install(app: FastAPI, on_problem: OnProblem) -> None:
-    """Makes every error of an application a problem; `on_problem` is told of each."""
-    log = structlog.get_logger("service.api.errors")
+ErrorHandler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
-    def answer(request: Request, problem: Problem) -> Response:
-        on_problem(request.scope, problem)
-        return respond(problem)
 
-    async def refuse(request: Request, error: Exception) -> Response:
-        return answer(request, _as_problem(request, error))
+class ErrorHandlers:
+    """Make every error of an application a problem, and tell `on_problem` of each."""
 
-    async def crash(request: Request, error: Exception) -> Response:
+    def __init__(self, on_problem: OnProblem) -> None:
+        self._on_problem = on_problem
+        self._log = structlog.get_logger("service.api.errors")
+
+    def by_type(self) -> dict[int | type[Exception], ErrorHandler]:
+        """Return the `exception_handlers` of a FastAPI application: for whatever is raised on purpose."""
+        return dict.fromkeys((Problem, HTTPException, RequestValidationError), self.refuse)
+
+    async def refuse(self, request: Request, error: Exception) -> Response:
+        """Answer an error that was raised on purpose, or a store that is down."""
+        return self._answer(request, _as_problem(request, error))
+
+    async def crash(self, request: Request, error: Exception) -> Response:
+        """Answer an error that nobody expected: 500 `internal_error`, unless it is the store's."""
         if is_store_down(error):
-            return await refuse(request, error)
+            return await self.refuse(request, error)
         get_current_span().record_exception(error)
-        log.error("request failed", route=request.url.path, method=request.method, exc_info=error)
+        self._log.error("request failed", route=request.url.path, method=request.method, exc_info=error)
         problem = Problem("internal_error", "The service made a mistake; it has been written down.")
         problem.__cause__ = error
-        return answer(request, problem)
+        return self._answer(request, problem)
 
-    for kind in (Problem, HTTPException, RequestValidationError):
-        app.add_exception_handler(kind, refuse)
-    app.add_middleware(CrashGuard, answer=crash)
+    def _answer(self, request: Request, problem: Problem) -> Response:
+        self._on_problem(request.scope, problem)
+        return respond(problem)
 
 
 def _as_problem(request: Request, error: Exception) -> Problem:

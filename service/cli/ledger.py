@@ -186,7 +186,7 @@ async def _in_store(work: "Callable[[Shards, Settings], Awaitable[T]]") -> T:
 @asynccontextmanager
 async def _store() -> "AsyncIterator[tuple[Shards, Settings]]":
     from service.processes.fleet import store_of
-    from service.processes.opening import opened
+    from service.processes.startup import open_shards
     from service.settings import Settings
     from telemetry import configure_logging
 
@@ -195,7 +195,7 @@ async def _store() -> "AsyncIterator[tuple[Shards, Settings]]":
     patient = settings.model_copy(update={"store_timeout_seconds": 30.0})
     with ExitStack() as stack:
         url, _ = store_of(settings, stack)
-        async with opened(patient, url, name="flash-sale-cli", wait_seconds=2) as shards:
+        async with open_shards(patient, url, name="flash-sale-cli", wait_seconds=2) as shards:
             yield shards, settings
 
 

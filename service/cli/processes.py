@@ -8,13 +8,17 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from service.processes.fleet import Fleet, Running
     from service.settings import Settings
+    from telemetry import Telemetry
 
 PROMETHEUS_PORT = "OTEL_EXPORTER_PROMETHEUS_PORT"
 PROMETHEUS_HOST = "OTEL_EXPORTER_PROMETHEUS_HOST"
@@ -77,18 +81,29 @@ def process(
     if slot == "crowd":
         uvloop.run(_shop(url, rate))
         return
-    from service.processes.roles import serve_api, serve_worker, telemetry_settings
+    serve = _server_of(slot, listener)
+    from service.processes.startup import telemetry_settings
     from telemetry import Telemetry
 
     telemetry = Telemetry(telemetry_settings(os.environ, slot))
     gc.freeze()  # what was imported stays: the collector need not look at it again
     store_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
-    if slot.startswith("api-"):
-        if listener is None:
-            raise typer.BadParameter("an API process needs --fd")
-        uvloop.run(serve_api(settings, telemetry, store_url, listener))
-    else:
-        uvloop.run(serve_worker(settings, telemetry, store_url, listener))
+    uvloop.run(serve(settings, telemetry, store_url))
+
+
+def _server_of(
+    slot: str, listener: socket.socket | None
+) -> "Callable[[Settings, Telemetry, str], Coroutine[Any, Any, None]]":
+    """Load what serves this slot, and no more."""
+    if not slot.startswith("api-"):
+        from service.processes.worker import serve_worker
+
+        return partial(serve_worker, listener=listener)
+    if listener is None:
+        raise typer.BadParameter("an API process needs --fd")
+    from service.processes.api import serve_api
+
+    return partial(serve_api, listener=listener)
 
 
 async def _shop(url: str, rate: float) -> None:
@@ -115,7 +130,7 @@ def _settings() -> "Settings":
 
 def _start(settings: "Settings", fleet: "Fleet") -> None:
     from service.processes.fleet import run_fleet
-    from service.processes.roles import telemetry_settings
+    from service.processes.startup import telemetry_settings
 
     telemetry_settings(os.environ, "main")  # a bad value is refused here, once, not by every child
     asyncio.run(run_fleet(settings, fleet, lambda running: _announce(running, fleet)))

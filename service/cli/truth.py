@@ -47,7 +47,7 @@ async def _run(plan: "CrowdPlan", targets: list[str], receive: int | None) -> "t
     from service.crowd import CrowdError, run_crowd
     from service.crowd.view import progress
     from service.processes.fleet import store_of
-    from service.processes.opening import opened
+    from service.processes.startup import open_shards
     from service.settings import Settings
     from service.truth import SpanReceiver, Witness
     from telemetry import configure_logging
@@ -57,7 +57,7 @@ async def _run(plan: "CrowdPlan", targets: list[str], receive: int | None) -> "t
     async with AsyncExitStack() as stack:
         spans = await stack.enter_async_context(SpanReceiver(receive)) if receive is not None else None
         url, _ = store_of(settings, stack.enter_context(ExitStack()))
-        shards = await stack.enter_async_context(opened(settings, url, name="flash-sale-truth", wait_seconds=2))
+        shards = await stack.enter_async_context(open_shards(settings, url, name="flash-sale-truth", wait_seconds=2))
         witness = Witness(shards, targets)
         try:
             before = await witness.read()

@@ -6,7 +6,7 @@ reads it twice a second. A process that cannot read the store has no fault. The 
 fault of the books only changes what a snapshot says.
 """
 
+from service.faults.injectors import faulty_gateway, faulty_shards
 from service.faults.state import Fault, Faults, Strike, watched
-from service.faults.wrappers import FaultyRequests, faulty_gateway, faulty_shards
 
-__all__ = ["Fault", "Faults", "FaultyRequests", "Strike", "faulty_gateway", "faulty_shards", "watched"]
+__all__ = ["Fault", "Faults", "Strike", "faulty_gateway", "faulty_shards", "watched"]

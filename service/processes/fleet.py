@@ -17,14 +17,14 @@ from pathlib import Path
 
 from service.ledger.catalogue import Catalogue
 from service.ledger.demo import stock_demo
-from service.processes.opening import opened
+from service.processes.sockets import listen
+from service.processes.startup import open_shards
 from service.processes.supervisor import Role, Supervisor
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 from service.store.embedded import EmbeddedStore, attach
 
 FIRST, SECOND, THIRD = range(3)
 TOKEN_BYTES = 12
-BACKLOG = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,24 +45,6 @@ class Running:
     url: str
     store: str
     admin_token: str | None
-
-
-def listen(variable: str, host: str, port: int) -> socket.socket:
-    """Opens a listening socket.
-
-    Raises:
-        SettingsError: The address cannot be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise SettingsError(f"{variable}: cannot listen on {host}:{port}: {error.strerror or error}") from None
-    return listener
 
 
 def store_of(settings: Settings, stack: ExitStack, *, own: bool = False) -> tuple[str, EmbeddedStore | None]:
@@ -100,7 +82,7 @@ async def run_fleet(settings: Settings, fleet: Fleet, announce: Callable[[Runnin
         if fleet.worker_port:
             sockets["worker"] = stack.enter_context(listen("OTEL_EXPORTER_PROMETHEUS_PORT", *fleet.worker_port))
         url, store = store_of(settings, stack, own=fleet.demo)
-        async with opened(settings, url, name="flash-sale") as shards:
+        async with open_shards(settings, url, name="flash-sale") as shards:
             if fleet.demo:
                 await stock_demo(Catalogue(shards))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flash-sale-")))

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from fastapi import FastAPI, Request
 
-from service.api.body_limit import BodyLimit
-from service.api.errors import install
+from service.api.errors import ErrorHandlers
+from service.api.middleware.body_limit import BodyLimitMiddleware
 from tests.support import serve
 
 MOST = 100
@@ -27,14 +27,13 @@ REFUSED = (b"HTTP/1.1 400", b"HTTP/1.1 413")
 )
 async def test_a_body_is_bounded(http: str, headers: bytes, size: int, begins: tuple[bytes, ...]) -> None:
     """h11 lets chunks beat a declared length; llhttp refuses both together."""
-    app = FastAPI()
+    app = FastAPI(exception_handlers=ErrorHandlers(lambda *_: None).by_type())
 
     @app.post("/")
     async def length(request: Request) -> int:
         return len(await request.body())
 
-    install(app, lambda *_: None)
-    app.add_middleware(BodyLimit, max_bytes=MOST, on_problem=lambda *_: None)
+    app.add_middleware(BodyLimitMiddleware, max_bytes=MOST, on_problem=lambda *_: None)
     chunked = b"chunked" in headers
     body = b"%x\r\n%s\r\n0\r\n\r\n" % (size, b"x" * size) if chunked else b"x" * size
     head = headers if chunked else headers % size

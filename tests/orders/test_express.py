@@ -9,7 +9,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from service.api.fast_orders import Express
+from service.api.middleware.fast_orders import OrderFastPathMiddleware
 from tests.support import RedisServer
 from tests.support.shop import Shop, open_shop
 
@@ -108,7 +108,7 @@ async def test_a_plain_order_meets_nothing_else_and_the_rest_arrives_untouched(s
         await send({"type": "http.response.start", "status": 299, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    express = Express(inside, shop.service, lambda *_: None)
+    express = OrderFastPathMiddleware(inside, shop.service, lambda *_: None)
     transport = httpx.ASGITransport(express)
     odd = [
         ("POST", "/orders", PLAIN, b"{"),

@@ -12,8 +12,9 @@ from fastapi import FastAPI
 
 from service.api.app import create_app
 from service.api.context import Service
-from service.processes.opening import opened
-from service.processes.roles import serving
+from service.faults import Faults
+from service.processes.server import serving
+from service.processes.startup import open_shards
 from service.settings import Settings
 from telemetry import TelemetrySettings
 from telemetry.settings import Interceptor
@@ -61,12 +62,15 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(store_url: str, *, interceptor: Interceptor = "contrib", **settings: Any) -> AsyncIterator[Shop]:
+async def open_shop(
+    store_url: str, *, interceptor: Interceptor = "contrib", faults: Faults | None = None, **settings: Any
+) -> AsyncIterator[Shop]:
     """Serve the API on a store, without order workers; its telemetry is strict and records everything.
 
     Args:
         store_url: The value of `REDIS_URL`.
         interceptor: What makes the spans of requests.
+        faults: The faults that may be on; None for none.
         settings: Fields of `Settings`.
     """
     chosen = Settings.model_validate({"admin_token": ADMIN_TOKEN, **settings})
@@ -77,8 +81,10 @@ async def open_shop(store_url: str, *, interceptor: Interceptor = "contrib", **s
         listener.bind(("127.0.0.1", 0))
         listener.listen(1024)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with opened(chosen, store_url, name="api-0", tracer=seen.telemetry.tracer("service.store")) as shards:
-            app = create_app(Service(chosen, seen.telemetry, shards))
+        async with open_shards(
+            chosen, store_url, name="api-0", tracer=seen.telemetry.tracer("service.store")
+        ) as shards:
+            app = create_app(Service(chosen, seen.telemetry, shards, faults=faults))
             async with serving(app, chosen, listener), httpx.AsyncClient(base_url=url, timeout=15) as client:
                 await client.get("/healthz")
                 yield Shop(client, url, app, app.state.service, seen)

@@ -1,10 +1,9 @@
-"""Where faults strike: around the store, around the payment gateway, before the routes."""
+"""Where faults strike: around the store, around the payment gateway. Those of requests are an ASGI layer of the API."""
 
 import asyncio
 from typing import Any
 
 from redis.exceptions import ConnectionError as StoreConnectionError
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.faults.state import Fault, Faults
 from service.metrics import CHARGES
@@ -12,14 +11,9 @@ from service.orders.payments import Charge, Declined, PaymentGateway, PaymentRej
 from service.store import Shards
 from telemetry import Telemetry
 
-STRUCK = ("/orders", "/inventory")
 PAUSE_SECONDS = 0.1
 _RESTOCKED, _STOCK, _SOLD = 5, 6, 8
 """Places in the row of a product, see `product_row` in `_ledger.lua`."""
-
-
-class FaultError(RuntimeError):
-    """The fault `api_errors` strikes."""
 
 
 class _FaultyShards(Shards):
@@ -78,23 +72,6 @@ class _FaultyGateway:
     async def aclose(self) -> None:
         """See `PaymentGateway`."""
         await self._real.aclose()
-
-
-class FaultyRequests:
-    """ASGI middleware: requests for orders and products are slow, or crash, inside their span."""
-
-    def __init__(self, app: ASGIApp, faults: Faults) -> None:
-        self._app = app
-        self._faults = faults
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
-        if scope["type"] == "http" and scope["path"].startswith(STRUCK):
-            if delay := self._faults.strikes(Fault.API_DELAY):
-                await asyncio.sleep(delay.seconds)
-            if self._faults.strikes(Fault.API_ERRORS):
-                raise FaultError("the fault api_errors is on")
-        await self._app(scope, receive, send)
 
 
 def faulty_shards(shards: Shards, faults: Faults | None) -> Shards:

@@ -7,7 +7,7 @@ from service.api.errors import OnProblem, send_problem
 from service.problems import Problem
 
 
-class BodyLimit:
+class BodyLimitMiddleware:
     """Refuses bodies over `max_bytes` with 413: by their declared length at once, else when they grow past it.
 
     Starlette's own middleware answers in plain text and replaces whatever the application answers.
@@ -34,7 +34,7 @@ class BodyLimit:
             return
         received = 0
 
-        async def counted() -> Message:
+        async def receive_wrapper() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
@@ -42,7 +42,7 @@ class BodyLimit:
                 raise HTTPException(413, f"A body may have {self._max_bytes} bytes.")
             return message
 
-        await self._app(scope, counted, send)
+        await self._app(scope, receive_wrapper, send)
 
 
 def _declared(scope: Scope) -> int | None:

@@ -1,8 +1,12 @@
-"""Opening the store: what a process does before it serves. One that will not do is refused, a late one waited for."""
+"""What a process does before it serves: its telemetry's settings, and opening the store.
+
+A store that will not do is refused, a late one waited for.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 import structlog
 from opentelemetry.trace import Tracer
@@ -11,12 +15,20 @@ from service.ledger.ledger import ledger_scripts
 from service.settings import Settings
 from service.store import STORE_ERRORS, Shards, connect
 from service.store.preflight import check
+from telemetry import TelemetrySettings
 
 PAUSE_SECONDS = 0.2
 
 
+def telemetry_settings(environ: Mapping[str, str], slot: str) -> TelemetrySettings:
+    """The telemetry of the process in a slot, such as `api-0`."""
+    return TelemetrySettings.from_env(
+        environ, service_name="flash-sale", service_version=version("flash-sale"), worker=slot
+    )
+
+
 @asynccontextmanager
-async def opened(
+async def open_shards(
     settings: Settings, url: str, *, name: str, tracer: Tracer | None = None, wait_seconds: float = 30.0
 ) -> AsyncIterator[Shards]:
     """Connects, checks the server and prepares the shards; closes the client at the end.

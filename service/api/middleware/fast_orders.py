@@ -24,7 +24,7 @@ _KEY = re.compile(IDEMPOTENCY_KEY)
 _JSON = (b"content-type", b"application/json")
 
 
-class Express:
+class OrderFastPathMiddleware:
     """An ASGI layer inside all others; stands aside where shoppers show tokens."""
 
     def __init__(self, app: ASGIApp, service: Service, on_problem: OnProblem) -> None:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class CrashGuard:
+class CrashGuardMiddleware:
     """Sends `answer(request, error)` for an exception, unless a response has begun.
 
     Starlette's handler for `Exception` raises it again after the answer, and the server logs it once more.
@@ -24,13 +24,13 @@ class CrashGuard:
             return
         begun = False
 
-        def watched(message: Message) -> Awaitable[None]:
+        def send_wrapper(message: Message) -> Awaitable[None]:
             nonlocal begun
             begun = True
             return send(message)
 
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, receive, send_wrapper)
         except Exception as error:
             if begun:
                 raise

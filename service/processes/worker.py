@@ -1,0 +1,67 @@
+"""An order worker: it works off the queue until SIGTERM or SIGINT, and then ends cleanly."""
+
+import asyncio
+import socket
+from datetime import timedelta
+
+from service.api.service_health import says
+from service.background import running
+from service.faults import faulty_gateway, faulty_shards, watched
+from service.ledger.ledger import Ledger
+from service.metrics import WORKER_PROGRESS_AGE
+from service.monitoring.live import open_windows
+from service.monitoring.reporting import keep_reporting
+from service.orders.housekeeping import keep_house
+from service.orders.payments import gateway
+from service.orders.processing import Processor
+from service.orders.refunds import Refunds
+from service.orders.worker import BLOCK_SECONDS, Worker, new_consumer
+from service.processes.server import serving
+from service.processes.signals import stopped_by_signals
+from service.processes.startup import open_shards
+from service.processes.worker_app import create_worker_app
+from service.settings import Settings
+from service.store import connect
+from telemetry import Telemetry
+
+
+async def serve_worker(
+    settings: Settings, telemetry: Telemetry, store_url: str, listener: socket.socket | None
+) -> None:
+    """Works off the queue; serves `/metrics`, `/healthz` and `/readyz` on the socket if there is one."""
+    slot = telemetry.settings.worker
+    tracer = telemetry.tracer("service.orders.worker")
+    payments = gateway(settings.payment, telemetry.tracer_provider)
+    reader = connect(store_url, name=f"{slot}-reader", timeout_seconds=5, block_seconds=BLOCK_SECONDS)
+    stop = asyncio.Event()
+    telemetry.start()
+    try:
+        async with (
+            reader,
+            open_shards(settings, store_url, name=slot, tracer=telemetry.tracer("service.store")) as real,
+            watched(settings, store_url, slot) as faults,
+        ):
+            shards, payments = faulty_shards(real, faults), faulty_gateway(payments, faults, telemetry)
+            ledger = Ledger(shards, settings.terms)
+            processor = Processor(ledger, payments, telemetry, retry=timedelta(seconds=settings.order_retry_seconds))
+            worker = Worker(
+                ledger,
+                reader,
+                processor,
+                tracer,
+                consumer=new_consumer(slot),
+                concurrency=settings.order_concurrency,
+                silence=timedelta(seconds=settings.worker_silence_seconds),
+            )
+            windows = open_windows(shards, slot, lambda: says(worker))
+            telemetry.observe(WORKER_PROGRESS_AGE, lambda: [(worker.progress_age_seconds(), {})])
+            with stopped_by_signals(stop):
+                async with (
+                    running(keep_house(ledger), Refunds(ledger, payments, telemetry).run(), keep_reporting(windows)),
+                    telemetry.offered(),
+                    serving(create_worker_app(telemetry, shards), settings, listener),
+                ):
+                    await worker.run(stop, timedelta(seconds=settings.shutdown_seconds))
+    finally:
+        await payments.aclose()
+        await asyncio.to_thread(telemetry.shutdown)
