@@ -1,6 +1,5 @@
 """Fixtures of every test: real stores, emptied between tests, and what a machine cannot run."""
 
-import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from service.store.client import connect
-from tests.support.machine import cannot_run
+from tests.support.machine import executable
 from tests.support.stores import RedisServer, Servers
 
 MakeServer = Callable[..., RedisServer]
@@ -16,15 +15,14 @@ MakeServer = Callable[..., RedisServer]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker for tests that need a program which not every machine has."""
-    config.addinivalue_line("markers", "needs(*programs): skip where a program is not on the PATH")
+    config.addinivalue_line("markers", "needs(*programs): skip where a program is neither built nor on the PATH")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked `needs` on a machine without the program (`STACK=require`: fail it)."""
     for marker in item.iter_markers("needs"):
-        for program in marker.args:
-            if shutil.which(program) is None:
-                cannot_run(f"no {program} on the PATH")
+        for name in marker.args:
+            executable(name)
 
 
 @pytest.fixture(scope="session")

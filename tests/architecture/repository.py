@@ -1,8 +1,9 @@
 """The files of this repository, for the tests that read them."""
 
-import shutil
 import subprocess
 from pathlib import Path
+
+from tests.support.machine import has
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_OURS = {
@@ -20,7 +21,7 @@ NOT_OURS = {
 
 def files(suffix: str = "") -> list[Path]:
     """Return the tracked files with a suffix; of a copy without git, all that are not caches."""
-    if shutil.which("git") and (ROOT / ".git").exists():
+    if has("git") and (ROOT / ".git").exists():
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
         found = [ROOT / name for name in listed.stdout.split("\0") if name]
     else:

@@ -92,3 +92,10 @@ def test_both_files_of_pins_agree() -> None:
     runtime, dev = pinned("requirements/runtime.txt"), pinned("requirements/dev.txt")
     shared = runtime.keys() & dev.keys()
     assert {key: runtime[key] for key in shared} == {key: dev[key] for key in shared}
+
+
+def test_every_test_finds_programs_in_one_way() -> None:
+    """By `tests.support.executable`: what the stack builds for itself is on nobody's PATH."""
+    tests = [path for path in files(".py") if name(path).startswith("tests/") and path != Path(__file__).resolve()]
+    assert tests
+    assert [name(path) for path in tests if re.search(r"shutil\.which|import which", text_of(path))] == []

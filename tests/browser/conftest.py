@@ -1,12 +1,12 @@
 """A real Chromium for the tests of the pages; what a page complains of in its console fails the test at its end."""
 
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from tests.browser.kit import Tab
+from tests.support import executable
 
 OpenTab = Callable[..., Awaitable[Tab]]
 
@@ -14,10 +14,10 @@ OpenTab = Callable[..., Awaitable[Tab]]
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     """Yield a Chromium of this test's own."""
-    program = shutil.which("chromium")
-    assert program, "tests of pages are marked needs('chromium')"
     async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], timeout=60_000)
+        running = await playwright.chromium.launch(
+            executable_path=executable("chromium"), args=["--no-sandbox"], timeout=60_000
+        )
         yield running
         await running.close()
 

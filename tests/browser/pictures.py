@@ -5,13 +5,13 @@ minute, and takes a picture of each page. No test; it stands here since it uses 
 """
 
 import asyncio
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from playwright.async_api import Page, async_playwright
 
+from deploy.stack.tools import ToolMissing, find
 from tests.support.program import ROOT
 from tests.support.service import Fleet
 
@@ -41,7 +41,7 @@ async def buy(page: Page, url: str) -> None:
 async def take(url: str) -> None:
     """Take both pictures."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox"])
         live, shop = [await browser.new_page(viewport=WINDOW) for _ in range(2)]  # type: ignore[arg-type]
         await live.goto(url)
         await live.locator("body[data-state=live]").wait_for()
@@ -54,8 +54,10 @@ async def take(url: str) -> None:
 
 def main() -> None:
     """Run the sale and take the pictures."""
-    if shutil.which("chromium") is None:
-        sys.exit("the pictures are made with chromium, which is not on the PATH")
+    try:
+        find("chromium")
+    except ToolMissing as lack:
+        sys.exit(f"the pictures are made with chromium: {lack}")
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as directory, Fleet(Path(directory) / "data", env=SALE) as fleet:
         asyncio.run(take(fleet.url))

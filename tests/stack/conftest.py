@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack import Stack, ToolMissing
+from deploy.stack import Stack
 from tests.stack.sale import LAMP, Sale
-from tests.support import cannot_run
+from tests.support import executable
 
 
 @pytest.fixture(scope="session")
@@ -27,16 +27,6 @@ def sale(stack: Stack) -> Iterator[Sale]:
 
 def started(directory: Path, **options: object) -> Stack:
     """Return a stack to be entered; a machine without its programs cannot run the test."""
-    for program in ("prometheus", "alertmanager", "jaeger", "otelcol"):
-        tool(program)
+    for name in ("prometheus", "alertmanager", "jaeger", "otelcol"):
+        executable(name)
     return Stack(directory, **options)  # type: ignore[arg-type]
-
-
-def tool(program: str) -> Path:
-    """Return the path of a program of the stack; a machine without it cannot run the test."""
-    from deploy.stack import find  # noqa: PLC0415
-
-    try:
-        return find(program)
-    except ToolMissing as lack:
-        cannot_run(str(lack))

@@ -7,8 +7,7 @@ from monitoring.drill.__main__ import run
 from monitoring.drill.run import Row
 from monitoring.drill.scenarios import SCENARIOS
 from monitoring.rules.__main__ import HOME
-from tests.stack.conftest import tool
-from tests.support import cannot_run
+from tests.support import cannot_run, executable
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -27,8 +26,8 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Drilled:
     """Drill once: what fired before anything was broken, and a row for each alert."""
     from deploy.stack.network import missing  # noqa: PLC0415 - as the other tests of the stack
 
-    for program in ("prometheus", "alertmanager", "jaeger", "otelcol"):
-        tool(program)
+    for name in ("prometheus", "alertmanager", "jaeger", "otelcol"):
+        executable(name)
     if lack := missing():
         cannot_run(str(lack))
     loud, rows = run(tmp_path_factory.mktemp("drill"))

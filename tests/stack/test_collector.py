@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.stack import Stack
 from deploy.stack.compose import ROOT
-from tests.stack.conftest import started, tool
+from tests.stack.conftest import started
 from tests.stack.sale import LAMP, SHOPPER, Load, Sale, Span
-from tests.support import eventually
+from tests.support import eventually, executable
 
 CONFIG = ROOT / "otel-collector.yaml"
 OVERLAY = ROOT / "otel-collector.tail-sampling.yaml"
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.mark.parametrize("files", [(CONFIG,), (CONFIG, OVERLAY)], ids=["alone", "with the overlay"])
 def test_the_collector_calls_its_configuration_valid(files: tuple[Path, ...]) -> None:
-    argv = [str(tool("otelcol")), "validate", *(f"--config={file}" for file in files)]
+    argv = [executable("otelcol"), "validate", *(f"--config={file}" for file in files)]
     env = {**os.environ, "REDACTION_KEY": KEY, "STATE_DIRECTORY": "/tmp"}  # noqa: S108 - nothing is written there
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from deploy.stack.compose import FILE, ROOT, read
-from tests.stack.conftest import tool
+from tests.support import executable
 
 TWO_GIGABYTES = 2 * 1024
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text())["services"]
@@ -25,7 +25,7 @@ ONCE = {"own-volumes"}
 def test_the_library_of_docker_compose_loads_it() -> None:
     """compose-go applies the specification's schema and its rules of consistency."""
     done = subprocess.run(
-        [tool("compose-check"), FILE], capture_output=True, text=True, timeout=60, env={}, check=False
+        [executable("compose-check"), FILE], capture_output=True, text=True, timeout=60, env={}, check=False
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["services"].keys() == SERVICES.keys()
@@ -34,7 +34,7 @@ def test_the_library_of_docker_compose_loads_it() -> None:
 def test_the_library_of_docker_compose_refuses_what_is_wrong(tmp_path: Path) -> None:
     wrong = tmp_path / "docker-compose.yml"
     wrong.write_text(FILE.read_text().replace("cap_drop: [ALL]", "cap_drop: 3"))
-    done = subprocess.run([tool("compose-check"), wrong], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([executable("compose-check"), wrong], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "cap_drop" in done.stderr
 

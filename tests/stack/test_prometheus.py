@@ -13,8 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.crowd import CrowdPlan, CrowdReport, run_crowd
-from tests.stack.conftest import tool
-from tests.support import Program, RedisServer, eventually, free_port
+from tests.support import Program, RedisServer, eventually, executable, free_port
 from tests.support.program import alive
 from tests.support.service import ADMIN, Fleet
 
@@ -36,7 +35,7 @@ class Prometheus:
         (directory / "prometheus.yml").write_text(json.dumps(config))
         self.program = Program(
             [
-                str(tool("prometheus")),
+                executable("prometheus"),
                 f"--config.file={directory / 'prometheus.yml'}",
                 f"--storage.tsdb.path={directory / 'data'}",
                 f"--web.listen-address={self.url.removeprefix('http://')}",

@@ -8,9 +8,8 @@ import httpx
 import yaml
 
 from deploy.stack.compose import ROOT
-from tests.stack.conftest import tool
 from tests.stack.sale import Load, Sale
-from tests.support import eventually
+from tests.support import eventually, executable
 
 CONFIG = ROOT / "monitoring/prometheus/prometheus.yml"
 TARGETS = {
@@ -27,8 +26,8 @@ TARGETS = {
 
 def test_promtool_and_amtool_call_the_configuration_valid() -> None:
     for argv in (
-        [tool("promtool"), "check", "config", CONFIG],
-        [tool("amtool"), "check-config", ROOT / "monitoring/alertmanager/alertmanager.yml"],
+        [executable("promtool"), "check", "config", CONFIG],
+        [executable("amtool"), "check-config", ROOT / "monitoring/alertmanager/alertmanager.yml"],
     ):
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -13,8 +13,8 @@ from monitoring.rules.model import RUNBOOK, Timescale
 from monitoring.rules.watch_alerts import OTHER_JOBS, SERVICE_JOBS
 from service.metrics import SPECS
 from service.metrics_page import OF_TELEMETRY
-from tests.stack.conftest import tool
 from tests.stack.promql import metrics
+from tests.support import executable
 from tests.support.program import ROOT
 
 TESTS = HOME.parent / "tests"
@@ -25,10 +25,10 @@ OF_OTHERS = re.compile(r"up|otel_sdk_(processor|exporter)_(span|log)_(processed|
 Rule = dict[str, Any]
 
 
-def run(program: str, *arguments: str | Path, cwd: Path = ROOT) -> str:
+def run(name: str, *arguments: str | Path, cwd: Path = ROOT) -> str:
     """Run a program of the stack to its end, which must be a success."""
     done = subprocess.run(
-        [tool(program), *arguments], cwd=cwd, capture_output=True, text=True, timeout=150, check=False
+        [executable(name), *arguments], cwd=cwd, capture_output=True, text=True, timeout=150, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

