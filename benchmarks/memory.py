@@ -10,8 +10,8 @@ import sys
 from typing import Any
 
 from benchmarks.store import Store, open_store
-from service.ledger.catalogue import Catalogue
-from service.ledger.ledger import Ledger, Terms, Verdict, ledger_scripts, read_entry
+from service.ledger.catalogue import ProductCatalogue
+from service.ledger.ledger import Ledger, LedgerPolicy, Settlement, ledger_scripts, read_entry
 from service.ledger.orders import NewOrder, Status, new_order_id
 from service.store import Shards, StoreClient, connect, keys
 
@@ -36,7 +36,7 @@ async def sell(ledger: Ledger, client: StoreClient, first: int, orders: int, *, 
         await ledger.place(0, batch)
         read: Any = await client.xreadgroup(keys.GROUP, "memory", {keys.queue(0): ">"}, count=BATCH)
         await ledger.begin(0, [read_entry(entry_id, fields) for _, rows in read for entry_id, fields in rows])
-        paid = [Verdict(o.order_id, Status.CONFIRMED, payment_id=f"simulated-{o.order_id}") for o in batch]
+        paid = [Settlement(o.order_id, Status.CONFIRMED, payment_id=f"simulated-{o.order_id}") for o in batch]
         await ledger.settle(0, paid)
 
 
@@ -45,8 +45,8 @@ async def bytes_per_order(store: Store, orders: int, *, keyed: bool) -> float:
     async with connect(store.url, name="memory", timeout_seconds=30) as client:
         shards = Shards(client, ledger_scripts())
         await shards.prepare()
-        ledger = Ledger(shards, Terms())
-        await Catalogue(shards).put(
+        ledger = Ledger(shards, LedgerPolicy())
+        await ProductCatalogue(shards).put(
             "sticker-pack", name="Stickers", price=490, currency="USD", stock=10**9, limit=None, opens=None, closes=None
         )
         await sell(ledger, client, 0, 10 * BATCH, keyed=keyed)

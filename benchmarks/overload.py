@@ -13,7 +13,7 @@ from benchmarks.program import wait_until
 from benchmarks.rounds import audit, serving, working
 from benchmarks.shop import put_products
 from benchmarks.store import Store
-from service.ledger.audit import read_books
+from service.ledger.audit import dump_ledger
 from service.ledger.ledger import ledger_scripts
 from service.ledger.orders import Order, Status
 from service.store import Shards, connect
@@ -72,8 +72,8 @@ def _settled(store: Store) -> bool:
 
 async def _orders(url: str) -> list[Order]:
     async with connect(url, name="benchmark", timeout_seconds=60) as client:
-        books = await read_books(Shards(client, ledger_scripts()))
-        return [order for order in books.orders.values() if order.status is Status.CONFIRMED]
+        dump = await dump_ledger(Shards(client, ledger_scripts()))
+        return [order for order in dump.orders.values() if order.status is Status.CONFIRMED]
 
 
 def _wait_seconds(order: Order) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.store import Store
-from service.ledger.ledger import BeginResult, Ledger, Terms, Verdict, ledger_scripts, read_entry
+from service.ledger.ledger import BeginResult, Ledger, LedgerPolicy, Settlement, ledger_scripts, read_entry
 from service.ledger.orders import NewOrder, Outcome, Status, new_order_id
 from service.store import Shards, connect, keys
 
@@ -32,7 +32,7 @@ async def _with_ledger(store: Store, users: range, products: int, *, settle: boo
     async with connect(store.url, name="preload", timeout_seconds=60) as client:
         shards = Shards(client, ledger_scripts())
         await shards.prepare()
-        ledger = Ledger(shards, Terms())
+        ledger = Ledger(shards, LedgerPolicy())
         starts = iter(range(users.start, users.stop, BATCH))
 
         async def lane(number: int) -> None:
@@ -66,6 +66,6 @@ async def _settle(ledger: Ledger, consumer: str) -> int:
     begun = await ledger.begin(0, entries)
     if any(result.result is not BeginResult.BEGUN for result in begun):
         raise PreloadError("an order could not be begun")
-    verdicts = [Verdict(e.order_id, Status.CONFIRMED, payment_id=f"simulated-{e.order_id}") for e in entries]
-    await ledger.settle(0, verdicts)
+    settlements = [Settlement(e.order_id, Status.CONFIRMED, payment_id=f"simulated-{e.order_id}") for e in entries]
+    await ledger.settle(0, settlements)
     return len(entries)

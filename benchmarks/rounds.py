@@ -12,7 +12,7 @@ from benchmarks import load, machine, shop
 from benchmarks.contenders import STOCK, Contender
 from benchmarks.program import Program, answers, free_port, python
 from benchmarks.store import Store
-from service.ledger.audit import breaches, read_books
+from service.ledger.audit import dump_ledger, violations
 from service.ledger.ledger import ledger_scripts
 from service.store import Shards, connect
 
@@ -176,7 +176,7 @@ def audit(store: Store) -> None:
 
 async def _breaches(store: Store) -> list[str]:
     async with connect(store.url, name="benchmark", timeout_seconds=60) as client:
-        return [breach.detail for breach in breaches(await read_books(Shards(client, ledger_scripts())))]
+        return [violation.detail for violation in violations(await dump_ledger(Shards(client, ledger_scripts())))]
 
 
 def until_refusals_are_told(_program: Program, _port: int) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from benchmarks.contenders import Contender
 from benchmarks.store import Store
-from service.ledger.catalogue import Catalogue, Change
+from service.ledger.catalogue import Change, ProductCatalogue
 from service.ledger.ledger import ledger_scripts
 from service.store import Shards, connect
 
@@ -39,7 +39,7 @@ async def _put(url: str, products: int, units: int) -> None:
     async with connect(url, name="benchmark", timeout_seconds=30) as client:
         shards = Shards(client, ledger_scripts())
         await shards.prepare()
-        catalogue = Catalogue(shards)
+        catalogue = ProductCatalogue(shards)
         for number in range(products):
             change, _ = await catalogue.put(
                 f"p{number}",

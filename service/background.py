@@ -11,7 +11,7 @@ CANCEL_AGAIN_SECONDS = 0.5
 
 
 @asynccontextmanager
-async def running(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def background_tasks(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Runs coroutines for as long as the block lasts; one that fails is written down at once, the block goes on."""
     log = structlog.get_logger("service.background")
 

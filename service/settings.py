@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from service.ledger.ledger import Terms
+from service.ledger.ledger import LedgerPolicy
 from service.orders.payments import PaymentSettings
 from service.store.address import parse_url
 
@@ -137,9 +137,9 @@ class Settings(BaseModel):
         return self
 
     @property
-    def terms(self) -> Terms:
-        """The terms that the ledger applies."""
-        return Terms(
+    def policy(self) -> LedgerPolicy:
+        """What the ledger grants."""
+        return LedgerPolicy(
             reservation=timedelta(seconds=self.reservation_ttl_seconds),
             idempotency=timedelta(seconds=self.idempotency_ttl_seconds),
             attempts=self.order_attempts,
@@ -174,7 +174,7 @@ def _check_public_key(pem: str) -> None:
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """A line for each variable that looks like one of ours and is none: most likely a slip of the pen."""
+    """A line for each variable that looks like one of ours and is none: most likely a typing mistake."""
     known = {name.upper() for name in Settings.model_fields if name not in _GROUPS}
     known |= {start + name.upper() for group, start in _GROUPS.items() for name in _fields_of(group)}
     ours = ("PAYMENT_", "AUTH_JWT_", "ORDER_", "STORE_", "RESERVATION_", "IDEMPOTENCY_", "MONITORING_")

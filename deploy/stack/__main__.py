@@ -19,7 +19,7 @@ from deploy.stack.report import targets
 from deploy.stack.run import Stack, StackError
 from deploy.stack.tools import ToolMissing, build
 from monitoring.dashboards.check import check as check_panels
-from service.ledger.catalogue import Catalogue
+from service.ledger.catalogue import ProductCatalogue
 from service.ledger.demo import stock_demo
 from service.parent_death import bound
 from service.processes.startup import open_shards
@@ -122,7 +122,7 @@ def _announce(stack: Stack) -> None:
 
 async def _offer_demo(settings: Settings, store: str) -> None:
     async with open_shards(settings, store, name="stack") as shards:
-        await stock_demo(Catalogue(shards))
+        await stock_demo(ProductCatalogue(shards))
 
 
 def _crowd(stack: Stack, rate: float) -> subprocess.Popen[bytes] | None:

@@ -21,11 +21,11 @@ from service.api.middleware.body_limit import BodyLimitMiddleware
 from service.api.middleware.crash_guard import CrashGuardMiddleware
 from service.api.middleware.fast_orders import OrderFastPathMiddleware
 from service.api.middleware.faults import FaultInjectionMiddleware
-from service.background import running
+from service.background import background_tasks
 from service.metrics import ACTIVE_CONNECTIONS, REASONS, SNAPSHOT_AGE, WINDOWS_DROPPED, observe_ledger
 from service.monitoring.live import SERVER_ERROR
 from service.monitoring.reporting import keep_reporting, report_last
-from service.orders.housekeeping import keep_house
+from service.orders.maintenance import run_maintenance
 from service.problems import Problem, ProblemDetails
 
 MAX_BODY_BYTES = 64 * 1024
@@ -115,9 +115,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service.telemetry.start()
     try:
         async with (
-            running(
+            background_tasks(
                 service.sampler.run(),
-                keep_house(service.ledger),
+                run_maintenance(service.ledger),
                 keep_reporting(service.rejections, service.windows),
                 service.broadcast.run(),
             ),

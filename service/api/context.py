@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fastapi import Request
 
 from service.faults import Faults
-from service.ledger.catalogue import Catalogue
+from service.ledger.catalogue import ProductCatalogue
 from service.ledger.lease import Lease
 from service.ledger.ledger import Ledger
 from service.ledger.orders import ORDER_ID, shard_of_order
@@ -16,9 +16,9 @@ from service.monitoring.live import CONNECTIONS, Live, open_windows
 from service.monitoring.poller import Sampler
 from service.monitoring.rejections import Rejections
 from service.orders.admission import Admission
-from service.orders.placement import Placer
-from service.orders.sold_out import SoldOut
-from service.orders.wait_time import Line
+from service.orders.placement import OrderPlacer
+from service.orders.sold_out import SoldOutCache
+from service.orders.wait_time import WaitEstimator
 from service.problems import Problem
 from service.settings import Settings
 from service.store import Shards
@@ -52,11 +52,11 @@ class Service:
         self.shards = shards
         self.connections = connections
         self.draining = False
-        self.ledger = Ledger(shards, settings.terms)
-        self.catalogue = Catalogue(shards)
-        self.sold_out = SoldOut()
-        self.line = Line(settings.max_wait_seconds)
-        self.placer = Placer(self.ledger, self.sold_out, self.line)
+        self.ledger = Ledger(shards, settings.policy)
+        self.catalogue = ProductCatalogue(shards)
+        self.sold_out = SoldOutCache()
+        self.line = WaitEstimator(settings.max_wait_seconds)
+        self.placer = OrderPlacer(self.ledger, self.sold_out, self.line)
         self.admission = Admission(
             self.sold_out,
             self.line,
@@ -76,8 +76,8 @@ class Service:
         await self.live.aclose()
 
     def _learn(self, snapshot: Snapshot, asked: float) -> None:
-        self.sold_out.read(snapshot, asked)
-        self.line.read(snapshot, asked)
+        self.sold_out.refresh(snapshot, asked)
+        self.line.refresh(snapshot, asked)
 
     def known_order_id(self, order_id: str) -> str:
         """An order id that could be one of ours.

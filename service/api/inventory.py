@@ -179,7 +179,7 @@ async def put_product(
 ) -> ProductView:
     """Creates a product, or changes it whole."""
     change, stored = await service.catalogue.put(product_id, **_fields(product, product.model_fields_set | _ALL))
-    service.sold_out.forget(product_id)
+    service.sold_out.invalidate(product_id)
     if change is Change.CREATED:
         response.status_code = 201
     return _answer(change, stored)
@@ -191,7 +191,7 @@ async def put_product(
 async def patch_product(product_id: ProductId, product: ProductPatch, service: Services) -> ProductView:
     """Changes some fields of a product."""
     answer = await service.catalogue.patch(product_id, **_fields(product, product.model_fields_set))
-    service.sold_out.forget(product_id)
+    service.sold_out.invalidate(product_id)
     return _answer(*answer)
 
 
@@ -203,7 +203,7 @@ async def patch_product(product_id: ProductId, product: ProductPatch, service: S
 async def restock_product(product_id: ProductId, restock: Restock, service: Services) -> ProductView:
     """Adds units to what is left to sell."""
     answer = await service.catalogue.restock(product_id, restock.quantity)
-    service.sold_out.forget(product_id)
+    service.sold_out.invalidate(product_id)
     return _answer(*answer)
 
 

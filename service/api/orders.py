@@ -227,7 +227,7 @@ async def cancel_order(order_id: OrderIdPath, service: Services, subject: Shoppe
         raise Problem("unknown_order")
     if outcome is Cancellation.NOT_CANCELLABLE:
         raise Problem("not_cancellable", f"The order is {order.status}.")
-    service.sold_out.forget(order.product_id)
+    service.sold_out.invalidate(order.product_id)
     return OrderView.of(order)
 
 

@@ -55,7 +55,7 @@ def says(worker: Worker) -> dict[str, float | str]:
     return {
         "consumer": worker.consumer,
         "progress_age_seconds": worker.progress_age_seconds(),
-        "in_hand": worker.in_hand,
+        "in_hand": worker.in_flight,
     }
 
 

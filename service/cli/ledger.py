@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from service.ledger.audit import Books, Breach
+    from service.ledger.audit import LedgerDump, Violation
     from service.ledger.orders import Order
     from service.settings import Settings
     from service.store import Shards
@@ -42,53 +42,53 @@ def audit(as_json: Json = False) -> None:
 
     Looks into REDIS_URL, or into the embedded store in DATA_DIR, whether a service runs on it or not.
     """
-    books, found = asyncio.run(_in_store(_audit))
-    _report_json(books, found) if as_json else _report(books, found)
+    dump, found = asyncio.run(_in_store(_audit))
+    _report_json(dump, found) if as_json else _report(dump, found)
     raise typer.Exit(1 if found else 0)
 
 
-async def _audit(shards: "Shards", _: "Settings") -> "tuple[Books, list[Breach]]":
-    from service.ledger.audit import breaches, read_books
+async def _audit(shards: "Shards", _: "Settings") -> "tuple[LedgerDump, list[Violation]]":
+    from service.ledger.audit import dump_ledger, violations
 
-    books = await read_books(shards)
-    return books, breaches(books)
+    dump = await dump_ledger(shards)
+    return dump, violations(dump)
 
 
-def _report(books: "Books", found: "list[Breach]") -> None:
+def _report(dump: "LedgerDump", found: "list[Violation]") -> None:
     from service.ledger.audit import INVARIANTS
 
-    broken = {breach.invariant for breach in found}
+    broken = {violation.invariant for violation in found}
     for check in INVARIANTS:
         rule = (check.__doc__ or "").strip().splitlines()[0]
         sys.stdout.write(f"{'BROKEN' if check.__name__ in broken else 'ok':<7} {check.__name__:<28} {rule}\n")
-        for breach in found:
-            if breach.invariant == check.__name__:
-                sys.stdout.write(f"        {breach.detail}\n")
-    orders = ", ".join(f"{count} {status}" for status, count in books.snapshot.orders.items())
-    again = f", {books.snapshot.requeued} requeued" if books.snapshot.requeued else ""
-    sys.stdout.write(f"\n{len(books.products)} products, {len(books.orders)} orders; reached: {orders}{again}\n")
-    if books.snapshot.archived:
-        forgotten = ", ".join(f"{count} {status}" for status, count in books.snapshot.archived.items())
+        for violation in found:
+            if violation.invariant == check.__name__:
+                sys.stdout.write(f"        {violation.detail}\n")
+    orders = ", ".join(f"{count} {status}" for status, count in dump.snapshot.orders.items())
+    again = f", {dump.snapshot.requeued} requeued" if dump.snapshot.requeued else ""
+    sys.stdout.write(f"\n{len(dump.products)} products, {len(dump.orders)} orders; reached: {orders}{again}\n")
+    if dump.snapshot.archived:
+        forgotten = ", ".join(f"{count} {status}" for status, count in dump.snapshot.archived.items())
         sys.stdout.write(f"forgotten after their retention: {forgotten}\n")
     sys.stdout.write(f"{len(found)} breaches\n" if found else "clean\n")
 
 
-def _report_json(books: "Books", found: "list[Breach]") -> None:
+def _report_json(dump: "LedgerDump", found: "list[Violation]") -> None:
     from service.ledger.audit import INVARIANTS
 
     report = {
         "clean": not found,
         "invariants": {
-            check.__name__: [breach.detail for breach in found if breach.invariant == check.__name__]
+            check.__name__: [violation.detail for violation in found if violation.invariant == check.__name__]
             for check in INVARIANTS
         },
-        "orders": {str(status): count for status, count in books.snapshot.orders.items()},
-        "requeued": books.snapshot.requeued,
-        "orders_stored": len(books.orders),
-        "orders_forgotten": {str(status): count for status, count in books.snapshot.archived.items()},
-        "products": len(books.products),
-        "queue_length": books.snapshot.queue_length,
-        "dead_letters": books.snapshot.dead_letters,
+        "orders": {str(status): count for status, count in dump.snapshot.orders.items()},
+        "requeued": dump.snapshot.requeued,
+        "orders_stored": len(dump.orders),
+        "orders_forgotten": {str(status): count for status, count in dump.snapshot.archived.items()},
+        "products": len(dump.products),
+        "queue_length": dump.snapshot.queue_length,
+        "dead_letters": dump.snapshot.dead_letters,
     }
     sys.stdout.write(json.dumps(report, indent=2) + "\n")
 
@@ -146,11 +146,11 @@ def _tell(results: dict[str, str], good: str) -> None:
 
 def offer_demo() -> None:
     """Puts the demo catalogue into a store that has no products."""
-    from service.ledger.catalogue import Catalogue
+    from service.ledger.catalogue import ProductCatalogue
     from service.ledger.demo import stock_demo
 
     async def offer(shards: "Shards", _: "Settings") -> None:
-        await stock_demo(Catalogue(shards))
+        await stock_demo(ProductCatalogue(shards))
 
     asyncio.run(_in_store(offer))
 

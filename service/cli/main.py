@@ -68,10 +68,10 @@ def _is_answer(error: Exception) -> bool:
     from service.ledger.audit import SaleMovesError
     from service.processes.supervisor import RoleFailed
     from service.settings import SettingsError
-    from service.store import STORE_ERRORS, ShardsDifferError
+    from service.store import STORE_ERRORS, SchemaMismatchError
     from service.store.embedded import StoreFailed, StoreInUse
     from service.store.preflight import StoreRefused
     from telemetry import SettingsError as TelemetrySettingsError
 
-    refusals = (SettingsError, TelemetrySettingsError, ShardsDifferError, StoreRefused, StoreInUse)
+    refusals = (SettingsError, TelemetrySettingsError, SchemaMismatchError, StoreRefused, StoreInUse)
     return isinstance(error, (*refusals, StoreFailed, RoleFailed, SaleMovesError, CrowdError, *STORE_ERRORS))

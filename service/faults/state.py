@@ -10,7 +10,7 @@ from time import monotonic
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.background import running
+from service.background import background_tasks
 from service.settings import Settings
 from service.store import STORE_ERRORS, StoreClient, connect, keys
 
@@ -143,5 +143,5 @@ async def watched(settings: Settings, store_url: str, worker: str) -> AsyncItera
     structlog.get_logger("service.faults").warning("FAULTS_ENABLED is set: an admin can break this service")
     async with connect(store_url, name=f"{worker}-faults", timeout_seconds=settings.store_timeout_seconds) as client:
         faults = Faults(client, worker)
-        async with running(faults.watch()):
+        async with background_tasks(faults.watch()):
             yield faults

@@ -1,6 +1,8 @@
-"""What must always hold in the ledger. Each invariant is one function from a `Books` to the breaches it finds.
+"""What must always hold in the ledger.
 
-`read_books` reads a shard in one script, so that a sale that goes on meanwhile cannot blur what it finds. The store
+Each invariant is one function from a `LedgerDump` to what it finds wrong.
+
+`dump_ledger` reads a shard in one script, so that a sale that goes on meanwhile cannot blur what it finds. The store
 serves nobody else for that long, about 15 us an order; so a large shard is read in parts, and again if it moved.
 """
 
@@ -15,12 +17,12 @@ from service.ledger.snapshot import Snapshot
 from service.store import Shards, keys
 
 LIVE = (Status.PENDING, Status.PROCESSING)
-MOST_ORDERS = 30_000
+MAX_ORDERS = 30_000
 TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class LedgerDump:
     """All that the store holds."""
 
     snapshot: Snapshot
@@ -38,7 +40,7 @@ class Books:
 
 
 @dataclass(frozen=True, slots=True)
-class Breach:
+class Violation:
     """One invariant that does not hold, and for what."""
 
     invariant: str
@@ -49,24 +51,24 @@ class SaleMovesError(Exception):
     """The sale went on while the orders were read, and there are too many to read them at one instant."""
 
 
-async def read_books(shards: Shards, most: int = MOST_ORDERS) -> Books:
+async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
     """Reads every order and index of every shard.
 
     Args:
         shards: The store.
-        most: A shard with no more orders than this is read at one instant; the store serves nobody else meanwhile.
+        limit: A shard with no more orders than this is read at one instant; the store serves nobody else meanwhile.
 
     Raises:
         SaleMovesError: A larger shard did not keep still while it was read.
         redis.exceptions.RedisError: The store is down.
     """
-    replies = [await shards.run("books", shard, most, "") or await _read_in_parts(shards, shard) for shard in shards]
+    replies = [await shards.run("dump", shard, limit, "") or await _read_in_parts(shards, shard) for shard in shards]
     orders = [Order.from_row(row) for reply in replies for row in reply[1]]
     delayed, deadlines, dead = (
         frozenset(member for reply in replies for member in reply[index]) for index in (3, 4, 5)
     )
     triples = [reply[6][start : start + 3] for reply in replies for start in range(0, len(reply[6]), 3)]
-    return Books(
+    return LedgerDump(
         snapshot=Snapshot.from_shards([reply[0] for reply in replies]),
         orders={order.order_id: order for order in orders},
         queued=Counter(order_id for reply in replies for order_id in reply[2]),
@@ -80,48 +82,48 @@ async def read_books(shards: Shards, most: int = MOST_ORDERS) -> Books:
 async def _read_in_parts(shards: Shards, shard: int) -> list[Any]:
     """Reads a large shard bit by bit, between two readings of everything else that must be the same."""
     for _ in range(TRIES):
-        before = await shards.run("books", shard, 0, "")
+        before = await shards.run("dump", shard, 0, "")
         orders: list[list[str]] = []
         buyers: list[str] = []
         cursor = "0"
         while True:
-            cursor, *part = await shards.run("books", shard, 0, cursor)
+            cursor, *part = await shards.run("dump", shard, 0, cursor)
             orders += part[0]
             buyers += part[1]
             if cursor == "0":
                 break
-        after: list[Any] = await shards.run("books", shard, 0, "")
+        after: list[Any] = await shards.run("dump", shard, 0, "")
         if (before[0][1:3], before[2:]) == (after[0][1:3], after[2:]):
             after[1], after[6] = orders, buyers
             return after
     raise SaleMovesError("the sale goes on and there are too many orders to read them at one instant: try again later")
 
 
-def units_add_up(books: Books) -> Iterator[str]:
+def units_add_up(dump: LedgerDump) -> Iterator[str]:
     """`initial_stock + restocked = stock + held + sold`, for each product."""
-    for product in books.products.values():
+    for product in dump.products.values():
         if product.drift:
             yield f"{product.product_id}: {product.drift} units unexplained"
 
 
-def nothing_is_negative(books: Books) -> Iterator[str]:
+def nothing_is_negative(dump: LedgerDump) -> Iterator[str]:
     """Stock, held and sold are never below 0."""
-    for product in books.products.values():
+    for product in dump.products.values():
         for name in ("initial_stock", "stock", "held", "sold"):
             if getattr(product, name) < 0:
                 yield f"{product.product_id}: {name} is {getattr(product, name)}"
 
 
-def orders_explain_units(books: Books) -> Iterator[str]:
+def orders_explain_units(dump: LedgerDump) -> Iterator[str]:
     """Held is the sum over live orders, sold the sum over confirmed ones and those forgotten since."""
     held: defaultdict[str, int] = defaultdict(int)
     sold: defaultdict[str, int] = defaultdict(int)
-    for order in books.orders.values():
+    for order in dump.orders.values():
         if order.status in LIVE:
             held[order.product_id] += order.quantity
         elif order.status is Status.CONFIRMED:
             sold[order.product_id] += order.quantity
-    for product in books.products.values():
+    for product in dump.products.values():
         if held[product.product_id] != product.held:
             yield f"{product.product_id}: held is {product.held}, its live orders hold {held[product.product_id]}"
         bought = sold[product.product_id] + product.archived
@@ -129,49 +131,49 @@ def orders_explain_units(books: Books) -> Iterator[str]:
             yield f"{product.product_id}: sold is {product.sold}, its orders bought {bought}"
 
 
-def limits_count_right(books: Books) -> Iterator[str]:
+def limits_count_right(dump: LedgerDump) -> Iterator[str]:
     """What counts against a buyer's limit is what the buyer holds or bought, by orders that are not forgotten."""
     units: Counter[tuple[str, str]] = Counter()
-    for order in books.orders.values():
+    for order in dump.orders.values():
         if order.status in (*LIVE, Status.CONFIRMED):
             units[order.product_id, order.user_id] += order.quantity
-    for buyer in units.keys() | books.buyers.keys():
-        if units[buyer] != books.buyers.get(buyer, 0):
-            yield f"{buyer[1]} has {units[buyer]} of {buyer[0]}, counted as {books.buyers.get(buyer, 0)}"
+    for buyer in units.keys() | dump.buyers.keys():
+        if units[buyer] != dump.buyers.get(buyer, 0):
+            yield f"{buyer[1]} has {units[buyer]} of {buyer[0]}, counted as {dump.buyers.get(buyer, 0)}"
 
 
-def totals_match_orders(books: Books) -> Iterator[str]:
+def totals_match_orders(dump: LedgerDump) -> Iterator[str]:
     """Each total is the number of orders that reached the status; every accepted order has one status."""
-    totals, now = books.snapshot.orders, Counter(order.status for order in books.orders.values())
-    now.update(books.snapshot.archived)
-    accepted, known = totals[Status.PENDING] - books.snapshot.requeued, sum(now.values())
+    totals, now = dump.snapshot.orders, Counter(order.status for order in dump.orders.values())
+    now.update(dump.snapshot.archived)
+    accepted, known = totals[Status.PENDING] - dump.snapshot.requeued, sum(now.values())
     if accepted != known:
         yield f"{accepted} orders were accepted, {known} are there or were forgotten in time"
     for status in (Status.CONFIRMED, Status.EXPIRED, Status.CANCELLED):
         if totals[status] != now[status]:
             yield f"{totals[status]} orders became {status}, {now[status]} are"
-    if totals[Status.FAILED] - books.snapshot.requeued != now[Status.FAILED]:
+    if totals[Status.FAILED] - dump.snapshot.requeued != now[Status.FAILED]:
         yield f"{totals[Status.FAILED]} orders became failed, {now[Status.FAILED]} are"
 
 
-def live_orders_are_queued_once(books: Books) -> Iterator[str]:
+def live_orders_are_queued_once(dump: LedgerDump) -> Iterator[str]:
     """A live order waits in one place, once: in the queue or for another attempt. Others wait nowhere."""
-    for order in books.orders.values():
-        places = books.queued[order.order_id] + (order.order_id in books.delayed)
+    for order in dump.orders.values():
+        places = dump.queued[order.order_id] + (order.order_id in dump.delayed)
         if places != (order.status in LIVE):
             yield f"order {order.order_id} is {order.status} and waits in {places} places"
-    for order_id in (books.queued.keys() | books.delayed | books.deadlines | books.dead) - books.orders.keys():
+    for order_id in (dump.queued.keys() | dump.delayed | dump.deadlines | dump.dead) - dump.orders.keys():
         yield f"order {order_id} is listed and not there"
 
 
-def reservations_end(books: Books) -> Iterator[str]:
+def reservations_end(dump: LedgerDump) -> Iterator[str]:
     """Every pending order has a deadline, and no other order has one."""
-    pending = {order.order_id for order in books.orders.values() if order.status is Status.PENDING}
-    for order_id in pending ^ books.deadlines:
+    pending = {order.order_id for order in dump.orders.values() if order.status is Status.PENDING}
+    for order_id in pending ^ dump.deadlines:
         yield f"order {order_id} {'has no deadline' if order_id in pending else 'has a deadline and is not pending'}"
 
 
-INVARIANTS: tuple[Callable[[Books], Iterator[str]], ...] = (
+INVARIANTS: tuple[Callable[[LedgerDump], Iterator[str]], ...] = (
     units_add_up,
     nothing_is_negative,
     orders_explain_units,
@@ -182,6 +184,6 @@ INVARIANTS: tuple[Callable[[Books], Iterator[str]], ...] = (
 )
 
 
-def breaches(books: Books) -> list[Breach]:
-    """Everything in the books that must not be."""
-    return [Breach(check.__name__, detail) for check in INVARIANTS for detail in check(books)]
+def violations(dump: LedgerDump) -> list[Violation]:
+    """List everything in a dump that must not be."""
+    return [Violation(check.__name__, detail) for check in INVARIANTS for detail in check(dump)]

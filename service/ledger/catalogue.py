@@ -12,10 +12,10 @@ from typing import NamedTuple
 from opentelemetry.trace import Span, get_current_span
 
 from service.ledger.products import Product
-from service.store import Batcher, Reading, Shards, Shared, is_store_down, keys
+from service.store import Batcher, BatchTrace, Shards, SharedRead, is_store_down, keys
 
 REPLY_KEPT = timedelta(minutes=10)
-MOST_AT_ONCE = 128
+MAX_BATCH = 128
 
 
 class Change(StrEnum):
@@ -33,12 +33,12 @@ class _Wanted(NamedTuple):
     span: Span
 
 
-class Catalogue:
+class ProductCatalogue:
     """The products of every shard."""
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
-        self._all = Reading(self._read_all)
+        self._all = SharedRead(self._read_all)
         self._some = [self._batcher(shard) for shard in shards]
 
     async def put(self, product_id: str, **fields: str | int | datetime | None) -> tuple[Change, Product | None]:
@@ -73,19 +73,19 @@ class Catalogue:
         for batcher in self._some:
             await batcher.aclose()
 
-    async def _read_all(self, shared: Shared) -> tuple[Product, ...]:
-        rows = [row for shard in self._shards for row in await self._shards.run("products", shard, shared=shared)]
+    async def _read_all(self, trace: BatchTrace) -> tuple[Product, ...]:
+        rows = [row for shard in self._shards for row in await self._shards.run("products", shard, trace=trace)]
         return tuple(sorted(map(Product.from_row, rows), key=lambda product: product.product_id))
 
     def _batcher(self, shard: int) -> Batcher[_Wanted, Product | None]:
         async def send(wanted: Sequence[_Wanted]) -> Sequence[Product | None]:
-            shared = Shared.by(each.span for each in wanted)
+            trace = BatchTrace.by(each.span for each in wanted)
             names = list(dict.fromkeys(each.product for each in wanted))
-            rows = await self._shards.run("product", shard, *names, batch=len(names), shared=shared)
+            rows = await self._shards.run("product", shard, *names, batch=len(names), trace=trace)
             found = dict(zip(names, (Product.from_row(row) if row else None for row in rows), strict=True))
             return [found[each.product] for each in wanted]
 
-        return Batcher(send, most=MOST_AT_ONCE, ends_all=is_store_down)
+        return Batcher(send, limit=MAX_BATCH, ends_all=is_store_down)
 
     async def _change(
         self, mode: str, product_id: str, fields: dict[str, str | int | datetime | None]

@@ -9,7 +9,7 @@ from service.store import Shards
 
 
 class Requeued(StrEnum):
-    """What became of a dead letter that was given another life."""
+    """What became of a dead letter that was to be processed anew."""
 
     REQUEUED = "requeued"
     SOLD_OUT = "sold_out"
@@ -23,12 +23,12 @@ class DeadLetters:
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
 
-    async def list(self, most: int = 1000) -> list[Order]:
+    async def list(self, limit: int = 1000) -> list[Order]:
         """Reads the dead letters, those that died first at the head."""
         orders: list[Order] = []
         for shard in self._shards:
-            orders += [Order.from_row(row) for row in await self._shards.run("dead", shard, most)]
-        return sorted(orders, key=lambda order: (order.settled_at or order.accepted_at, order.order_id))[:most]
+            orders += [Order.from_row(row) for row in await self._shards.run("dead", shard, limit)]
+        return sorted(orders, key=lambda order: (order.settled_at or order.accepted_at, order.order_id))[:limit]
 
     async def requeue(self, order_ids: Sequence[str], reservation: timedelta) -> dict[str, Requeued]:
         """Reserves the units anew and puts the orders back into the queue, where that can be done."""

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from service.ledger.catalogue import Catalogue
+from service.ledger.catalogue import ProductCatalogue
 
 NEVER_OPENS = datetime.fromisoformat("2100-01-01T00:00:00+00:00")
 
@@ -29,7 +29,7 @@ DEMO = (
 )
 
 
-async def stock_demo(catalogue: Catalogue) -> int:
+async def stock_demo(catalogue: ProductCatalogue) -> int:
     """Puts the demo on sale in a store that has no products; says how many products were put."""
     if await catalogue.products():
         return 0

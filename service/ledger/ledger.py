@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from service.ledger.orders import Cancellation, NewOrder, Order, Outcome, Placement, Status, shard_of_order
 from service.store import Script, Shards, keys, load_scripts
-from service.store.shards import ALONE, Shared
+from service.store.shards import CURRENT, BatchTrace
 
 REFUSALS_REMEMBERED = timedelta(hours=1)
 
@@ -29,8 +29,8 @@ def milliseconds(duration: timedelta) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """The terms that the ledger applies."""
+class LedgerPolicy:
+    """What the ledger grants: how long units are held and keys are known, how many attempts an order has."""
 
     reservation: timedelta = timedelta(minutes=15)
     idempotency: timedelta = timedelta(hours=24)
@@ -66,22 +66,23 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """How an order ended, in the worker's eyes.
+class Settlement:
+    """How an order ended, as the worker sees it.
 
-    `life` is the life that was paid for, None for the present one; `unsure` that a failed order may have been paid for.
+    `generation` is the one that was paid for, None for the present one. `maybe_captured`: a failed order may have been
+    paid for.
     """
 
     order_id: str
     status: Literal[Status.CONFIRMED, Status.FAILED]
     reason: str = ""
     payment_id: str = ""
-    life: int | None = None
-    unsure: bool = False
+    generation: int | None = None
+    maybe_captured: bool = False
 
 
 class SettleResult(StrEnum):
-    """`repeated`: the same verdict stood already; `refused`: another one did, or the order has another life now."""
+    """`repeated`: the same settlement stood already; `refused`: another one did, or the order was requeued since."""
 
     SETTLED = "settled"
     REPEATED = "repeated"
@@ -91,7 +92,7 @@ class SettleResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What the ledger says to a verdict: the status that stands, the time from accepted and from begun."""
+    """What the ledger says to a settlement: the status that stands, the time from accepted and from begun."""
 
     result: SettleResult
     status: str
@@ -100,7 +101,7 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class Deferral:
+class Retry:
     """An order to be tried again after a delay."""
 
     order_id: str
@@ -128,19 +129,19 @@ class OwedRefund:
 class Ledger:
     """Selling, in one store. Lists given to a step all belong to one shard."""
 
-    def __init__(self, shards: Shards, terms: Terms) -> None:
+    def __init__(self, shards: Shards, policy: LedgerPolicy) -> None:
         self.shards = shards
-        self.terms = terms
+        self.policy = policy
 
-    async def place(self, shard: int, orders: Sequence[NewOrder], shared: Shared = ALONE) -> list[Placement]:
+    async def place(self, shard: int, orders: Sequence[NewOrder], trace: BatchTrace = CURRENT) -> list[Placement]:
         """Places orders, each on its own, in the order given."""
-        args: list[str | int] = [milliseconds(self.terms.reservation), milliseconds(self.terms.idempotency)]
+        args: list[str | int] = [milliseconds(self.policy.reservation), milliseconds(self.policy.idempotency)]
         args.append(secrets.token_hex(6))
         for order in orders:
             product, user = keys.escape(order.product_id), keys.escape(order.user_id)
             args += (order.order_id, product, user, order.quantity)
             args += (order.digest, order.fingerprint, order.traceparent)
-        replies = await self.shards.run("place", shard, *args, batch=len(orders), shared=shared)
+        replies = await self.shards.run("place", shard, *args, batch=len(orders), trace=trace)
         return [Placement(Outcome(reply[0]), reply[1], _order(reply, 2)) for reply in replies]
 
     async def refuse(self, process: str, lot: int, refusals: Mapping[str, int]) -> None:
@@ -151,23 +152,23 @@ class Ledger:
     async def claim(self, shard: int, claims: Sequence[tuple[str, str]]) -> list[bool]:
         """Binds idempotency digests to fingerprints; False where another request has the digest."""
         args = [part for claim in claims for part in claim]
-        granted = await self.shards.run("claim", shard, milliseconds(self.terms.idempotency), *args, batch=len(claims))
+        granted = await self.shards.run("claim", shard, milliseconds(self.policy.idempotency), *args, batch=len(claims))
         return [bool(grant) for grant in granted]
 
     async def begin(self, shard: int, entries: Sequence[Entry]) -> list[Begun]:
         """Takes delivered entries in hand: each order is `processing`, with one attempt more."""
         args = [part for entry in entries for part in (entry.entry_id, entry.order_id)]
         call = secrets.token_hex(6)
-        replies = await self.shards.run("begin", shard, self.terms.attempts, call, *args, batch=len(entries))
+        replies = await self.shards.run("begin", shard, self.policy.attempts, call, *args, batch=len(entries))
         return [_begun(reply) for reply in replies]
 
-    async def settle(self, shard: int, verdicts: Sequence[Verdict], shared: Shared = ALONE) -> list[Settled]:
-        """Ends orders that were begun; the first verdict on an order stands."""
+    async def settle(self, shard: int, settlements: Sequence[Settlement], trace: BatchTrace = CURRENT) -> list[Settled]:
+        """Ends orders that were begun; the first settlement of an order stands."""
         args: list[str | int] = []
-        for v in verdicts:
-            args += (v.order_id, "" if v.life is None else v.life, v.status, v.reason, v.payment_id)
-            args += ("1" if v.unsure else "",)
-        replies = await self.shards.run("settle", shard, *args, batch=len(verdicts), shared=shared)
+        for s in settlements:
+            args += (s.order_id, "" if s.generation is None else s.generation, s.status, s.reason, s.payment_id)
+            args += ("1" if s.maybe_captured else "",)
+        replies = await self.shards.run("settle", shard, *args, batch=len(settlements), trace=trace)
         return [
             Settled(
                 SettleResult(result),
@@ -178,48 +179,48 @@ class Ledger:
             for result, status, total, processing in replies
         ]
 
-    async def defer(self, shard: int, deferrals: Sequence[Deferral]) -> list[DeferResult]:
+    async def defer(self, shard: int, retries: Sequence[Retry]) -> list[DeferResult]:
         """Puts orders aside for another attempt, or gives them up when they had their last."""
-        args: list[str | int] = [self.terms.attempts]
-        for deferral in deferrals:
-            args += (deferral.order_id, milliseconds(deferral.delay), deferral.reason)
-        replies = await self.shards.run("defer", shard, *args, batch=len(deferrals))
+        args: list[str | int] = [self.policy.attempts]
+        for retry in retries:
+            args += (retry.order_id, milliseconds(retry.delay), retry.reason)
+        replies = await self.shards.run("defer", shard, *args, batch=len(retries))
         return [DeferResult(reply) for reply in replies]
 
     async def refunds(
-        self, shard: int, lease: timedelta, most: int, made: Sequence[OwedRefund] = ()
+        self, shard: int, lease: timedelta, limit: int, made: Sequence[OwedRefund] = ()
     ) -> list[OwedRefund]:
         """Takes the refunds that were made off the list; hands out others that are due, to be made within the lease."""
-        args: list[str | int] = [milliseconds(lease), most]
+        args: list[str | int] = [milliseconds(lease), limit]
         for refund in made:
             args += (refund.payment_key, refund.ticket)
         replies = await self.shards.run("refunds", shard, *args, batch=len(made))
         return [OwedRefund(key, ticket, Order.from_row(row)) for key, ticket, row in replies]
 
-    async def promote(self, shard: int, most: int = 1000) -> int:
+    async def promote(self, shard: int, limit: int = 1000) -> int:
         """Puts deferred orders whose time has come back into the queue; says how many."""
-        promoted: int = await self.shards.run("promote", shard, most)
+        promoted: int = await self.shards.run("promote", shard, limit)
         return promoted
 
-    async def expire(self, shard: int, most: int = 1000) -> list[str]:
+    async def expire(self, shard: int, limit: int = 1000) -> list[str]:
         """Ends reservations that nobody began in time; says whose."""
-        expired: list[str] = await self.shards.run("expire", shard, most)
+        expired: list[str] = await self.shards.run("expire", shard, limit)
         return expired
 
-    async def forget(self, shard: int, most: int = 1000) -> int:
+    async def forget(self, shard: int, limit: int = 1000) -> int:
         """Forgets orders that ended longer ago than the retention, and says how many; without one it keeps all."""
-        if self.terms.retention is None:
+        if self.policy.retention is None:
             return 0
-        forgotten: int = await self.shards.run("forget", shard, milliseconds(self.terms.retention), most)
+        forgotten: int = await self.shards.run("forget", shard, milliseconds(self.policy.retention), limit)
         return forgotten
 
-    async def reclaim(self, shard: int, consumer: str, silence: timedelta, most: int) -> list[Entry]:
+    async def reclaim(self, shard: int, consumer: str, silence: timedelta, limit: int) -> list[Entry]:
         """Says that `consumer` is alive and gives it entries of consumers that are silent."""
-        entries = await self.shards.run("reclaim", shard, consumer, milliseconds(silence), most)
+        entries = await self.shards.run("reclaim", shard, consumer, milliseconds(silence), limit)
         return [read_entry(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in entries]
 
     async def leave(self, shard: int, consumer: str) -> int:
-        """Takes leave of the queue; says how many entries stay for others."""
+        """Leaves the queue; says how many entries stay for others."""
         left: int = await self.shards.run("leave", shard, consumer)
         return left
 
@@ -234,15 +235,15 @@ class Ledger:
         (row,) = await self.shards.run("order", shard_of_order(order_id), order_id)
         return Order.from_row(row) if row else None
 
-    async def orders_of(self, user_id: str, most: int, before: tuple[datetime, str] | None = None) -> list[Order]:
+    async def orders_of(self, user_id: str, limit: int, before: tuple[datetime, str] | None = None) -> list[Order]:
         """Reads a user's orders, the newest first, from below (`accepted_at`, `order_id`) on."""
         time, order_id = (round(before[0].timestamp() * 1000), before[1]) if before else ("+inf", "")
         orders: list[Order] = []
         for shard in self.shards:
-            rows = await self.shards.run("orders_of", shard, keys.escape(user_id), most, time, order_id)
+            rows = await self.shards.run("orders_of", shard, keys.escape(user_id), limit, time, order_id)
             orders += [Order.from_row(row) for row in rows]
         orders.sort(key=lambda order: (order.accepted_at, order.order_id), reverse=True)
-        return orders[:most]
+        return orders[:limit]
 
 
 def read_entry(entry_id: str, fields: dict[str, str]) -> Entry:

@@ -99,7 +99,7 @@ class Order:
     settled_at: datetime | None
     reason: str | None
     payment_id: str | None
-    life: int
+    generation: int
 
     @property
     def amount(self) -> int:
@@ -109,13 +109,13 @@ class Order:
     @property
     def payment_key(self) -> str:
         """The idempotency key of the order's payment; an order that was requeued pays under a new one."""
-        return f"{self.order_id}-{self.life}" if self.life else self.order_id
+        return f"{self.order_id}-{self.generation}" if self.generation else self.order_id
 
     @classmethod
     def from_row(cls, row: list[str]) -> Self:
         """Reads what `order_row` in `_ledger.lua` returns."""
         (order_id, status, product, user, quantity, price, currency, accepted, expires, position, eta) = row[:11]
-        attempts, settled, reason, payment, life = row[11:]
+        attempts, settled, reason, payment, generation = row[11:]
         return cls(
             order_id=order_id,
             status=Status(status),
@@ -132,7 +132,7 @@ class Order:
             settled_at=at(settled) if settled else None,
             reason=reason or None,
             payment_id=payment or None,
-            life=int(life or 0),
+            generation=int(generation or 0),
         )
 
 

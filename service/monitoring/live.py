@@ -14,7 +14,7 @@ from service.ledger.orders import Status
 from service.ledger.snapshot import QueueView
 from service.metrics import REASONS
 from service.monitoring.poller import Sampler
-from service.store import Reading, Shards, Shared, keys
+from service.store import BatchTrace, Shards, SharedRead, keys
 from telemetry import suppressed
 from telemetry.windows.histogram import Distribution
 from telemetry.windows.statistics import Figures
@@ -133,8 +133,8 @@ class Live:
         self._sampler = sampler
         self._windows = windows
         self._made: MetricsData | None = None
-        self._making = Reading(self._make)
-        self._listening = Reading(self._listen)
+        self._making = SharedRead(self._make)
+        self._listening = SharedRead(self._listen)
 
     async def picture(self) -> MetricsData:
         """The picture of this second.
@@ -158,11 +158,11 @@ class Live:
         await self._making.aclose()
         await self._listening.aclose()
 
-    async def _listen(self, _: Shared) -> list[dict[str, Any]]:
+    async def _listen(self, _: BatchTrace) -> list[dict[str, Any]]:
         with suppressed():
             return (await self._windows.read(timedelta(0))).now
 
-    async def _make(self, _: Shared) -> MetricsData:
+    async def _make(self, _: BatchTrace) -> MetricsData:
         snapshot = self._sampler.latest() or await self._sampler.fresh()
         seq = self._sampler.readings
         if self._made is not None and self._made.seq == seq:

@@ -11,7 +11,7 @@ import structlog
 
 from service.ledger.lease import Lease
 from service.ledger.snapshot import ProductRows, Snapshot, take_snapshot
-from service.store import STORE_ERRORS, Reading, Shards, Shared
+from service.store import STORE_ERRORS, BatchTrace, Shards, SharedRead
 from telemetry import suppressed
 
 INTERVAL_SECONDS = 1.0
@@ -36,7 +36,7 @@ class Sampler:
         self._taken: float | None = None
         self._snapshot: Snapshot | None = None
         self._rows = ProductRows()
-        self._reading = Reading(self._read)
+        self._reading = SharedRead(self._read)
         self.readings = 0
         self._next = asyncio.Event()
 
@@ -92,7 +92,7 @@ class Sampler:
                 down = True
             await asyncio.sleep(max(INTERVAL_SECONDS - (loop.time() - began), 0.05))
 
-    async def _read(self, _: Shared) -> Snapshot:
+    async def _read(self, _: BatchTrace) -> Snapshot:
         asked = self._clock()
         with suppressed():
             snapshot = await take_snapshot(self._shards, self._rows)

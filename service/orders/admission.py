@@ -8,8 +8,8 @@ from math import ceil
 from time import monotonic
 from typing import Self
 
-from service.orders.sold_out import SoldOut
-from service.orders.wait_time import Line
+from service.orders.sold_out import SoldOutCache
+from service.orders.wait_time import WaitEstimator
 from service.problems import Problem
 
 USERS_REMEMBERED = 100_000
@@ -21,9 +21,11 @@ class Admission:
     The rate is kept by the generic cell rate algorithm (ITU-T I.371): one number a user, a burst of one second.
     """
 
-    def __init__(self, sold_out: SoldOut, line: Line, *, max_in_flight: int, rate_per_second: float | None) -> None:
+    def __init__(
+        self, sold_out: SoldOutCache, wait: WaitEstimator, *, max_in_flight: int, rate_per_second: float | None
+    ) -> None:
         self._sold_out = sold_out
-        self._line = line
+        self._wait = wait
         self._max_in_flight = max_in_flight
         self._rate = rate_per_second
         self._arrivals: dict[str, float] = {}
@@ -42,12 +44,12 @@ class Admission:
             Problem: 429 `rate_limited` or 503 `overloaded`, with `Retry-After`; 409 `sold_out`.
         """
         due = self._due(user_id)
-        if not keyed and self._sold_out.has(product_id):
+        if not keyed and product_id in self._sold_out:
             self._note(user_id, due)
             raise Problem("sold_out", "0 units are left.")
         if self.in_flight >= self._max_in_flight:
             raise Problem("overloaded", "Too many orders are under way.", headers={"Retry-After": "1"})
-        if (excess := self._line.excess_seconds()) > 0:
+        if (excess := self._wait.seconds_over_limit()) > 0:
             raise Problem("overloaded", "Too many orders wait.", headers={"Retry-After": str(ceil(excess))})
         self._note(user_id, due)
         self.in_flight += 1

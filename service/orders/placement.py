@@ -8,12 +8,12 @@ from opentelemetry.trace import Span, get_current_span
 
 from service.ledger.ledger import Ledger
 from service.ledger.orders import NewOrder, Outcome, Placement, new_order_id
-from service.orders.sold_out import SoldOut
-from service.orders.wait_time import Line
-from service.store import Batcher, Shared, is_store_down, keys
+from service.orders.sold_out import SoldOutCache
+from service.orders.wait_time import WaitEstimator
+from service.store import Batcher, BatchTrace, is_store_down, keys
 from telemetry import current_traceparent
 
-MOST_AT_ONCE = 128
+MAX_BATCH = 128
 STOCK_TELLING = (Outcome.ACCEPTED, Outcome.SOLD_OUT)
 
 
@@ -23,13 +23,13 @@ class _Item:
     span: Span
 
 
-class Placer:
+class OrderPlacer:
     """Places orders for one process; one batch a shard is away at a time."""
 
-    def __init__(self, ledger: Ledger, sold_out: SoldOut, line: Line) -> None:
+    def __init__(self, ledger: Ledger, sold_out: SoldOutCache, wait: WaitEstimator) -> None:
         self._ledger = ledger
         self._sold_out = sold_out
-        self._line = line
+        self._wait = wait
         self._batchers = [self._batcher(shard) for shard in ledger.shards]
 
     async def place(
@@ -69,13 +69,13 @@ class Placer:
 
     def _batcher(self, shard: int) -> Batcher[_Item, Placement]:
         async def send(items: Sequence[_Item]) -> Sequence[Placement]:
-            shared = Shared.by(item.span for item in items)
+            trace = BatchTrace.by(item.span for item in items)
             asked = monotonic()
-            placements = await self._ledger.place(shard, [item.order for item in items], shared)
+            placements = await self._ledger.place(shard, [item.order for item in items], trace)
             for item, placement in zip(items, placements, strict=True):
                 if placement.units_left >= 0 and placement.outcome in STOCK_TELLING:
-                    self._sold_out.note(item.order.product_id, placement.units_left, asked)
-            self._line.joined(sum(placement.outcome is Outcome.ACCEPTED for placement in placements))
+                    self._sold_out.record(item.order.product_id, placement.units_left, asked)
+            self._wait.record_enqueued(sum(placement.outcome is Outcome.ACCEPTED for placement in placements))
             return placements
 
-        return Batcher(send, most=MOST_AT_ONCE, ends_all=is_store_down)
+        return Batcher(send, limit=MAX_BATCH, ends_all=is_store_down)

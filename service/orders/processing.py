@@ -18,29 +18,29 @@ from opentelemetry.trace import Span, SpanContext, Tracer, get_current_span
 from service.ledger.ledger import (
     BeginResult,
     Begun,
-    Deferral,
     DeferResult,
     Entry,
     Ledger,
+    Retry,
     Settled,
+    Settlement,
     SettleResult,
-    Verdict,
 )
 from service.ledger.orders import Order, Status
 from service.metrics import CHARGES, ORDER_DURATION, ORDER_PROCESSING, ORDER_WAIT
 from service.orders.payments import Declined, PaymentGateway, PaymentRejected, PaymentUnavailable
 from service.orders.refunds import charge_of
-from service.store import STORE_ERRORS, Batcher, Shared
+from service.store import STORE_ERRORS, Batcher, BatchTrace
 from telemetry import Telemetry, consumer_span
 
 STORE_PAUSE_SECONDS = 0.25
-LONGEST_BACKOFF = timedelta(minutes=1)
-MOST_AT_ONCE = 128
+MAX_BACKOFF = timedelta(minutes=1)
+MAX_BATCH = 128
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    verdict: Verdict
+    settlement: Settlement
     span: Span
 
 
@@ -87,7 +87,7 @@ class Processor:
             },
         ) as span:
             if begun.result is BeginResult.DEAD:
-                self._bury(order, "too_many_attempts")
+                self._dead_letter(order, "too_many_attempts")
                 return
             if begun.wait is not None:
                 self._wait.record(begun.wait.total_seconds())
@@ -104,18 +104,24 @@ class Processor:
             self._charges.add(1, {"result": "rejected"})
             self._log.error("the gateway calls a payment wrong", order_id=order.order_id, error=str(error))
             # An earlier try may have gone through without our knowing.
-            verdict = Verdict(order.order_id, Status.FAILED, error.code, life=order.life, unsure=True)
-            return (await self._settle(shard, verdict)).status
+            settlement = Settlement(
+                order.order_id, Status.FAILED, error.code, generation=order.generation, maybe_captured=True
+            )
+            return (await self._settle(shard, settlement)).status
         except Exception:  # noqa: BLE001 - a defect in a gateway must not end the worker
             self._charges.add(1, {"result": "failed"})
             self._log.exception("a payment could not be made", order_id=order.order_id)
             return await self._defer(shard, order, "internal_error", None)
         self._charges.add(1, {"result": "declined" if isinstance(answer, Declined) else "captured"})
         if isinstance(answer, Declined):
-            verdict = Verdict(order.order_id, Status.FAILED, answer.reason or "declined", life=order.life)
-            return (await self._settle(shard, verdict)).status
-        verdict = Verdict(order.order_id, Status.CONFIRMED, payment_id=answer.payment_id, life=order.life)
-        settled = await self._settle(shard, verdict)
+            settlement = Settlement(
+                order.order_id, Status.FAILED, answer.reason or "declined", generation=order.generation
+            )
+            return (await self._settle(shard, settlement)).status
+        settlement = Settlement(
+            order.order_id, Status.CONFIRMED, payment_id=answer.payment_id, generation=order.generation
+        )
+        settled = await self._settle(shard, settlement)
         if settled.result not in {SettleResult.SETTLED, SettleResult.REPEATED}:
             self._log.warning(
                 "a payment came too late",
@@ -126,11 +132,11 @@ class Processor:
             )
         return settled.status
 
-    async def _settle(self, shard: int, verdict: Verdict) -> Settled:
+    async def _settle(self, shard: int, settlement: Settlement) -> Settled:
         """Ends the order, however long the store takes to come back."""
         while True:
             try:
-                settled = await self._settlers[shard].submit(_Item(verdict, get_current_span()))
+                settled = await self._settlers[shard].submit(_Item(settlement, get_current_span()))
             except STORE_ERRORS:
                 await asyncio.sleep(STORE_PAUSE_SECONDS)
                 continue
@@ -140,36 +146,36 @@ class Processor:
             return settled
 
     async def _defer(self, shard: int, order: Order, reason: str, wish: timedelta | None) -> str:
-        deferral = Deferral(order.order_id, max(self._backoff(order.attempts), wish or timedelta()), reason)
+        retry = Retry(order.order_id, max(self._backoff(order.attempts), wish or timedelta()), reason)
         while True:
             try:
-                (result,) = await self._ledger.defer(shard, [deferral])
+                (result,) = await self._ledger.defer(shard, [retry])
             except STORE_ERRORS:
                 await asyncio.sleep(STORE_PAUSE_SECONDS)
                 continue
             break
         if result is DeferResult.DEAD:
-            self._bury(order, reason)
+            self._dead_letter(order, reason)
             return Status.FAILED
         self._log.warning(
             "an order is tried again later", order_id=order.order_id, reason=reason, attempt=order.attempts
         )
         return Status.PROCESSING
 
-    def _bury(self, order: Order, reason: str) -> None:
+    def _dead_letter(self, order: Order, reason: str) -> None:
         self._log.error(
             "an order became a dead letter", order_id=order.order_id, reason=reason, attempts=order.attempts
         )
 
     def _backoff(self, attempts: int) -> timedelta:
         """Doubles from attempt to attempt, with a quarter of jitter so that orders do not return in step."""
-        pause = min(self._retry * 2 ** min(attempts - 1, 16), LONGEST_BACKOFF)
+        pause = min(self._retry * 2 ** min(attempts - 1, 16), MAX_BACKOFF)
         jittered: timedelta = pause * random.uniform(0.75, 1.25)
         return jittered
 
     def _settler(self, shard: int) -> Batcher[_Item, Settled]:
         async def send(items: Sequence[_Item]) -> Sequence[Settled]:
-            shared = Shared.by(item.span for item in items)
-            return await self._ledger.settle(shard, [item.verdict for item in items], shared)
+            trace = BatchTrace.by(item.span for item in items)
+            return await self._ledger.settle(shard, [item.settlement for item in items], trace)
 
-        return Batcher(send, most=MOST_AT_ONCE)
+        return Batcher(send, limit=MAX_BATCH)

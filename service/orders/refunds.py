@@ -20,7 +20,7 @@ from telemetry import Telemetry, suppressed
 
 INTERVAL_SECONDS = 0.5
 LEASE = timedelta(seconds=5)
-MOST_AT_ONCE = 16
+MAX_BATCH = 16
 
 
 class Refunds:
@@ -40,7 +40,7 @@ class Refunds:
             for shard in self._ledger.shards:
                 try:
                     with suppressed():
-                        owed = await self._ledger.refunds(shard, LEASE, MOST_AT_ONCE, made[shard])
+                        owed = await self._ledger.refunds(shard, LEASE, MAX_BATCH, made[shard])
                 except STORE_ERRORS:
                     continue
                 made[shard] = await self._make(owed)
@@ -71,7 +71,7 @@ class Refunds:
 
 
 def charge_of(order: Order, payment_key: str) -> Charge:
-    """What one life of an order was charged, or is to be."""
+    """What one generation of an order was charged, or is to be."""
     return Charge(
         order_id=order.order_id,
         user_id=order.user_id,

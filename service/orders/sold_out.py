@@ -17,7 +17,7 @@ SECOND = timedelta(seconds=1)
 FOR_EVER = float("inf")
 
 
-class SoldOut:
+class SoldOutCache:
     """The marks of one process; all times are of its own monotonic clock."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -27,20 +27,20 @@ class SoldOut:
         self._told: dict[str, float] = {}
         self._marks: dict[str, tuple[float, float]] = {}
 
-    def has(self, product_id: str) -> bool:
+    def __contains__(self, product_id: str) -> bool:
         """Whether the ledger would refuse any order for this product as sold out."""
         mark = self._marks.get(product_id)
         return mark is not None and mark[0] <= self._clock() < mark[1]
 
-    def read(self, snapshot: Snapshot, asked: float) -> None:
+    def refresh(self, snapshot: Snapshot, asked: float) -> None:
         """Learns from a snapshot, which was asked for at `asked`."""
         self._read = (snapshot, asked, self._clock())
         self._products = {product.product_id: product for product in snapshot.products}
         for product in snapshot.products:
             if product.stock <= 0 or product.product_id in self._marks:
-                self.note(product.product_id, product.stock, asked)
+                self.record(product.product_id, product.stock, asked)
 
-    def note(self, product_id: str, units_left: int, asked: float) -> None:
+    def record(self, product_id: str, units_left: int, asked: float) -> None:
         """Learns how many units the ledger had left when it was asked at `asked`; news that are older count nothing."""
         if (units_left > 0 and product_id not in self._marks) or asked < self._told.get(product_id, 0.0):
             return
@@ -53,7 +53,7 @@ class SoldOut:
         opens, closes = self._window(self._products[product_id])
         self._marks[product_id] = (opens, min(closes, asked + LIFETIME_SECONDS))
 
-    def forget(self, product_id: str) -> None:
+    def invalidate(self, product_id: str) -> None:
         """Units came back through this process: what the ledger was asked before counts nothing any more."""
         self._marks.pop(product_id, None)
         if product_id in self._products:

@@ -13,21 +13,21 @@ from service.ledger.snapshot import Snapshot
 STALE_SECONDS = 3.0
 
 
-class Line:
+class WaitEstimator:
     """Predicts the wait; `longest` is how long it may be, 0 if that is nobody's concern."""
 
-    def __init__(self, longest: float = 0.0, clock: Callable[[], float] = monotonic) -> None:
-        self._longest = longest
+    def __init__(self, limit: float = 0.0, clock: Callable[[], float] = monotonic) -> None:
+        self._longest = limit
         self._clock = clock
         self._snapshot: Snapshot | None = None
         self._asked = 0.0
         self._joined = 0
 
-    def read(self, snapshot: Snapshot, asked: float) -> None:
+    def refresh(self, snapshot: Snapshot, asked: float) -> None:
         """Learns from a snapshot, which was asked for at `asked`."""
         self._snapshot, self._asked, self._joined = snapshot, asked, 0
 
-    def joined(self, orders: int) -> None:
+    def record_enqueued(self, orders: int) -> None:
         """Notes that this process placed so many orders."""
         self._joined += orders
 
@@ -43,6 +43,6 @@ class Line:
             return max(wait, self._snapshot.waited_seconds)
         return max(wait - elapsed, 0.0)
 
-    def excess_seconds(self) -> float:
+    def seconds_over_limit(self) -> float:
         """By how much that is too long; 0 when it is not."""
         return max(self.wait_seconds() - self._longest, 0.0) if self._longest else 0.0

@@ -21,11 +21,11 @@ from redis.exceptions import ResponseError
 
 from service.ledger.ledger import BeginResult, Entry, Ledger, read_entry
 from service.orders.processing import Processor
-from service.store import STORE_ERRORS, Shared, StoreClient, keys
+from service.store import STORE_ERRORS, BatchTrace, StoreClient, keys
 from telemetry import consumer_context
 
 BLOCK_SECONDS = 1.0
-MOST_AT_ONCE = 128
+MAX_BATCH = 128
 PAUSE_SECONDS = 0.25
 BEATS = 5
 """Heartbeats before a silence is over."""
@@ -67,17 +67,17 @@ class Worker:
         self.consumer = consumer
         self._concurrency = concurrency
         self._silence = silence
-        self._in_hand: dict[tuple[int, str], asyncio.Task[None]] = {}
-        self._beginning: set[tuple[int, str]] = set()
+        self._in_flight: dict[tuple[int, str], asyncio.Task[None]] = {}
+        self._starting: set[tuple[int, str]] = set()
         self._freed = asyncio.Event()
         self._progressed = monotonic()
-        self._unsure = dict.fromkeys(ledger.shards, True)
+        self._reread_pending = dict.fromkeys(ledger.shards, True)
         self._log = structlog.get_logger("service.orders.worker").bind(consumer=consumer)
 
     @property
-    def in_hand(self) -> int:
+    def in_flight(self) -> int:
         """Orders that are being processed."""
-        return len(self._in_hand)
+        return len(self._in_flight)
 
     def progress_age_seconds(self) -> float:
         """Time since an attempt at an order ended, or a reading found nothing to do."""
@@ -90,9 +90,9 @@ class Worker:
         ended = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([ended, *loops, *beats], return_when=asyncio.FIRST_COMPLETED)
         await _cancel(loops)
-        if self._in_hand:
-            await asyncio.wait(self._in_hand.values(), timeout=grace.total_seconds())
-        await _cancel([*beats, *self._in_hand.values(), ended])
+        if self._in_flight:
+            await asyncio.wait(self._in_flight.values(), timeout=grace.total_seconds())
+        await _cancel([*beats, *self._in_flight.values(), ended])
         await self._leave()
         for task in done - {ended}:
             task.result()
@@ -104,31 +104,31 @@ class Worker:
                 if await self._has_room():
                     entries = await self._read(shard)
                     await self._take(shard, entries)
-                    if not self._in_hand:
+                    if not self._in_flight:
                         self._progressed = monotonic()
                 if down:
                     self._log.info("the store answers again")
                 down = False
             except STORE_ERRORS as error:
-                self._unsure[shard] = True
+                self._reread_pending[shard] = True
                 if not down:
                     self._log.warning("the queue cannot be read", shard=shard, error=str(error))
                 down = True
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def _has_room(self) -> bool:
-        if self.in_hand < self._concurrency:
+        if self.in_flight < self._concurrency:
             return True
         self._freed.clear()
         await self._freed.wait()
         return False
 
     async def _read(self, shard: int) -> list[Entry]:
-        room = min(self._concurrency - self.in_hand, MOST_AT_ONCE)
+        room = min(self._concurrency - self.in_flight, MAX_BATCH)
         queue = keys.queue(shard)
-        if self._unsure[shard]:
-            self._unsure[shard] = False  # first: a heartbeat that fails meanwhile asks for another look
-            own = await self._fetch(shard, queue, "0", self._concurrency + MOST_AT_ONCE, None)
+        if self._reread_pending[shard]:
+            self._reread_pending[shard] = False  # first: a heartbeat that fails meanwhile asks for another look
+            own = await self._fetch(shard, queue, "0", self._concurrency + MAX_BATCH, None)
             missed = [entry for entry in own if not self._has(shard, entry)]
             if missed:
                 return missed
@@ -155,22 +155,22 @@ class Worker:
         if not entries:
             return
         taken = {(shard, entry.entry_id) for entry in entries}
-        self._beginning |= taken
+        self._starting |= taken
         try:
             await self._begin(shard, entries)
         finally:
-            self._beginning -= taken
+            self._starting -= taken
 
     def _has(self, shard: int, entry: Entry) -> bool:
-        return (shard, entry.entry_id) in self._in_hand or (shard, entry.entry_id) in self._beginning
+        return (shard, entry.entry_id) in self._in_flight or (shard, entry.entry_id) in self._starting
 
     async def _begin(self, shard: int, entries: Sequence[Entry]) -> None:
-        shared = Shared.by(get_current_span(consumer_context(entry.traceparent)) for entry in entries)
+        trace = BatchTrace.by(get_current_span(consumer_context(entry.traceparent)) for entry in entries)
         with self._tracer.start_as_current_span(
             "receive flash_sale.orders",
-            context=shared.context,
+            context=trace.context,
             kind=SpanKind.CLIENT,
-            links=[Link(context) for context in shared.links],
+            links=[Link(context) for context in trace.links],
             attributes={
                 "messaging.system": "redis",
                 "messaging.operation.name": "receive",
@@ -183,31 +183,31 @@ class Worker:
             if result.result is BeginResult.GONE:
                 continue
             task = asyncio.create_task(self._processor.process(shard, entry, result, batch.get_span_context()))
-            self._in_hand[shard, entry.entry_id] = task
+            self._in_flight[shard, entry.entry_id] = task
             task.add_done_callback(partial(self._finished, (shard, entry.entry_id)))
 
     def _finished(self, key: tuple[int, str], task: asyncio.Task[None]) -> None:
-        self._in_hand.pop(key, None)
+        self._in_flight.pop(key, None)
         self._progressed = monotonic()
         self._freed.set()
         if not task.cancelled() and (error := task.exception()):
             self._log.error("an order could not be processed", exc_info=error)
-            self._unsure[key[0]] = True
+            self._reread_pending[key[0]] = True
 
     async def _beat(self, shard: int) -> None:
-        """Says that this consumer lives, and takes over from those that are silent."""
+        """Says that this consumer is alive, and takes over from those that are silent."""
         pause = self._silence.total_seconds() / BEATS
         for beat in count(1):
             if beat % BEATS == 0:
-                self._unsure[shard] = True
+                self._reread_pending[shard] = True
             try:
-                room = max(self._concurrency - self.in_hand, 0)
+                room = max(self._concurrency - self.in_flight, 0)
                 taken = await self._ledger.reclaim(shard, self.consumer, self._silence, room)
                 if taken:
                     self._log.warning("took over from a silent worker", shard=shard, orders=len(taken))
                     await self._take(shard, taken)
             except STORE_ERRORS:
-                self._unsure[shard] = True
+                self._reread_pending[shard] = True
             await asyncio.sleep(pause)
 
     async def _leave(self) -> None:
@@ -215,7 +215,7 @@ class Worker:
             try:
                 left = await self._ledger.leave(shard, self.consumer)
             except STORE_ERRORS as error:
-                self._log.warning("could not take leave of the queue", shard=shard, error=str(error))
+                self._log.warning("could not leave the queue", shard=shard, error=str(error))
                 continue
             if left:
                 self._log.info("orders are left to the next worker", shard=shard)

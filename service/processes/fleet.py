@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.ledger.catalogue import Catalogue
+from service.ledger.catalogue import ProductCatalogue
 from service.ledger.demo import stock_demo
 from service.processes.sockets import listen
 from service.processes.startup import open_shards
@@ -84,7 +84,7 @@ async def run_fleet(settings: Settings, fleet: Fleet, announce: Callable[[Runnin
         url, store = store_of(settings, stack, own=fleet.demo)
         async with open_shards(settings, url, name="flash-sale") as shards:
             if fleet.demo:
-                await stock_demo(Catalogue(shards))
+                await stock_demo(ProductCatalogue(shards))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flash-sale-")))
         running = _running(settings, fleet, url, store, sockets)
         env = _environment(url, running.admin_token, directory)

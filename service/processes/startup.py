@@ -42,7 +42,7 @@ async def open_shards(
 
     Raises:
         StoreRefused: The server is too old, may evict keys, or is read-only.
-        ShardsDifferError: The store was first used with another number of shards.
+        SchemaMismatchError: The store was first used with another number of shards.
         redis.exceptions.RedisError: The store did not answer in time.
     """
     async with connect(url, name=name, timeout_seconds=settings.store_timeout_seconds) as client:

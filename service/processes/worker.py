@@ -5,13 +5,13 @@ import socket
 from datetime import timedelta
 
 from service.api.service_health import says
-from service.background import running
+from service.background import background_tasks
 from service.faults import faulty_gateway, faulty_shards, watched
 from service.ledger.ledger import Ledger
 from service.metrics import WORKER_PROGRESS_AGE
 from service.monitoring.live import open_windows
 from service.monitoring.reporting import keep_reporting
-from service.orders.housekeeping import keep_house
+from service.orders.maintenance import run_maintenance
 from service.orders.payments import gateway
 from service.orders.processing import Processor
 from service.orders.refunds import Refunds
@@ -42,7 +42,7 @@ async def serve_worker(
             watched(settings, store_url, slot) as faults,
         ):
             shards, payments = faulty_shards(real, faults), faulty_gateway(payments, faults, telemetry)
-            ledger = Ledger(shards, settings.terms)
+            ledger = Ledger(shards, settings.policy)
             processor = Processor(ledger, payments, telemetry, retry=timedelta(seconds=settings.order_retry_seconds))
             worker = Worker(
                 ledger,
@@ -57,7 +57,9 @@ async def serve_worker(
             telemetry.observe(WORKER_PROGRESS_AGE, lambda: [(worker.progress_age_seconds(), {})])
             with stopped_by_signals(stop):
                 async with (
-                    running(keep_house(ledger), Refunds(ledger, payments, telemetry).run(), keep_reporting(windows)),
+                    background_tasks(
+                        run_maintenance(ledger), Refunds(ledger, payments, telemetry).run(), keep_reporting(windows)
+                    ),
                     telemetry.offered(),
                     serving(create_worker_app(telemetry, shards), settings, listener),
                 ):

@@ -2,18 +2,18 @@
 
 from service.store.batching import Batcher
 from service.store.client import STORE_ERRORS, StoreClient, connect, is_store_down
-from service.store.reading import Reading
 from service.store.scripts import Script, load_scripts
-from service.store.shards import Shards, ShardsDifferError, Shared
+from service.store.shards import BatchTrace, SchemaMismatchError, Shards
+from service.store.shared_read import SharedRead
 
 __all__ = [
     "STORE_ERRORS",
+    "BatchTrace",
     "Batcher",
-    "Reading",
+    "SchemaMismatchError",
     "Script",
     "Shards",
-    "ShardsDifferError",
-    "Shared",
+    "SharedRead",
     "StoreClient",
     "connect",
     "is_store_down",

@@ -15,7 +15,7 @@ Reply = TypeVar("Reply")
 
 
 class Batcher(Generic[Item, Reply]):
-    """Sends items in batches of at most `most`; at most `lanes` batches are away at one time.
+    """Sends items in batches of at most `limit`; at most `lanes` batches are away at one time.
 
     An error for which `ends_all` is true is also the answer to those who wait: their time must not add up
     batch by batch when the other side is down.
@@ -25,12 +25,12 @@ class Batcher(Generic[Item, Reply]):
         self,
         send: Callable[[Sequence[Item]], Awaitable[Sequence[Reply]]],
         *,
-        most: int = 128,
+        limit: int = 128,
         lanes: int = 1,
         ends_all: Callable[[Exception], bool] = lambda _: False,
     ) -> None:
         self._send = send
-        self._most = most
+        self._limit = limit
         self._lanes = lanes
         self._ends_all = ends_all
         self._waiting: deque[tuple[Item, asyncio.Future[Reply]]] = deque()
@@ -62,7 +62,7 @@ class Batcher(Generic[Item, Reply]):
     async def _drain(self) -> None:
         try:
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+                batch = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
                 batch = [(item, future) for item, future in batch if not future.cancelled()]
                 if batch:
                     await self._exchange(batch)

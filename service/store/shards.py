@@ -17,28 +17,28 @@ from service.store.scripts import Arg, Script, run_script
 from telemetry import store_span
 
 
-class ShardsDifferError(ValueError):
+class SchemaMismatchError(ValueError):
     """The store was first used with another number of shards, or by a version that kept orders in another form."""
 
 
-class Shared(NamedTuple):
+class BatchTrace(NamedTuple):
     """The traces that share a round trip: its span is a child of the first and is linked to the others."""
 
     context: Context | None
     links: tuple[SpanContext, ...] = ()
 
     @classmethod
-    def by(cls, spans: Iterable[Span]) -> "Shared":
+    def by(cls, spans: Iterable[Span]) -> "BatchTrace":
         """The traces of these spans, of which the first that is recorded is the parent."""
         contexts = [span.get_span_context() for span in spans]
         recorded = [context for context in contexts if context.trace_flags.sampled]
         if not recorded:
-            return NOBODY
+            return NONE
         return cls(set_span_in_context(NonRecordingSpan(recorded[0]), Context()), tuple(recorded[1:]))
 
 
-ALONE = Shared(None)
-NOBODY = Shared(Context())
+CURRENT = BatchTrace(None)
+NONE = BatchTrace(Context())
 
 
 class Shards:
@@ -65,7 +65,7 @@ class Shards:
         """The shard of a product id or a digest."""
         return keys.shard_of(name, self.count)
 
-    async def run(self, step: str, shard: int, *args: Arg, batch: int = 1, shared: Shared = ALONE) -> Any:  # noqa: ANN401 - each caller types its reply
+    async def run(self, step: str, shard: int, *args: Arg, batch: int = 1, trace: BatchTrace = CURRENT) -> Any:  # noqa: ANN401 - each caller types its reply
         """Runs one step in one shard, in one round trip.
 
         Args:
@@ -73,19 +73,19 @@ class Shards:
             shard: Where.
             args: The script's arguments; its one key is the shard's prefix.
             batch: How many orders it carries, for the span.
-            shared: Whose traces the round trip belongs to, for the span.
+            trace: Whose traces the round trip belongs to, for the span.
 
         Raises:
             redis.exceptions.RedisError: The store is down, or refused; the step may have run.
         """
-        with store_span(self._tracer, "EVALSHA", step, batch, context=shared.context, links=shared.links):
+        with store_span(self._tracer, "EVALSHA", step, batch, context=trace.context, links=trace.links):
             return await run_script(self.client, self._scripts[step], [keys.prefix(shard)], args)
 
     async def prepare(self) -> None:
         """Makes the store ready: the number of shards agreed, the scripts loaded, the consumer groups there.
 
         Raises:
-            ShardsDifferError: the store holds another number of shards, or orders in another form.
+            SchemaMismatchError: the store holds another number of shards, or orders in another form.
         """
         await self._agree()
         for script in self._scripts.values():
@@ -98,10 +98,12 @@ class Shards:
         agreed: list[Any] = await self.client.hmget(keys.settings(), ["shards", "form"])
         held, form = agreed
         if held is not None and int(held) != self.count:
-            raise ShardsDifferError(f"STORE_SHARDS is {self.count}, but this store was first used with {held}")
-        if (held, form) != (None, None) and form != keys.FORM:
-            raise ShardsDifferError(f"this store holds orders in form {form or 1}, and this version reads {keys.FORM}")
-        await self.client.hsetnx(keys.settings(), "form", keys.FORM)
+            raise SchemaMismatchError(f"STORE_SHARDS is {self.count}, but this store was first used with {held}")
+        if (held, form) != (None, None) and form != keys.SCHEMA_VERSION:
+            raise SchemaMismatchError(
+                f"this store holds orders in form {form or 1}, and this version reads {keys.SCHEMA_VERSION}"
+            )
+        await self.client.hsetnx(keys.settings(), "form", keys.SCHEMA_VERSION)
         if held is None:
             await self.client.hsetnx(keys.settings(), "shards", str(self.count))
             await self._agree()

@@ -39,7 +39,7 @@ async def auditor(durable: RedisServer) -> AsyncIterator[Auditor]:
     """Yield an auditor of that store, whose books must be in order at the end."""
     async with Auditor.of(durable.url) as opened:
         yield opened
-        await opened.books()
+        await opened.dump()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
 from service.crowd import CrowdPlan, CrowdReport, Progress, run_crowd
-from service.ledger.audit import LIVE, Books, breaches, read_books
+from service.ledger.audit import LIVE, LedgerDump, dump_ledger, violations
 from service.ledger.ledger import ledger_scripts
 from service.ledger.orders import Status
 from service.ledger.snapshot import take_snapshot
@@ -100,11 +100,11 @@ class Auditor:
         """The connection to the store."""
         return self.shards.client
 
-    async def books(self) -> Books:
-        """Read the books, which must be in order."""
-        books = await read_books(self.shards)
-        assert breaches(books) == []
-        return books
+    async def dump(self) -> LedgerDump:
+        """Read the whole ledger, which must be in order."""
+        dump = await dump_ledger(self.shards)
+        assert violations(dump) == []
+        return dump
 
     async def queue_length(self) -> int | None:
         """The orders waiting or being processed; None while the store is down."""
@@ -114,17 +114,17 @@ class Auditor:
             return None
 
     async def _what_waits(self) -> str:
-        books, queue = await read_books(self.shards), keys.queue(0)
-        live = [order for order in books.orders.values() if order.status in LIVE]
+        dump, queue = await dump_ledger(self.shards), keys.queue(0)
+        live = [order for order in dump.orders.values() if order.status in LIVE]
         held = await self.client.xpending_range(queue, keys.GROUP, "-", "+", 20)
-        return f"live: {live[:5]}\nheld: {held}\nworkers: {books.snapshot.workers}\ndelayed: {books.delayed}"
+        return f"live: {live[:5]}\nheld: {held}\nworkers: {dump.snapshot.workers}\ndelayed: {dump.delayed}"
 
     async def no_refund_owed(self) -> bool:
         """Whether every payment that had to be given back has been looked after."""
         return await self.client.zcard(keys.prefix(0) + "refunds") == 0
 
-    async def at_rest(self, deadline_seconds: float = SETTLE_SECONDS) -> Books:
-        """Wait until every order has its end, and read the books."""
+    async def at_rest(self, deadline_seconds: float = SETTLE_SECONDS) -> LedgerDump:
+        """Wait until every order has its end, and read the ledger."""
 
         async def empty() -> bool:
             return await self.queue_length() == 0
@@ -133,27 +133,27 @@ class Auditor:
             await wait_until(empty, deadline_seconds, "every order has been settled")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{await self._what_waits()}") from None
-        books = await self.books()
-        assert [order for order in books.orders.values() if order.status in LIVE] == []
-        return books
+        dump = await self.dump()
+        assert [order for order in dump.orders.values() if order.status in LIVE] == []
+        return dump
 
 
-def statuses(books: Books) -> Counter[str]:
+def statuses(dump: LedgerDump) -> Counter[str]:
     """How many orders there are of each status."""
-    return Counter(str(order.status) for order in books.orders.values())
+    return Counter(str(order.status) for order in dump.orders.values())
 
 
-def assert_kept(report: CrowdReport, books: Books) -> None:
+def assert_kept(report: CrowdReport, dump: LedgerDump) -> None:
     """Assert that each order that a client saw accepted is there, and none that nobody asked for."""
     seen = set(report.order_ids)
-    assert sorted(seen - books.orders.keys()) == []
-    assert report.accepted <= len(books.orders) <= report.accepted + report.unknown, report
+    assert sorted(seen - dump.orders.keys()) == []
+    assert report.accepted <= len(dump.orders) <= report.accepted + report.unknown, report
     assert report.idempotency_violations == 0
 
 
-def assert_paid_once(bank: Bank, books: Books) -> None:
+def assert_paid_once(bank: Bank, dump: LedgerDump) -> None:
     """Assert that the bank kept the money of each confirmed order once, and of no other."""
-    confirmed = {order.order_id for order in books.orders.values() if order.status is Status.CONFIRMED}
+    confirmed = {order.order_id for order in dump.orders.values() if order.status is Status.CONFIRMED}
     kept = bank.kept()
     assert bank.wrong == []
     assert {order_id: n for order_id, n in kept.items() if n != 1} == {}

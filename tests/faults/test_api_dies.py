@@ -36,9 +36,9 @@ async def test_kill_9_of_api_processes_loses_no_order(durable: RedisServer, audi
                 role = f"api-{number % 2}"
                 await asyncio.to_thread(api.wait_for_restart, role, api.kill(role))
             await load.more(100)
-        books = await auditor.at_rest()
-        assert_kept(load.report, books)
-        assert statuses(books).keys() <= {"confirmed", "cancelled"}
+        dump = await auditor.at_rest()
+        assert_kept(load.report, dump)
+        assert statuses(dump).keys() <= {"confirmed", "cancelled"}
         assert load.report.errors.get("disconnected"), "no kill was felt by a client"
 
 
@@ -69,7 +69,7 @@ async def test_sigterm_of_the_api_answers_what_is_under_way(durable: RedisServer
         writer.close()
         assert (status, perf_counter() - began < 5) == (0, True)
         assert [answer.status_code for answer in answers] == [202] * UNDER_WAY
-        assert {answer.json()["order_id"] for answer in answers} == (await auditor.books()).orders.keys()
+        assert {answer.json()["order_id"] for answer in answers} == (await auditor.dump()).orders.keys()
 
 
 async def test_sigterm_of_the_api_under_load_is_quick_and_loses_nothing(
@@ -86,4 +86,4 @@ async def test_sigterm_of_the_api_under_load_is_quick_and_loses_nothing(
             seconds = perf_counter() - began
         assert (status, seconds < 5) == (0, True), seconds
         assert not any(map(alive, pids))
-        assert_kept(load.report, await auditor.books())
+        assert_kept(load.report, await auditor.dump())

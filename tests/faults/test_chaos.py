@@ -139,17 +139,17 @@ async def test_chaos(make_server: MakeServer, paid: Paid, seed: int, attempts: i
                 await chaos.strike()
             chaos.quiet()
             await load.more(20, 60)
-        books = await auditor.at_rest(90)
-        assert_kept(load.report, books)
-        assert books.products[SCARCE].sold <= 50
+        dump = await auditor.at_rest(90)
+        assert_kept(load.report, dump)
+        assert dump.products[SCARCE].sold <= 50
 
         async def metrics_agree() -> bool:
-            return await metric(api.url, "flash_sale_orders_total", "status") == dict(books.snapshot.orders)
+            return await metric(api.url, "flash_sale_orders_total", "status") == dict(dump.snapshot.orders)
 
         await wait_until(metrics_agree, 15, "the metrics say what the ledger says")
         if attempts > 2:
-            assert books.dead == frozenset()
+            assert dump.dead == frozenset()
         await wait_until(
-            lambda: sum(bank.kept().values()) == books.snapshot.orders[Status.CONFIRMED], 30, "refunds are made"
+            lambda: sum(bank.kept().values()) == dump.snapshot.orders[Status.CONFIRMED], 30, "refunds are made"
         )
-        assert_paid_once(bank, books)
+        assert_paid_once(bank, dump)

@@ -60,8 +60,8 @@ async def test_every_unit_is_sold_and_every_refusal_is_counted(
         storm = Storm(running.url, Random(seed))
 
         async def sold() -> bool:
-            books = await auditor.books()
-            product = books.products[PRODUCT]
+            dump = await auditor.dump()
+            product = dump.products[PRODUCT]
             return product.sold == STOCK + sum(RESTOCKS) and product.stock == product.held == 0
 
         async with asyncio.TaskGroup() as tasks:
@@ -73,13 +73,13 @@ async def test_every_unit_is_sold_and_every_refusal_is_counted(
             storm.over.set()
 
         async def counted() -> bool:
-            refused = (await auditor.books()).snapshot.rejections.get("sold_out", 0)
+            refused = (await auditor.dump()).snapshot.rejections.get("sold_out", 0)
             told = await metric(running.url, "flash_sale_rejections_total", "reason")
             return refused == storm.told["sold_out"] == told["sold_out"]
 
         await wait_until(counted, 20, "all refusals are counted")
-        books = await auditor.books()
+        dump = await auditor.dump()
         assert set(storm.told) == {"accepted", "sold_out"}
-        assert len(books.orders) == storm.told["accepted"]
+        assert len(dump.orders) == storm.told["accepted"]
         placed = (await auditor.client.info("commandstats"))["cmdstat_evalsha"]["calls"]
         print(f"{storm.told}, {placed} scripts in all")  # noqa: T201 - pytest shows it with a failure

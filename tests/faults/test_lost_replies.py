@@ -31,11 +31,11 @@ async def test_a_lost_reply_loses_no_order(durable: RedisServer, auditor: Audito
         await put_product(api.url, stock=1_000)
         proxy.lose(needle(call))
         await buy(api.url, ORDERS)
-        books = await auditor.at_rest(15)
+        dump = await auditor.at_rest(15)
         assert proxy.lost == 1
-        assert statuses(books) == {"confirmed": ORDERS}
-        assert {order.attempts for order in books.orders.values()} == {1}
-        assert_paid_once(bank, books)
+        assert statuses(dump) == {"confirmed": ORDERS}
+        assert {order.attempts for order in dump.orders.values()} == {1}
+        assert_paid_once(bank, dump)
 
 
 async def test_a_lost_takeover_is_found(durable: RedisServer, auditor: Auditor, paid: Paid) -> None:
@@ -57,6 +57,6 @@ async def test_a_lost_takeover_is_found(durable: RedisServer, auditor: Auditor, 
             await asyncio.to_thread(dead.program.kill9)
             await wait_until(lambda: proxy.lost == 1, 10, "the orders are taken over")
             bank.gate.set()
-            books = await auditor.at_rest(15)
-        assert statuses(books) == {"confirmed": ORDERS}
-        assert_paid_once(bank, books)
+            dump = await auditor.at_rest(15)
+        assert statuses(dump) == {"confirmed": ORDERS}
+        assert_paid_once(bank, dump)

@@ -69,8 +69,8 @@ async def test_three_times_too_much_leaves_the_goodput_and_the_waits_alone(
             began = datetime.now(UTC)
             under_load, idle = await goodput(auditor)
             error = (await take_snapshot(auditor.shards)).eta_error_seconds
-        books = await auditor.at_rest()
-    waits = sorted(wait_of(order) for order in books.orders.values() if order.accepted_at >= began)
+        dump = await auditor.at_rest()
+    waits = sorted(wait_of(order) for order in dump.orders.values() if order.accepted_at >= began)
     p99 = waits[int(len(waits) * 0.99)]
     figures = f"best {best:.1f}/s, at 3x {under_load:.1f}/s, {idle=:.3f}, {p99=:.2f} s, ETA off by {error:.2f} s"
     print(figures)  # noqa: T201 - pytest shows it with a failure

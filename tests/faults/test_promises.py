@@ -37,20 +37,20 @@ async def test_ten_thousand_buyers_get_the_hundred_units(durable: RedisServer, a
         )
         assert codes(report) == {(202, "accepted"): UNITS, (409, "sold_out"): BUYERS - UNITS}
         assert report.errors == {}
-        books = await auditor.at_rest()
-        product = books.products[PRODUCT]
+        dump = await auditor.at_rest()
+        product = dump.products[PRODUCT]
         assert (product.stock, product.held, product.sold) == (0, 0, UNITS)
-        assert statuses(books) == {"confirmed": UNITS}
-        assert set(report.order_ids) == books.orders.keys()
-        assert books.snapshot.orders == {
+        assert statuses(dump) == {"confirmed": UNITS}
+        assert set(report.order_ids) == dump.orders.keys()
+        assert dump.snapshot.orders == {
             Status.PENDING: UNITS, Status.CONFIRMED: UNITS, Status.FAILED: 0, Status.EXPIRED: 0, Status.CANCELLED: 0,
         }  # fmt: skip
 
         async def metrics_agree() -> bool:
-            return await metric(api.url, "flash_sale_orders_total", "status") == dict(books.snapshot.orders)
+            return await metric(api.url, "flash_sale_orders_total", "status") == dict(dump.snapshot.orders)
 
         await wait_until(metrics_agree, 10, "the metrics say what the ledger says")
-        assert Counter(order.user_id for order in books.orders.values()).most_common(1)[0][1] == 1
+        assert Counter(order.user_id for order in dump.orders.values()).most_common(1)[0][1] == 1
 
 
 async def test_a_thousand_posts_with_one_key_are_one_order(durable: RedisServer, auditor: Auditor) -> None:
@@ -68,6 +68,6 @@ async def test_a_thousand_posts_with_one_key_are_one_order(durable: RedisServer,
         assert seen == {(202, None): 1, (200, "true"): REPEATS - 1}
         assert len({answer.text for answer in answers}) == 1
         assert sum((await posts_by_worker(api.url, 2)).values()) >= REPEATS
-    books = await auditor.books()
-    assert len(books.orders) == 1
-    assert books.products[PRODUCT].held == 2
+    dump = await auditor.dump()
+    assert len(dump.orders) == 1
+    assert dump.products[PRODUCT].held == 2

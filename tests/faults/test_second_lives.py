@@ -42,22 +42,22 @@ async def test_orders_outlive_a_gateway_that_is_out(
         order_ids = await buy(api.url, ORDERS)
 
         async def all_dead() -> bool:
-            return (await auditor.books()).dead == set(order_ids)
+            return (await auditor.dump()).dead == set(order_ids)
 
         await wait_until(all_dead, 20, "all orders are dead letters")
-        books = await auditor.at_rest()
-        assert statuses(books) == {"failed": ORDERS}
-        assert {order.attempts for order in books.orders.values()} == {ATTEMPTS}
-        assert (books.products[PRODUCT].stock, books.products[PRODUCT].held) == (STOCK, 0)
+        dump = await auditor.at_rest()
+        assert statuses(dump) == {"failed": ORDERS}
+        assert {order.attempts for order in dump.orders.values()} == {ATTEMPTS}
+        assert (dump.products[PRODUCT].stock, dump.products[PRODUCT].held) == (STOCK, 0)
         assert bank.asked == dict.fromkeys(order_ids, ATTEMPTS)
         assert f"{ORDERS} dead letters" in await dead_letters(durable.url, "list")
         setattr(bank, mood, False)
         await wait_until(lambda: bank.kept() == {}, 15, "what was captured in the first life is given back")
         assert f"{ORDERS} requeued" in await dead_letters(durable.url, "requeue", "--all")
-        books = await auditor.at_rest()
-        assert statuses(books) == {"confirmed": ORDERS}
-        assert books.products[PRODUCT].stock == STOCK - ORDERS
-        assert_paid_once(bank, books)
+        dump = await auditor.at_rest()
+        assert statuses(dump) == {"confirmed": ORDERS}
+        assert dump.products[PRODUCT].stock == STOCK - ORDERS
+        assert_paid_once(bank, dump)
         lives = Counter(body["order_id"] for body in bank.captured.values())
         assert lives == dict.fromkeys(order_ids, 1 if mood == "down" else 2)
 
@@ -67,14 +67,14 @@ async def test_reservations_end_once_though_two_processes_keep_house(durable: Re
     async with fleet(durable.url, command="api", api=2, env={"RESERVATION_TTL_SECONDS": "1"}) as api:
         await put_product(api.url, stock=STOCK)
         await buy(api.url, STOCK)
-        assert (await auditor.books()).products[PRODUCT].stock == 0
-        books = await auditor.at_rest(10)
-        product = books.products[PRODUCT]
+        assert (await auditor.dump()).products[PRODUCT].stock == 0
+        dump = await auditor.at_rest(10)
+        product = dump.products[PRODUCT]
         assert (product.stock, product.held, product.sold) == (STOCK, 0, 0)
-        assert books.snapshot.orders[Status.EXPIRED] == STOCK
+        assert dump.snapshot.orders[Status.EXPIRED] == STOCK
         await buy(api.url, STOCK, keys="again")
-        books = await auditor.at_rest(10)
-        assert (books.products[PRODUCT].stock, books.snapshot.orders[Status.EXPIRED]) == (STOCK, 2 * STOCK)
+        dump = await auditor.at_rest(10)
+        assert (dump.products[PRODUCT].stock, dump.snapshot.orders[Status.EXPIRED]) == (STOCK, 2 * STOCK)
 
         async def told() -> bool:
             return (await metric(api.url, "flash_sale_orders_total", "status"))["expired"] == 2 * STOCK

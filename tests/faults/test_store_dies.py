@@ -68,10 +68,10 @@ async def test_kill_9_of_the_store(make_server: MakeServer, kind: Kind, paid: Pa
                 await probe(api.url)
                 await asyncio.to_thread(store.start)
             await load.more(100)
-        books = await auditor.at_rest()
-        assert_kept(load.report, books)
-        assert statuses(books).keys() == {"confirmed"}
-        assert_paid_once(bank, books)
+        dump = await auditor.at_rest()
+        assert_kept(load.report, dump)
+        assert statuses(dump).keys() == {"confirmed"}
+        assert_paid_once(bank, dump)
         assert load.report.unknown > 0, "no kill was felt by a client"
         assert all(map(alive, pids)), "a process ended because the store did"
 
@@ -85,9 +85,9 @@ async def test_the_embedded_store_is_started_again(tmp_path: Path, seed: int) ->
                 await load.more(100)
                 os.kill(int((await auditor.client.info("server"))["process_id"]), signal.SIGKILL)
             await load.more(100)
-        books = await auditor.at_rest()
-        assert_kept(load.report, books)
-        assert statuses(books).keys() == {"confirmed"}
+        dump = await auditor.at_rest()
+        assert_kept(load.report, dump)
+        assert statuses(dump).keys() == {"confirmed"}
 
 
 async def test_a_run_that_was_ended_goes_on_where_it_was(tmp_path: Path, seed: int) -> None:
@@ -98,9 +98,9 @@ async def test_a_run_that_was_ended_goes_on_where_it_was(tmp_path: Path, seed: i
             await load.more(200)
             assert await asyncio.to_thread(sale.terminate) == 0
     async with fleet(tmp_path, command="run") as again, Auditor.of(f"unix://{socket_path(tmp_path)}") as auditor:
-        books = await auditor.at_rest()
-        assert_kept(load.report, books)
-        assert statuses(books).keys() == {"confirmed"}
+        dump = await auditor.at_rest()
+        assert_kept(load.report, dump)
+        assert statuses(dump).keys() == {"confirmed"}
         order_id = next(iter(load.report.order_ids))
         async with httpx.AsyncClient(base_url=again.url) as client:
             await wait_until(lambda: client.get("/readyz"), 10)

@@ -76,10 +76,10 @@ async def test_kill_9_between_payment_and_settle(durable: RedisServer, auditor: 
                 bank.late_gate.set()
                 taken_over.append(await relieved(auditor, dead, 15))
                 await asyncio.to_thread(workers.wait_for_restart, role, pid)
-        books = await auditor.at_rest()
-        assert_kept(load.report, books)
-        assert statuses(books).keys() == {"confirmed"}
-        assert_paid_once(bank, books)
+        dump = await auditor.at_rest()
+        assert_kept(load.report, dump)
+        assert statuses(dump).keys() == {"confirmed"}
+        assert_paid_once(bank, dump)
         # The best of several: other work on the machine may delay one.
         assert min(taken_over) < 2 * SILENCE_SECONDS + SLACK_SECONDS, taken_over
         assert max(bank.asked.values()) > 1, "no payment was asked for twice: the kills missed"
@@ -109,14 +109,14 @@ async def test_sigterm_lets_a_worker_finish_what_it_began(durable: RedisServer, 
             late = await buy(api.url, ORDERS)
             bank.late_gate.set()
             assert await ending == 0
-        orders = (await auditor.books()).orders
+        orders = (await auditor.dump()).orders
         assert {(orders[order_id].status, orders[order_id].attempts) for order_id in begun} == {("confirmed", 1)}
         assert {(orders[order_id].status, orders[order_id].attempts) for order_id in late} == {("pending", 0)}
         assert await holdings(auditor) == {}, "the worker has taken its leave"
         async with fleet(durable.url, command="worker", env=env):
-            books = await auditor.at_rest()
-        assert statuses(books) == {"confirmed": 2 * ORDERS}
-        assert_paid_once(bank, books)
+            dump = await auditor.at_rest()
+        assert statuses(dump) == {"confirmed": 2 * ORDERS}
+        assert_paid_once(bank, dump)
 
 
 async def test_sigterm_of_a_worker_that_cannot_finish(durable: RedisServer, auditor: Auditor, paid: Paid) -> None:
@@ -135,9 +135,9 @@ async def test_sigterm_of_a_worker_that_cannot_finish(durable: RedisServer, audi
             assert "role killed" not in first.log, "it did not end within SHUTDOWN_SECONDS + 1"
             assert await relieved(auditor, [consumer], silence) < silence * 0.75
             bank.late_gate.set()
-            books = await auditor.at_rest()
-        assert statuses(books) == {"confirmed": ORDERS}
-        assert_paid_once(bank, books)
+            dump = await auditor.at_rest()
+        assert statuses(dump) == {"confirmed": ORDERS}
+        assert_paid_once(bank, dump)
 
 
 async def pause(worker: Fleet, auditor: Auditor) -> str:
@@ -214,9 +214,9 @@ async def test_a_paused_worker_cannot_pay_for_the_next_life(durable: RedisServer
             await wait_until(lambda: bank.waiting == ORDERS, 15, "all are paid for in their second life")
             await wait_until_gone_on(paused, auditor, name)
             await wait_until(lambda: sum(bank.refunded.values()) >= 2 * ORDERS, 15, "late receipts are given back")
-            assert statuses(await auditor.books()) == {"processing": ORDERS}
+            assert statuses(await auditor.dump()) == {"processing": ORDERS}
             bank.late_gate.set()
-            books = await auditor.at_rest()
-        assert statuses(books) == {"confirmed": ORDERS}
-        assert {order.payment_id for order in books.orders.values()} == {f"pay-{order_id}-1" for order_id in order_ids}
-        assert_paid_once(bank, books)
+            dump = await auditor.at_rest()
+        assert statuses(dump) == {"confirmed": ORDERS}
+        assert {order.payment_id for order in dump.orders.values()} == {f"pay-{order_id}-1" for order_id in order_ids}
+        assert_paid_once(bank, dump)

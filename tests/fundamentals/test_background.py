@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.background import running
+from service.background import background_tasks
 
 
 async def test_they_run_as_long_as_the_block() -> None:
@@ -16,7 +16,7 @@ async def test_they_run_as_long_as_the_block() -> None:
         finally:
             ended.append(name)
 
-    async with running(work("one"), work("two")):
+    async with background_tasks(work("one"), work("two")):
         await asyncio.sleep(0)
         assert ended == []
     assert sorted(ended) == ["one", "two"]
@@ -36,7 +36,7 @@ async def test_a_cancellation_that_became_another_error_is_repeated() -> None:
                 if swallowed == 2:
                     raise
 
-    async with asyncio.timeout(20), running(stubborn()):
+    async with asyncio.timeout(20), background_tasks(stubborn()):
         await asyncio.sleep(0)
     assert swallowed == 2
 
@@ -45,7 +45,7 @@ async def test_one_that_fails_is_told_and_harms_nobody(capsys: pytest.CaptureFix
     async def broken() -> None:
         raise ZeroDivisionError
 
-    async with running(broken()):
+    async with background_tasks(broken()):
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     assert "a background task failed" in capsys.readouterr().out

@@ -78,7 +78,7 @@ async def test_no_batch_is_larger_than_agreed() -> None:
     """More callers than fit go in several batches, one after the other."""
     line = Line()
     line.gate.set()
-    batcher = Batcher(line.send, most=4)
+    batcher = Batcher(line.send, limit=4)
     await asyncio.gather(*[batcher.submit(item) for item in range(10)])
     assert line.sent == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
@@ -86,7 +86,7 @@ async def test_no_batch_is_larger_than_agreed() -> None:
 async def test_no_more_batches_are_away_than_there_are_lanes() -> None:
     """The second lane serves while the first is away; the third caller waits for either."""
     line = Line()
-    batcher = Batcher(line.send, most=1, lanes=2)
+    batcher = Batcher(line.send, limit=1, lanes=2)
     tasks = await submitted(batcher, line, 1, 2, 3)
     await wait_until(lambda: len(line.sent) == 2, what="both lanes are busy")
     assert len(batcher) == 1
@@ -97,7 +97,7 @@ async def test_no_more_batches_are_away_than_there_are_lanes() -> None:
 async def test_an_error_reaches_those_of_its_batch_alone() -> None:
     """Those who came later are served by the next call."""
     line = Line()
-    batcher = Batcher(line.send, most=2)
+    batcher = Batcher(line.send, limit=2)
     line.gate.set()
     said = await asyncio.gather(*[batcher.submit(item) for item in (1, -1, 2, 3)], return_exceptions=True)
     assert [str(one) for one in said] == ["the line is dead", "the line is dead", "4", "6"]
@@ -107,7 +107,7 @@ async def test_an_error_reaches_those_of_its_batch_alone() -> None:
 async def test_when_the_other_side_is_down_nobody_waits_for_it_twice() -> None:
     """An error that ends all is the answer to those in line too, and the next caller is tried afresh."""
     line = Line()
-    batcher = Batcher(line.send, most=1, ends_all=lambda error: isinstance(error, ConnectionError))
+    batcher = Batcher(line.send, limit=1, ends_all=lambda error: isinstance(error, ConnectionError))
     tasks = await submitted(batcher, line, -1, 2, 3)
     line.gate.set()
     said = await asyncio.gather(*tasks, return_exceptions=True)

@@ -72,7 +72,7 @@ async def test_a_server_that_forgot_its_scripts_is_told_again(store: Redis) -> N
             assert begun.order is not None
             assert (await sale.settle(begun.order)).result == "settled"
     assert await sale.units() == (70, 0, 30)
-    await sale.books()
+    await sale.dump()
 
 
 async def test_a_restarted_server_is_told_again(make_server: MakeServer) -> None:
@@ -86,7 +86,7 @@ async def test_a_restarted_server_is_told_again(make_server: MakeServer) -> None
         server.start()
         assert await sale.order(order) == order
         assert [begun.result for begun in await sale.take()] == ["begun"]
-        await sale.books()
+        await sale.dump()
 
 
 async def test_a_mistake_in_a_script_is_an_error_and_not_a_reload(store: Redis) -> None:
@@ -107,7 +107,7 @@ async def test_two_versions_run_side_by_side(store: Redis) -> None:
         await turn.buy()
     assert scripts["place"].sha != newer["place"].sha
     assert await sale.units() == (0, 4, 0)
-    await other.books()
+    await other.dump()
 
 
 async def test_a_group_is_made_once_and_again_when_it_is_lost(store: Redis) -> None:

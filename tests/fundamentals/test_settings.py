@@ -38,7 +38,7 @@ def test_each_variable_reaches_its_setting() -> None:
         }
     )
     assert (settings.port, settings.workers, settings.payment.decline_rate) == (0, 3, 0.25)
-    assert settings.terms.reservation.total_seconds() == 0.5
+    assert settings.policy.reservation.total_seconds() == 0.5
     assert settings.auth_jwt.enabled
     assert settings.auth_jwt.audience == "flash-sale"
 

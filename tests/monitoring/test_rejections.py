@@ -49,7 +49,7 @@ async def test_a_refusal_that_is_sent_again_stays_a_refusal(store: Redis) -> Non
     requests = [again.request(user_id="a", quantity=2), again.request(user_id="b"), again.request(user_id="c")]
     assert outcomes(await again.ledger.place(0, requests)) == ["sold_out", "accepted", "sold_out"]
     assert (await sale.snapshot()).rejections == {"sold_out": 2}
-    assert len((await sale.books()).orders) == 1
+    assert len((await sale.dump()).orders) == 1
 
 
 async def test_what_a_process_refuses_survives_a_store_that_is_away(make_server: MakeServer) -> None:

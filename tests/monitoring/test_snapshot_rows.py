@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.ledger.catalogue import Catalogue
+from service.ledger.catalogue import ProductCatalogue
 from service.ledger.ledger import ledger_scripts
 from service.ledger.snapshot import ProductRows, take_snapshot
 from service.store import Shards, connect
@@ -30,7 +30,7 @@ async def test_only_what_changed_is_read_anew(shards: Shards) -> None:
     """Products are made, restocked and moved at random; SEED=... repeats a run."""
     seed = int(os.environ.get("SEED") or random.randrange(2**32))
     chance = random.Random(seed)
-    catalogue, rows = Catalogue(shards), ProductRows()
+    catalogue, rows = ProductCatalogue(shards), ProductRows()
     names = [f"p {number}/é" for number in range(8)]
     known = {product.product_id: product for product in (await take_snapshot(shards, rows)).products}
     for _ in range(30):

@@ -13,4 +13,4 @@ async def sale(store: Redis) -> AsyncIterator[Sale]:
     """Yield a sale with no product yet; whatever the test did, its books must be in order."""
     opened = await Sale.open(store)
     yield opened
-    await opened.books()
+    await opened.dump()

@@ -125,19 +125,19 @@ class SaleMachine(RuleBasedStateMachine):
         """Orders, units, places and totals are the same, and the store's own invariants hold."""
         if not hasattr(self, "model"):
             return
-        books, model = self.runner.run(self.sale.books()), self.model
-        assert {o.order_id: (o.status, o.attempts, o.life) for o in books.orders.values()} == {
-            name: (o.status, o.attempts, o.life) for name, o in model.orders.items()
+        dump, model = self.runner.run(self.sale.dump()), self.model
+        assert {o.order_id: (o.status, o.attempts, o.generation) for o in dump.orders.values()} == {
+            name: (o.status, o.attempts, o.generation) for name, o in model.orders.items()
         }
         units = operator.attrgetter("stock", "held", "sold", "restocked", "archived")
-        assert {n: (units(p), p.per_user_limit) for n, p in books.products.items()} == {
+        assert {n: (units(p), p.per_user_limit) for n, p in dump.products.items()} == {
             n: (units(p), p.limit) for n, p in model.products.items()
         }
-        figures = books.snapshot
+        figures = dump.snapshot
         assert figures.archived == model.archived
         held = len(model.pending_entries())
         assert (figures.queue_length, figures.processing) == (model.live(), held + len(model.delayed))
-        assert (figures.dead_letters, books.dead) == (len(model.dead), model.dead)
+        assert (figures.dead_letters, dump.dead) == (len(model.dead), model.dead)
         assert {reason: n for reason, n in figures.rejections.items() if n} == model.refused
         assert set(self.runner.run(self.client.zrange("{fs:00}:refunds", 0, -1))) == model.refunds
         assert {**figures.orders, "requeued": figures.requeued} == {

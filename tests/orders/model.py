@@ -33,7 +33,7 @@ class ModelOrder:
     due: bool
     status: str = "pending"
     attempts: int = 0
-    life: int = 0
+    generation: int = 0
     entry: str = ""
     owner: str = ""
     call: int = 0
@@ -124,19 +124,19 @@ class Model:
         if order.call == call:
             return "begun"
         if order.attempts >= allowed:
-            return self._bury(name)
+            return self._dead_letter(name)
         order.status, order.attempts, order.call = "processing", order.attempts + 1, call
         return "begun"
 
-    def settle(self, name: str, status: str, life: int | None = None) -> str:
+    def settle(self, name: str, status: str, generation: int | None = None) -> str:
         """Return settled, repeated or refused."""
         order = self.orders[name]
-        life = order.life if life is None else life
-        if (life, status) == (order.life, order.status):
+        generation = order.generation if generation is None else generation
+        if (generation, status) == (order.generation, order.status):
             return "repeated"
-        if life != order.life or order.status != "processing":
-            if status == "confirmed" and not (life == order.life and order.status == "pending"):
-                self.refunds.add(_payment_key(name, life))
+        if generation != order.generation or order.status != "processing":
+            if status == "confirmed" and not (generation == order.generation and order.status == "pending"):
+                self.refunds.add(_payment_key(name, generation))
             return "refused"
         return self._finish(name, status, "settled")
 
@@ -146,7 +146,7 @@ class Model:
         if order.status != "processing":
             return "dead" if name in self.dead else "gone"
         if order.attempts >= allowed:
-            return self._bury(name)
+            return self._dead_letter(name)
         self._unqueue(name)
         self.delayed.setdefault(name, due)
         return "deferred"
@@ -198,7 +198,7 @@ class Model:
         self._reserve(order.request)
         self.dead.remove(name)
         self.totals["requeued"] += 1
-        self.orders[name] = ModelOrder(order.request, due, life=order.life + 1)
+        self.orders[name] = ModelOrder(order.request, due, generation=order.generation + 1)
         self.undelivered.append(name)
         return "requeued"
 
@@ -213,9 +213,9 @@ class Model:
         if name in self.undelivered:
             self.undelivered.remove(name)
 
-    def _bury(self, name: str) -> str:
+    def _dead_letter(self, name: str) -> str:
         self.dead.add(name)
-        self.refunds.add(_payment_key(name, self.orders[name].life))
+        self.refunds.add(_payment_key(name, self.orders[name].generation))
         return self._finish(name, "failed", "dead")
 
     def _finish(self, name: str, status: str, answer: str) -> str:
@@ -247,7 +247,9 @@ class Model:
         return len(old)
 
     def _owes(self, name: str) -> bool:
-        return any(_payment_key(name, life) in self.refunds for life in range(self.orders[name].life + 1))
+        return any(
+            _payment_key(name, generation) in self.refunds for generation in range(self.orders[name].generation + 1)
+        )
 
     def wait(self) -> None:
         """Let so much time pass that whatever was to end later is due."""
@@ -260,5 +262,5 @@ class Model:
         return sum(1 for _ in chain(self.undelivered, self.pending_entries(), self.delayed))
 
 
-def _payment_key(name: str, life: int) -> str:
-    return f"{name}-{life}" if life else name
+def _payment_key(name: str, generation: int) -> str:
+    return f"{name}-{generation}" if generation else name

@@ -6,18 +6,18 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from service.ledger.audit import Books, breaches, read_books
-from service.ledger.catalogue import Catalogue, Change
+from service.ledger.audit import LedgerDump, dump_ledger, violations
+from service.ledger.catalogue import Change, ProductCatalogue
 from service.ledger.dead_letters import DeadLetters
 from service.ledger.ledger import (
     Begun,
-    Deferral,
     DeferResult,
     Entry,
     Ledger,
+    LedgerPolicy,
+    Retry,
     Settled,
-    Terms,
-    Verdict,
+    Settlement,
     ledger_scripts,
     read_entry,
 )
@@ -47,8 +47,8 @@ class Sale:
 
     def __init__(self, shards: Shards, **terms: Any) -> None:
         self.shards = shards
-        self.ledger = Ledger(shards, Terms(**{"reservation": LONG, **terms}))
-        self.catalogue = Catalogue(shards)
+        self.ledger = Ledger(shards, LedgerPolicy(**{"reservation": LONG, **terms}))
+        self.catalogue = ProductCatalogue(shards)
         self.dead_letters = DeadLetters(shards)
 
     @classmethod
@@ -134,18 +134,18 @@ class Sale:
 
     # The worker
 
-    async def deliver(self, consumer: str = "w1", most: int = 100, shard: int = 0) -> list[Entry]:
+    async def deliver(self, consumer: str = "w1", limit: int = 100, shard: int = 0) -> list[Entry]:
         """Let a consumer read new entries of the queue."""
-        read = await self.shards.client.xreadgroup(keys.GROUP, consumer, {keys.queue(shard): ">"}, count=most)
+        read = await self.shards.client.xreadgroup(keys.GROUP, consumer, {keys.queue(shard): ">"}, count=limit)
         return [read_entry(entry_id, fields) for _, entries in read or [] for entry_id, fields in entries]
 
     async def begin(self, *entries: Entry) -> list[Begun]:
         """Take delivered entries in hand."""
         return await self.ledger.begin(int(entries[0].order_id[:2]), entries) if entries else []
 
-    async def take(self, consumer: str = "w1", most: int = 100, shard: int = 0) -> list[Begun]:
+    async def take(self, consumer: str = "w1", limit: int = 100, shard: int = 0) -> list[Begun]:
         """Read new entries and take them in hand."""
-        return await self.begin(*await self.deliver(consumer, most, shard))
+        return await self.begin(*await self.deliver(consumer, limit, shard))
 
     async def settle(
         self,
@@ -154,18 +154,18 @@ class Sale:
         reason: str = "",
         payment_id: str = "",
         *,
-        life: int | None = None,
+        generation: int | None = None,
     ) -> Settled:
         """Tell the ledger how an order ended."""
         assert status in (Status.CONFIRMED, Status.FAILED)
-        verdict = Verdict(order.order_id, status, reason, payment_id, life)
-        (settled,) = await self.ledger.settle(int(order.order_id[:2]), [verdict])
+        settlement = Settlement(order.order_id, status, reason, payment_id, generation)
+        (settled,) = await self.ledger.settle(int(order.order_id[:2]), [settlement])
         return settled
 
     async def defer(self, order: Order, delay: timedelta = AT_ONCE, reason: str = "timeout") -> DeferResult:
         """Put an order aside for another attempt."""
-        deferral = Deferral(order.order_id, delay, reason)
-        (result,) = await self.ledger.defer(int(order.order_id[:2]), [deferral])
+        retry = Retry(order.order_id, delay, reason)
+        (result,) = await self.ledger.defer(int(order.order_id[:2]), [retry])
         return result
 
     async def dead_letter(self, *args: Any, **kwargs: Any) -> Order:
@@ -181,11 +181,11 @@ class Sale:
         """Read what the telemetry shows."""
         return await take_snapshot(self.shards)
 
-    async def books(self) -> Books:
-        """Read the books, which must be in order."""
-        books = await read_books(self.shards)
-        assert breaches(books) == []
-        return books
+    async def dump(self) -> LedgerDump:
+        """Read the whole ledger, which must be in order."""
+        dump = await dump_ledger(self.shards)
+        assert violations(dump) == []
+        return dump
 
 
 def outcomes(placements: Sequence[Placement]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Dead letters: orders that could not be processed, for a person to look at, give another life, or let go."""
+"""Dead letters: orders that could not be processed, for a person to look at, give another generation, or let go."""
 
 from datetime import datetime, timedelta
 
@@ -29,7 +29,7 @@ async def test_requeue_gives_an_order_another_life(sale: Sale) -> None:
     ahead = await sale.buy()
     assert await sale.dead_letters.requeue([letter.order_id], LONG) == {letter.order_id: Requeued.REQUEUED}
     order = await sale.order(letter)
-    assert (order.status, order.attempts, order.reason, order.settled_at, order.life) == (
+    assert (order.status, order.attempts, order.reason, order.settled_at, order.generation) == (
         Status.PENDING,
         0,
         None,
@@ -50,7 +50,7 @@ async def test_requeue_gives_an_order_another_life(sale: Sale) -> None:
 
 
 async def test_a_requeued_order_can_be_cancelled_expire_and_die_again(sale: Sale) -> None:
-    """Another life is a whole life."""
+    """A requeued order is like a new one."""
     await sale.product()
     cancelled, expired, dead = [await sale.dead_letter() for _ in range(3)]
     await sale.dead_letters.requeue([cancelled.order_id, dead.order_id], LONG)
@@ -61,7 +61,7 @@ async def test_a_requeued_order_can_be_cancelled_expire_and_die_again(sale: Sale
     await sale.under(attempts=1).defer(dead, reason="again")
     assert [(letter.order_id, letter.reason) for letter in await sale.dead_letters.list()] == [(dead.order_id, "again")]
     await sale.dead_letters.requeue([dead.order_id], LONG)
-    assert (await sale.order(dead)).life == 2
+    assert (await sale.order(dead)).generation == 2
     assert await sale.units() == (9, 1, 0)
 
 
@@ -72,10 +72,10 @@ async def test_a_verdict_on_an_earlier_life_is_refused(sale: Sale) -> None:
     await sale.dead_letters.requeue([letter.order_id], LONG)
     await sale.take()
     for status in (Status.CONFIRMED, Status.FAILED):
-        late = await sale.settle(letter, status, payment_id="p-0", life=0)
+        late = await sale.settle(letter, status, payment_id="p-0", generation=0)
         assert (late.result, late.status) == (SettleResult.REFUSED, Status.PROCESSING)
-    assert (await sale.settle(letter, payment_id="p-1", life=1)).result is SettleResult.SETTLED
-    assert (await sale.settle(letter, payment_id="p-0", life=0)).result is SettleResult.REFUSED
+    assert (await sale.settle(letter, payment_id="p-1", generation=1)).result is SettleResult.SETTLED
+    assert (await sale.settle(letter, payment_id="p-0", generation=0)).result is SettleResult.REFUSED
     assert (await sale.order(letter)).payment_id == "p-1"
     assert await sale.units() == (9, 0, 1)
 
@@ -139,7 +139,7 @@ async def test_letters_of_all_shards_are_listed_in_the_order_of_their_death(stor
     assert [letter.order_id for letter in await sale.dead_letters.list(2)] == letters[:2]
     await sale.dead_letters.requeue(letters, timedelta(hours=1))
     assert (await sale.snapshot()).requeued == 5
-    await sale.books()
+    await sale.dump()
 
 
 async def _later(sale: Sale, moment: datetime) -> bool:

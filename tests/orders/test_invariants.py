@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from service.ledger.audit import INVARIANTS, Breach, SaleMovesError, breaches, read_books
+from service.ledger.audit import INVARIANTS, SaleMovesError, Violation, dump_ledger, violations
 from service.ledger.orders import Order
 from service.store import Shards
 from tests.orders.sale import LONG, Sale
@@ -27,7 +27,7 @@ async def spoilt(valkey: Redis) -> tuple[Sale, Order]:
     await sale.defer(deferred, LONG)
     await sale.ledger.cancel((await sale.buy(user_id="cid")).order_id)
     order = await sale.buy(user_id="ann", quantity=2)
-    assert breaches(await read_books(sale.shards)) == []
+    assert violations(await dump_ledger(sale.shards)) == []
     return sale, order
 
 
@@ -81,7 +81,7 @@ SPOILS: dict[str, tuple[Spoil, set[str]]] = {
             "reservations_end",
         },
     ),
-    "a life too many": (
+    "a generation too many": (
         lambda store, _: store.hincrby(f"{P}totals", "requeued", 1),
         {"totals_match_orders"},
     ),
@@ -117,7 +117,7 @@ async def test_what_is_broken_is_named(spoilt: tuple[Sale, Order], spoil: Spoil,
     """Exactly the invariants that no longer hold report a breach, and say for what."""
     sale, order = spoilt
     await spoil(sale.shards.client, order)
-    found = breaches(await read_books(sale.shards))
+    found = violations(await dump_ledger(sale.shards))
     assert {breach.invariant for breach in found} == named
     assert all("phone" in breach.detail or "order" in breach.detail for breach in found)
 
@@ -132,9 +132,9 @@ async def test_a_breach_says_what_and_how_much(spoilt: tuple[Sale, Order]) -> No
     sale, order = spoilt
     await sale.shards.client.hincrby(f"{P}product:phone", "stock", -3)
     await sale.shards.client.zrem(f"{P}deadlines", order.order_id)
-    assert breaches(await read_books(sale.shards)) == [
-        Breach("units_add_up", "phone: 3 units unexplained"),
-        Breach("reservations_end", f"order {order.order_id} has no deadline"),
+    assert violations(await dump_ledger(sale.shards)) == [
+        Violation("units_add_up", "phone: 3 units unexplained"),
+        Violation("reservations_end", f"order {order.order_id} has no deadline"),
     ]
 
 
@@ -145,9 +145,9 @@ async def test_books_are_read_over_all_shards_and_names(store: Redis) -> None:
     for name in names:
         await sale.product(name, stock=1000)
         await sale.place(*[sale.request(name, name) for _ in range(120)])
-    books = await sale.books()
-    assert (len(books.orders), books.queued.total(), set(books.products)) == (600, 600, set(names))
-    assert books.buyers == {(name, name): 120 for name in names}
+    dump = await sale.dump()
+    assert (len(dump.orders), dump.queued.total(), set(dump.products)) == (600, 600, set(names))
+    assert dump.buyers == {(name, name): 120 for name in names}
 
 
 async def test_a_large_shard_is_read_in_parts(store: Redis) -> None:
@@ -156,9 +156,9 @@ async def test_a_large_shard_is_read_in_parts(store: Redis) -> None:
     await sale.product(stock=5000)
     for _ in range(3):
         await sale.place(*[sale.request() for _ in range(500)])
-    await sale.take(most=10)
-    at_once, in_parts = await read_books(sale.shards), await read_books(sale.shards, most=10)
-    assert breaches(in_parts) == []
+    await sale.take(limit=10)
+    at_once, in_parts = await dump_ledger(sale.shards), await dump_ledger(sale.shards, limit=10)
+    assert violations(in_parts) == []
     assert (in_parts.orders, in_parts.queued, in_parts.buyers) == (at_once.orders, at_once.queued, at_once.buyers)
     assert (in_parts.deadlines, in_parts.snapshot.orders) == (at_once.deadlines, at_once.snapshot.orders)
 
@@ -170,7 +170,7 @@ class ShardsThatSell(Shards):
 
     async def run(self, step: str, shard: int, *args: Any, **rest: Any) -> Any:
         """Run the step and sell something behind the reader's back."""
-        if step == "books" and args[-1] != "":
+        if step == "dump" and args[-1] != "":
             await self.sale.buy()
         return await super().run(step, shard, *args, **rest)
 
@@ -183,5 +183,5 @@ async def test_a_reading_that_would_be_blurred_is_none(store: Redis) -> None:
     shards = ShardsThatSell(store, sale.shards._scripts)
     shards.sale = sale
     with pytest.raises(SaleMovesError, match="try again later"):
-        await read_books(shards, most=10)
-    assert breaches(await read_books(shards)) == []
+        await dump_ledger(shards, limit=10)
+    assert violations(await dump_ledger(shards)) == []

@@ -8,15 +8,15 @@ import pytest
 from redis.asyncio import Redis
 from redis.client import NEVER_DECODE
 
-from service.ledger.audit import read_books
+from service.ledger.audit import dump_ledger
 from service.ledger.catalogue import Change
 from service.ledger.dead_letters import Requeued
 from service.ledger.ledger import ledger_scripts
 from service.ledger.orders import Outcome, Placement, Status
-from service.orders.placement import Placer
-from service.orders.sold_out import SoldOut
-from service.orders.wait_time import Line
-from service.store import Shards, ShardsDifferError, connect, keys
+from service.orders.placement import OrderPlacer
+from service.orders.sold_out import SoldOutCache
+from service.orders.wait_time import WaitEstimator
+from service.store import SchemaMismatchError, Shards, connect, keys
 from tests.conftest import MakeServer
 from tests.orders.sale import AT_ONCE, LONG, Sale
 from tests.support import eventually, free_port
@@ -45,15 +45,15 @@ async def test_every_step_works_in_every_shard(cluster: Redis) -> None:
         assert (await sale.product(name, stock=20))[0] is Change.CREATED
     for name in NAMES:
         await whole_life(sale, name)
-    books = await sale.books()
-    assert len(books.orders) == 5 * len(NAMES)
+    dump = await sale.dump()
+    assert len(dump.orders) == 5 * len(NAMES)
     assert [(p.product_id, p.stock, p.held, p.sold) for p in await sale.catalogue.products()] == [
         (name, 22, 1, 1) for name in NAMES
     ]
-    in_parts = await read_books(sale.shards, most=1)
-    assert (in_parts.orders, in_parts.buyers) == (books.orders, books.buyers)
+    in_parts = await dump_ledger(sale.shards, limit=1)
+    assert (in_parts.orders, in_parts.buyers) == (dump.orders, dump.buyers)
     listed = await sale.ledger.orders_of("ann", 100)
-    assert {order.order_id for order in listed} == set(books.orders)
+    assert {order.order_id for order in listed} == set(dump.orders)
     found = [key async for key in cluster.scan_iter(**{NEVER_DECODE: True})]
     assert {key[:8].decode() for key in found} == {keys.prefix(shard) for shard in range(SHARDS)}
 
@@ -90,7 +90,7 @@ async def test_a_key_is_one_order_whatever_the_shard(cluster: Redis) -> None:
     sale = await Sale.open(cluster, count=SHARDS)
     for name in NAMES:
         await sale.product(name)
-    placer = Placer(sale.ledger, SoldOut(), Line())
+    placer = OrderPlacer(sale.ledger, SoldOutCache(), WaitEstimator())
 
     async def place(product: str, key: str) -> Placement:
         return await placer.place(product_id=product, user_id="ann", quantity=1, idempotency_key=key)
@@ -104,7 +104,7 @@ async def test_a_key_is_one_order_whatever_the_shard(cluster: Redis) -> None:
             Outcome.IDEMPOTENCY_CONFLICT,
         ]
         assert first.order == again.order
-    assert len((await sale.books()).orders) == len(NAMES)
+    assert len((await sale.dump()).orders) == len(NAMES)
 
 
 async def test_a_claim_is_for_one_request_and_ends(cluster: Redis) -> None:
@@ -119,7 +119,7 @@ async def test_a_claim_is_for_one_request_and_ends(cluster: Redis) -> None:
 async def test_a_store_with_orders_in_another_form_is_refused(store: Redis) -> None:
     """Before anything is written; a fresh store takes the form of who comes first."""
     await store.hset("{fs:00}:settings", "shards", "1")
-    with pytest.raises(ShardsDifferError, match="this store holds orders in form 1, and this version reads 3"):
+    with pytest.raises(SchemaMismatchError, match="this store holds orders in form 1, and this version reads 3"):
         await Sale.open(store)
     await store.flushdb()
     await asyncio.gather(*(Sale.open(store) for _ in range(5)))
@@ -129,5 +129,5 @@ async def test_the_number_of_shards_stays_what_it_was(cluster: Redis) -> None:
     """A product's shard follows from it, so another number is refused before anything is written."""
     await Sale.open(cluster, count=SHARDS)
     await Sale.open(cluster, count=SHARDS)
-    with pytest.raises(ShardsDifferError, match="STORE_SHARDS is 2, but this store was first used with 4"):
+    with pytest.raises(SchemaMismatchError, match="STORE_SHARDS is 2, but this store was first used with 4"):
         await Shards(cluster, ledger_scripts(), count=2).prepare()

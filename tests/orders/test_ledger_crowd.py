@@ -54,7 +54,7 @@ async def test_workers_side_by_side_share_the_orders(sale: Sale, store_server: R
     await sale.product(stock=500)
     for _ in range(5):
         await sale.place(*[sale.request(user_id=f"u{number}") for number in range(100)])
-    orders = list((await sale.books()).orders.values())
+    orders = list((await sale.dump()).orders.values())
 
     async def work(name: str, worker: Sale) -> int:
         done = 0

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from service.ledger.ledger import BeginResult, SettleResult, Verdict, ledger_scripts
+from service.ledger.ledger import BeginResult, Settlement, SettleResult, ledger_scripts
 from service.ledger.orders import Cancellation, Outcome, Status
 from service.store import Shards, connect
 from tests.orders.sale import AT_ONCE, LONG, Sale
@@ -28,7 +28,7 @@ class TestCancel:
         again = await sale.ledger.cancel(order.order_id)
         assert first == again == (Cancellation.CANCELLED, await sale.order(order))
         assert (await sale.status(order), await sale.units()) == (Status.CANCELLED, (2, 0, 0))
-        assert (await sale.deliver(), (await sale.books()).buyers) == ([], {})
+        assert (await sale.deliver(), (await sale.dump()).buyers) == ([], {})
         await sale.buy(quantity=2)
 
     async def test_only_its_own_buyer_may(self, sale: Sale) -> None:
@@ -117,8 +117,8 @@ async def test_one_of_many_ends_an_order(sale: Sale, store_server: RedisServer, 
 
     async def work(racer: Sale) -> list[SettleResult]:
         begun = [one.order.order_id for one in await racer.take() if one.order]
-        verdicts = [Verdict(order_id, Status.CONFIRMED, "", "p") for order_id in begun]
-        return [settled.result for settled in await racer.ledger.settle(0, verdicts)]
+        settlements = [Settlement(order_id, Status.CONFIRMED, "", "p") for order_id in begun]
+        return [settled.result for settled in await racer.ledger.settle(0, settlements)]
 
     async with AsyncExitStack() as stack:
         racers = [
@@ -141,7 +141,7 @@ async def test_one_of_many_ends_an_order(sale: Sale, store_server: RedisServer, 
     assert ends.total() == ROUNDS
     assert set(ends) <= {Status.CONFIRMED, Status.CANCELLED, Status.EXPIRED}
     assert await sale.units() == (1000 - ends[Status.CONFIRMED], 0, ends[Status.CONFIRMED])
-    totals = (await sale.books()).snapshot.orders
+    totals = (await sale.dump()).snapshot.orders
     assert {status: totals[status] for status in ends} == ends
 
 
@@ -155,4 +155,4 @@ async def test_two_verdicts_at_one_moment_are_one(sale: Sale) -> None:
         assert sorted(one.result for one in settled) == [SettleResult.REFUSED, SettleResult.SETTLED]
         assert {one.status for one in settled} == {await sale.status(order)}
     _, held, sold = await sale.units()
-    assert (held, sold) == (0, (await sale.books()).snapshot.orders[Status.CONFIRMED])
+    assert (held, sold) == (0, (await sale.dump()).snapshot.orders[Status.CONFIRMED])

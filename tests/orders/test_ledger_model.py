@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from service.ledger.dead_letters import Requeued
-from service.ledger.ledger import Deferral, Entry, Verdict
+from service.ledger.ledger import Entry, Retry, Settlement
 from service.ledger.orders import NewOrder, Status
 from tests.orders.machine import SaleMachine
 from tests.orders.sale import AT_ONCE, LONG, outcomes
@@ -131,18 +131,18 @@ class LedgerMachine(SaleMachine):
     @precondition(SaleMachine.some_order)
     @rule(number=NUMBERS, good=st.booleans(), late=SELDOM, sending=SENDINGS)
     def settle(self, number: int, good: bool, late: bool, sending: tuple[int, int]) -> None:
-        """A verdict on any order, whether or not anybody began it, and perhaps on an earlier life of it."""
+        """A verdict on any order, whether or not anybody began it, and perhaps on an earlier generation of it."""
         name = self.order(number, "processing")
-        self.end(name, "confirmed" if good else "failed", sending, max(self.model.orders[name].life - late, 0))
+        self.end(name, "confirmed" if good else "failed", sending, max(self.model.orders[name].generation - late, 0))
 
-    def end(self, name: str, fate: str, sending: tuple[int, int], life: int | None = None) -> None:
+    def end(self, name: str, fate: str, sending: tuple[int, int], generation: int | None = None) -> None:
         """Settle an order."""
         status = Status.CONFIRMED if fate == "confirmed" else Status.FAILED
 
         async def settle() -> str:
-            return (await self.sale.ledger.settle(0, [Verdict(name, status, life=life)]))[0].result
+            return (await self.sale.ledger.settle(0, [Settlement(name, status, generation=generation)]))[0].result
 
-        self.told(sending, lambda: self.model.settle(name, status, life), settle)
+        self.told(sending, lambda: self.model.settle(name, status, generation), settle)
 
     @precondition(SaleMachine.some_order)
     @rule(number=NUMBERS, due=st.booleans(), sending=SENDINGS)
@@ -152,10 +152,10 @@ class LedgerMachine(SaleMachine):
 
     def put_aside(self, name: str, due: bool, sending: tuple[int, int]) -> None:
         """Defer an order."""
-        deferral = Deferral(name, AT_ONCE if due else LONG, "later")
+        retry = Retry(name, AT_ONCE if due else LONG, "later")
 
         async def defer() -> str:
-            return (await self.sale.under(attempts=self.allowed).ledger.defer(0, [deferral]))[0]
+            return (await self.sale.under(attempts=self.allowed).ledger.defer(0, [retry]))[0]
 
         self.told(sending, lambda: self.model.defer(name, due, self.allowed), defer)
 
@@ -250,7 +250,7 @@ class LedgerMachine(SaleMachine):
     @precondition(SaleMachine.some_order)
     @rule(number=NUMBERS, fate=st.sampled_from(["requeue", "requeue due", "drop"]), sending=SENDINGS)
     def look_after(self, number: int, fate: str, sending: tuple[int, int]) -> None:
-        """Another life for a dead letter, or off the list with it; sometimes for an order that is none."""
+        """Requeue a dead letter, or off the list with it; sometimes for an order that is none."""
         letters = sorted(self.model.dead) if number % 4 else []
         name = letters[number % len(letters)] if letters else self.order(number)
         due = fate == "requeue due"

@@ -72,7 +72,7 @@ class TestOrdersOf:
         orders = [await sale.buy(name) for name in names for _ in range(2)]
         read = sum(await pages(sale, "ann", 3), [])  # noqa: RUF017 - a dozen
         assert read == [order.order_id for order in sorted(orders, key=_age, reverse=True)]
-        await sale.books()
+        await sale.dump()
 
     async def test_nobody_has_no_orders(self, sale: Sale) -> None:
         """An unknown user, or nothing asked for, is an empty list."""
@@ -115,7 +115,7 @@ class TestSnapshot:
         await sale.settle(confirmed)
         await sale.defer(deferred, LONG)
         cancelled, *_ = [await sale.buy() for _ in range(3)]
-        await sale.deliver(most=1)
+        await sale.deliver(limit=1)
         await sale.ledger.cancel(cancelled.order_id)
         await sale.under(reservation=AT_ONCE).buy()
         await sale.ledger.expire(0)
@@ -229,7 +229,7 @@ class TestSnapshot:
         assert [product.product_id for product in snapshot.products] == names
         assert (snapshot.orders[Status.PENDING], snapshot.orders[Status.CANCELLED]) == (4, 1)
         assert (snapshot.queue_length, sum(product.held for product in snapshot.products)) == (3, 6)
-        await sale.books()
+        await sale.dump()
 
 
 def _age(order: Order) -> tuple[datetime, str]:

@@ -114,7 +114,7 @@ async def defer_the_last(sale: Sale, twice: Sale) -> Any:
 async def promote(sale: Sale, twice: Sale) -> Any:
     """The order comes back into the queue once; the number is for nobody to rely on."""
     await defer(sale, sale)
-    await sale.shards.client.zadd("{fs:00}:delayed", dict.fromkeys((await sale.books()).orders, 0))
+    await sale.shards.client.zadd("{fs:00}:delayed", dict.fromkeys((await sale.dump()).orders, 0))
     return await twice.ledger.promote(0) in (0, 1)
 
 
@@ -220,24 +220,31 @@ async def told(store: Redis, step: Step, shards: type[Shards], kept: int) -> tup
 
 async def figures(sale: Sale) -> dict[str, Any]:
     """Return all that the books say, with buyers in place of order ids and no times."""
-    books = await sale.books()
-    name = {order_id: order.user_id for order_id, order in books.orders.items()}
+    dump = await sale.dump()
+    name = {order_id: order.user_id for order_id, order in dump.orders.items()}
     counted: Counter[str] = Counter()
     async for key in sale.shards.client.scan_iter(match="*:second:*"):
         row = await sale.shards.client.hgetall(key)
         counted.update({field: int(row.get(field, 0)) for field in ("settled", "failed", "promised")})
     return {
         "orders": {
-            order.user_id: (order.status, order.quantity, order.attempts, order.reason, order.payment_id, order.life)
-            for order in books.orders.values()
+            order.user_id: (
+                order.status,
+                order.quantity,
+                order.attempts,
+                order.reason,
+                order.payment_id,
+                order.generation,
+            )
+            for order in dump.orders.values()
         },
-        "products": [(p.product_id, p.stock, p.held, p.sold, p.restocked, p.archived) for p in books.snapshot.products],
-        "places": [sorted(name[order] for order in where) for where in (books.queued, books.delayed, books.dead)],
-        "buyers": books.buyers,
-        "refused": books.snapshot.rejections,
+        "products": [(p.product_id, p.stock, p.held, p.sold, p.restocked, p.archived) for p in dump.snapshot.products],
+        "places": [sorted(name[order] for order in where) for where in (dump.queued, dump.delayed, dump.dead)],
+        "buyers": dump.buyers,
+        "refused": dump.snapshot.rejections,
         "refunds": len(await sale.shards.client.zrange("{fs:00}:refunds", 0, -1)),
-        "totals": (books.snapshot.orders, books.snapshot.requeued, books.snapshot.archived),
-        "queue": (books.snapshot.queue_length, books.snapshot.processing),
+        "totals": (dump.snapshot.orders, dump.snapshot.requeued, dump.snapshot.archived),
+        "queue": (dump.snapshot.queue_length, dump.snapshot.processing),
         "counted": counted,
     }
 
@@ -253,7 +260,7 @@ async def test_a_step_sent_twice_counts_once(store: Redis, step: Step, kept: int
 
 def test_every_step_is_told_twice() -> None:
     """A script that writes and is not tried here would be a gap: new scripts have to come here."""
-    reads = {"books", "dead", "order", "orders_of", "product", "products", "snapshot"}
+    reads = {"dump", "dead", "order", "orders_of", "product", "products", "snapshot"}
     told_here = {"begin", "cancel", "claim", "defer", "drop", "expire", "lease", "leave", "place", "promote", "reclaim"}
     told_here |= {"forget", "refunds", "refuse", "requeue", "settle", "stock"}
     assert set(ledger_scripts()) == reads | told_here

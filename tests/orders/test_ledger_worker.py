@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from service.ledger.ledger import BeginResult, Deferral, DeferResult, Entry, SettleResult, Verdict
+from service.ledger.ledger import BeginResult, DeferResult, Entry, Retry, Settlement, SettleResult
 from service.ledger.orders import Status
 from tests.orders.sale import AT_ONCE, LONG, Sale
 
@@ -151,8 +151,10 @@ class TestSettle:
         await sale.product()
         pending, cancelled = await sale.buy(), await sale.buy()
         await sale.ledger.cancel(cancelled.order_id)
-        verdicts = [Verdict(order_id, Status.CONFIRMED) for order_id in (pending.order_id, cancelled.order_id, GHOST)]
-        settled = await sale.ledger.settle(0, verdicts)
+        settlements = [
+            Settlement(order_id, Status.CONFIRMED) for order_id in (pending.order_id, cancelled.order_id, GHOST)
+        ]
+        settled = await sale.ledger.settle(0, settlements)
         assert [(s.result, s.status) for s in settled] == [
             (SettleResult.REFUSED, Status.PENDING),
             (SettleResult.REFUSED, Status.CANCELLED),
@@ -163,14 +165,14 @@ class TestSettle:
         """One verdict that does not count changes nothing about the others."""
         await sale.product()
         first, second, third = [await sale.buy() for _ in range(3)]
-        await sale.take(most=2)
+        await sale.take(limit=2)
         settled = await sale.ledger.settle(
             0,
             [
-                Verdict(first.order_id, Status.CONFIRMED),
-                Verdict(third.order_id, Status.CONFIRMED),
-                Verdict(second.order_id, Status.FAILED, "declined"),
-                Verdict(first.order_id, Status.CONFIRMED),
+                Settlement(first.order_id, Status.CONFIRMED),
+                Settlement(third.order_id, Status.CONFIRMED),
+                Settlement(second.order_id, Status.FAILED, "declined"),
+                Settlement(first.order_id, Status.CONFIRMED),
             ],
         )
         assert [s.result for s in settled] == ["settled", "refused", "settled", "repeated"]
@@ -186,7 +188,7 @@ class TestDefer:
         soon, later = await sale.buy(), await sale.buy()
         await sale.take()
         assert await sale.ledger.defer(
-            0, [Deferral(soon.order_id, AT_ONCE, "timeout"), Deferral(later.order_id, LONG, "timeout")]
+            0, [Retry(soon.order_id, AT_ONCE, "timeout"), Retry(later.order_id, LONG, "timeout")]
         ) == [DeferResult.DEFERRED, DeferResult.DEFERRED]
         assert (await sale.deliver("w2"), (await sale.snapshot()).queue_length) == ([], 2)
         assert await sale.ledger.promote(0) == 1
@@ -203,7 +205,7 @@ class TestDefer:
         await sale.take()
         await sale.defer(order, LONG)
         assert (await sale.ledger.cancel(order.order_id))[0] == "not_cancellable"
-        assert (await sale.books()).deadlines == frozenset()
+        assert (await sale.dump()).deadlines == frozenset()
         assert (await sale.order(order)).reason == "timeout"
 
     async def test_a_verdict_ends_it_also_while_it_waits(self, sale: Sale) -> None:
@@ -249,7 +251,7 @@ class TestDefer:
         await sale.settle(settled)
         pending = await sale.buy()
         ids = (settled.order_id, pending.order_id, GHOST)
-        assert await sale.ledger.defer(0, [Deferral(order_id, AT_ONCE, "x") for order_id in ids]) == [
+        assert await sale.ledger.defer(0, [Retry(order_id, AT_ONCE, "x") for order_id in ids]) == [
             DeferResult.GONE,
             DeferResult.GONE,
             DeferResult.GONE,

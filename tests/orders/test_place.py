@@ -25,7 +25,7 @@ async def test_an_accepted_order_is_all_that_was_asked_for(sale: Sale) -> None:
     assert order is not None
     assert (order.order_id, order.product_id, order.user_id) == (request.order_id, "phone", "ann")
     assert (order.quantity, order.unit_price, order.currency, order.amount) == (3, 4_999, "EUR", 14_997)
-    assert (order.status, order.attempts, order.settled_at, order.reason, order.life) == (
+    assert (order.status, order.attempts, order.settled_at, order.reason, order.generation) == (
         Status.PENDING,
         0,
         None,
@@ -71,12 +71,12 @@ async def test_refusals_change_nothing(sale: Sale) -> None:
         (Outcome.LIMIT_EXCEEDED, 9, None),
         (Outcome.SOLD_OUT, 2, None),
     ]
-    books = await sale.books()
-    assert (books.orders, books.snapshot.queue_length, sum(books.snapshot.orders.values())) == ({}, 0, 0)
-    assert {reason: n for reason, n in books.snapshot.rejections.items() if n} == {
+    dump = await sale.dump()
+    assert (dump.orders, dump.snapshot.queue_length, sum(dump.snapshot.orders.values())) == ({}, 0, 0)
+    assert {reason: n for reason, n in dump.snapshot.rejections.items() if n} == {
         str(placement.outcome): 1 for placement in placements
     }
-    assert all((product.held, product.sold) == (0, 0) for product in books.products.values())
+    assert all((product.held, product.sold) == (0, 0) for product in dump.products.values())
 
 
 async def test_the_last_unit_is_sold_and_no_more(sale: Sale) -> None:
@@ -205,7 +205,7 @@ class TestIdempotency:
         short = sale.under(idempotency=timedelta(milliseconds=1))
         first = await short.buy(key="k")
         await wait_until(lambda: _is(sale, Outcome.ACCEPTED, key="k"), what="the key is free again")
-        assert len((await sale.books()).orders) == 2
+        assert len((await sale.dump()).orders) == 2
         assert await sale.status(first) is Status.PENDING
 
     async def test_the_very_same_order_again_is_accepted_again(self, sale: Sale) -> None:

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from redis.asyncio import Redis
 
-from service.ledger.ledger import DeferResult, Verdict
+from service.ledger.ledger import DeferResult, Settlement
 from service.ledger.orders import Order, Outcome, Status
-from service.orders.housekeeping import keep_house
+from service.orders.maintenance import run_maintenance
 from service.store import connect
 from tests.conftest import MakeServer
 from tests.orders.sale import AT_ONCE, LONG, Sale
@@ -47,13 +47,13 @@ async def test_what_ended_is_forgotten_and_stays_in_the_books(sale: Sale) -> Non
     begun = await sale.buy(user_id="fay")
     await sale.take()
     pending = await sale.buy(user_id="gus")
-    before = await sale.books()
+    before = await sale.dump()
     assert await old(sale).ledger.forget(0) == 5
-    books = await sale.books()
-    assert books.orders.keys() == {begun.order_id, pending.order_id}
-    assert books.snapshot.orders == before.snapshot.orders
+    dump = await sale.dump()
+    assert dump.orders.keys() == {begun.order_id, pending.order_id}
+    assert dump.snapshot.orders == before.snapshot.orders
     assert await sale.units() == (13, 2, 5)
-    assert books.products["phone"].archived == 5
+    assert dump.products["phone"].archived == 5
     for order in (*gone, failed, cancelled, expired):
         assert await sale.ledger.order(order.order_id) is None
         assert await sale.ledger.orders_of(order.user_id, 10) == []
@@ -75,7 +75,7 @@ async def test_as_many_at_a_time_as_the_caller_says(sale: Sale) -> None:
     await sale.product()
     orders = [await bought(sale, f"u{number}") for number in range(7)]
     assert await old(sale).ledger.forget(0, 3) == 3
-    assert set((await sale.books()).orders) == {order.order_id for order in orders[3:]}
+    assert set((await sale.dump()).orders) == {order.order_id for order in orders[3:]}
     assert sum(await asyncio.gather(*(old(sale).ledger.forget(0, 2) for _ in range(5)))) == 4
 
 
@@ -101,7 +101,7 @@ async def test_a_dead_letter_is_not_forgotten_until_somebody_dropped_it(sale: Sa
     await sale.take()
     await sale.settle(letters[1])
     assert await old(sale).ledger.forget(0) == 1
-    assert (await sale.books()).orders == {}
+    assert (await sale.dump()).orders == {}
 
 
 async def test_an_order_whose_money_is_owed_stays_until_it_is_given_back(sale: Sale) -> None:
@@ -109,7 +109,7 @@ async def test_an_order_whose_money_is_owed_stays_until_it_is_given_back(sale: S
     await sale.product()
     order = await sale.buy()
     await sale.ledger.cancel(order.order_id)
-    await sale.ledger.settle(0, [Verdict(order.order_id, Status.CONFIRMED, payment_id="late")])
+    await sale.ledger.settle(0, [Settlement(order.order_id, Status.CONFIRMED, payment_id="late")])
     await bought(sale, "bob")
     assert await old(sale).ledger.forget(0, 10) == 1
     (owed,) = await sale.ledger.refunds(0, LONG, 10)
@@ -135,11 +135,11 @@ async def test_the_house_keeps_itself(sale: Sale) -> None:
     """What runs in every process forgets, too."""
     await sale.product()
     await bought(sale)
-    house = asyncio.create_task(keep_house(old(sale).ledger))
+    house = asyncio.create_task(run_maintenance(old(sale).ledger))
     try:
 
         async def empty() -> bool:
-            return not (await sale.books()).orders
+            return not (await sale.dump()).orders
 
         await wait_until(empty, 15, "the order is forgotten")
     finally:
@@ -164,8 +164,8 @@ async def sell(sale: Sale, first: int, orders: int) -> None:
         names = [f"user-{number:07d}" for number in range(start, start + BATCH)]
         await sale.place(*(sale.request("sticker-pack", name) for name in names))
         taken = [begun.order for begun in await sale.take() if begun.order]
-        verdicts = [Verdict(o.order_id, Status.CONFIRMED, payment_id=f"simulated-{o.order_id}") for o in taken]
-        await sale.ledger.settle(0, verdicts)
+        settlements = [Settlement(o.order_id, Status.CONFIRMED, payment_id=f"simulated-{o.order_id}") for o in taken]
+        await sale.ledger.settle(0, settlements)
 
 
 async def used(client: Redis) -> int:
@@ -199,10 +199,10 @@ async def test_a_user_s_units_are_kept_apart_by_product_and_go_with_the_last(sal
     assert [await sale.try_buy(product, quantity=2) for product in ("phone", "watch")] == [Outcome.LIMIT_EXCEEDED] * 2
     listed = await sale.ledger.orders_of("ann", 10)
     assert sorted(order.order_id for order in listed) == sorted(order.order_id for order in orders)
-    assert (await sale.books()).buyers == {("phone", "ann"): 2, ("watch", "ann"): 1}
+    assert (await sale.dump()).buyers == {("phone", "ann"): 2, ("watch", "ann"): 1}
     for order in orders:
         await sale.ledger.cancel(order.order_id)
-    assert ((await sale.books()).buyers, await old(sale).ledger.forget(0)) == ({}, 2)
+    assert ((await sale.dump()).buyers, await old(sale).ledger.forget(0)) == ({}, 2)
     assert await sale.shards.client.exists("{fs:00}:u:ann") == 0
 
 

@@ -8,10 +8,10 @@ from time import monotonic
 
 import pytest
 
-from service.ledger.audit import breaches, read_books
+from service.ledger.audit import dump_ledger, violations
 from service.ledger.products import Product
 from service.ledger.snapshot import Snapshot
-from service.orders.sold_out import LIFETIME_SECONDS, SoldOut
+from service.orders.sold_out import LIFETIME_SECONDS, SoldOutCache
 from tests.orders.sale import Sale
 from tests.support import RedisServer, wait_until
 from tests.support.service import ADMIN
@@ -25,7 +25,7 @@ async def shop(valkey_server: RedisServer) -> AsyncIterator[Shop]:
         await opened.put(stock=2)
         await opened.service.sampler.fresh()
         yield opened
-        assert breaches(await read_books(opened.service.shards)) == []
+        assert violations(await dump_ledger(opened.service.shards)) == []
 
 
 async def placed_in_store(shop: Shop) -> int:
@@ -36,9 +36,9 @@ async def placed_in_store(shop: Shop) -> int:
 
 async def test_the_answer_that_takes_the_last_unit_is_remembered(shop: Shop) -> None:
     """Of many who come too late most are refused without a word to the store; all are counted."""
-    assert not shop.service.sold_out.has("lamp")
+    assert "lamp" not in shop.service.sold_out
     assert (await shop.order(quantity=2)).status_code == 202
-    assert shop.service.sold_out.has("lamp")
+    assert "lamp" in shop.service.sold_out
     before = await placed_in_store(shop)
     for answer in await asyncio.gather(*(shop.order(user_id=f"u{n}") for n in range(100))):
         assert problem(answer, 409, "sold_out")["detail"] == "0 units are left."
@@ -49,14 +49,14 @@ async def test_the_answer_that_takes_the_last_unit_is_remembered(shop: Shop) -> 
 async def test_fewer_left_than_asked_for_is_not_sold_out_for_others(shop: Shop) -> None:
     """An order for too many is refused by the ledger, and the next one is served."""
     problem(await shop.order(quantity=3), 409, "sold_out")
-    assert not shop.service.sold_out.has("lamp")
+    assert "lamp" not in shop.service.sold_out
     assert (await shop.order(quantity=2)).status_code == 202
 
 
 async def test_the_same_key_gives_the_same_order_although_all_is_sold(shop: Shop) -> None:
     """A request with a key is never refused from memory: it may have been placed before."""
     first = await shop.order("mine", quantity=2)
-    assert shop.service.sold_out.has("lamp")
+    assert "lamp" in shop.service.sold_out
     again = await shop.order("mine", quantity=2)
     assert (again.status_code, again.headers["Idempotency-Replayed"]) == (200, "true")
     assert again.json()["order_id"] == first.json()["order_id"]
@@ -68,7 +68,7 @@ async def test_the_same_key_gives_the_same_order_although_all_is_sold(shop: Shop
 async def test_units_that_come_back_through_this_process_are_on_sale_at_once(shop: Shop, way: str) -> None:
     """The mark is forgotten with the answer."""
     order = (await shop.order(quantity=2)).json()
-    assert shop.service.sold_out.has("lamp")
+    assert "lamp" in shop.service.sold_out
     if way == "cancel":
         await shop.client.post(f"/orders/{order['order_id']}/cancel")
     elif way == "restock":
@@ -99,7 +99,7 @@ class Shelf:
 
     def __init__(self, product: Product, snapshot: Snapshot) -> None:
         self.now = 100.0
-        self.mark = SoldOut(lambda: self.now)
+        self.mark = SoldOutCache(lambda: self.now)
         self._product = product
         self._snapshot = snapshot
 
@@ -108,12 +108,12 @@ class Shelf:
         at = self._snapshot.taken_at
         times = {name: None if after is None else at + after for name, after in window.items()}
         product = replace(self._product, stock=stock, **times)
-        self.mark.read(replace(self._snapshot, products=(product,)), asked)
+        self.mark.refresh(replace(self._snapshot, products=(product,)), asked)
 
     @property
     def marked(self) -> bool:
         """Whether the product is refused now."""
-        return self.mark.has("phone")
+        return "phone" in self.mark
 
 
 @pytest.fixture
@@ -147,13 +147,13 @@ async def test_a_mark_ends_a_second_after_the_question(shelf: Shelf) -> None:
 async def test_older_news_do_not_count(shelf: Shelf) -> None:
     """What was asked before units came back through this process, or before a later answer, says nothing."""
     shelf.read(1, asked=99.0)
-    shelf.mark.note("phone", 0, 99.9)
-    shelf.mark.note("phone", 3, 99.8)
+    shelf.mark.record("phone", 0, 99.9)
+    shelf.mark.record("phone", 3, 99.8)
     assert shelf.marked
-    shelf.mark.forget("phone")
+    shelf.mark.invalidate("phone")
     shelf.read(0, asked=99.95)
     assert not shelf.marked
-    shelf.mark.note("phone", 0, 100.0)
+    shelf.mark.record("phone", 0, 100.0)
     assert shelf.marked
 
 
@@ -173,5 +173,5 @@ async def test_outside_the_window_only_the_ledger_speaks(shelf: Shelf) -> None:
 
 async def test_what_no_snapshot_knows_is_not_marked(shelf: Shelf) -> None:
     """Its window is not known."""
-    shelf.mark.note("phone", 0, 100.0)
+    shelf.mark.record("phone", 0, 100.0)
     assert not shelf.marked

@@ -59,8 +59,8 @@ local function long(bytes)
 end
 local function order_key(id) return P .. 'o:' .. short(id) end
 
--- Adds n to a figure of the present second.
-local function tally(field, n)
+-- Adds n to a counter of the present second; `window` sums them.
+local function incr_window(field, n)
   local key = P .. 'second:' .. math.floor(NOW / 1000)
   if redis.call('HINCRBY', key, field, n) == n then redis.call('EXPIRE', key, 120) end
 end
@@ -116,8 +116,8 @@ local LONGEST = 60000
 local function pace(n, worked)
   local since = tonumber(redis.call('HGET', P .. 'totals', 'busy')) or 0
   if since > 0 then
-    tally('busy_n', n)
-    tally('busy_ms', math.max(math.min(NOW - since, worked, LONGEST), 0))
+    incr_window('busy_n', n)
+    incr_window('busy_ms', math.max(math.min(NOW - since, worked, LONGEST), 0))
   end
   local _, capacity, settled = rates()
   redis.call('HSET', P .. 'totals', 'busy', line_length() > 0 and NOW or 0, 'capacity', capacity)
@@ -146,7 +146,7 @@ end
 local function save(order)
   local v = {STATE[order.state], order.product, order.user, order.quantity, order.price, order.currency,
              order.accepted - made(order.id), order.expires - order.accepted, order.position, order.eta, order.attempts,
-             order.life, order.reason, order.payment}
+             order.generation, order.reason, order.payment}
   if order.settled > 0 then
     v[15] = math.max(order.settled - order.accepted, 0)  -- the clock of another server may be behind
   else
@@ -162,7 +162,7 @@ local function load_order(id)
   local v = cmsgpack.unpack(packed)
   local accepted = made(id) + v[7]
   return {id = id, state = STATES[v[1]], product = v[2], user = v[3], quantity = v[4], price = v[5], currency = v[6],
-          accepted = accepted, expires = accepted + v[8], position = v[9], eta = v[10], attempts = v[11], life = v[12],
+          accepted = accepted, expires = accepted + v[8], position = v[9], eta = v[10], attempts = v[11], generation = v[12],
           reason = v[13], payment = v[14], settled = v[15] >= 0 and accepted + v[15] or 0,
           begun = v[16] or 0, entry = v[17] or '', call = v[18] or '', trace = v[19] or ''}
 end
@@ -186,23 +186,23 @@ local FIRST_TIME = 1e12
 local function units_of(user, product) return tonumber(redis.call('ZSCORE', user_key(user), '=' .. product)) or 0 end
 
 -- Units count against a buyer's limit, or no more when n is negative.
-local function charge(user, product, n)
+local function count_towards_limit(user, product, n)
   local units = tonumber(redis.call('ZINCRBY', user_key(user), n, '=' .. product))
   if units <= 0 then redis.call('ZREM', user_key(user), '=' .. product) end
 end
 
--- Notes a user's order, or anew the time of one that has another life.
-local function list(order) redis.call('ZADD', user_key(order.user), order.accepted, short(order.id)) end
+-- Puts an order into the list of its user, or moves it there when it was requeued.
+local function index_by_user(order) redis.call('ZADD', user_key(order.user), order.accepted, short(order.id)) end
 
 -- Units go from stock to held, or back when n is negative.
 local function hold(product, user, n)
   redis.call('HINCRBY', product_key(product), 'stock', -n)
   redis.call('HINCRBY', product_key(product), 'held', n)
-  charge(user, product, n)
+  count_towards_limit(user, product, n)
 end
 
--- From now on the order may be forgotten when its retention is over.
-local function lay_down(id) redis.call('RPUSH', P .. 'ended', short(id)) end
+-- From now on the order is forgotten when its retention is over.
+local function schedule_retention(id) redis.call('RPUSH', P .. 'ended', short(id)) end
 
 -- The one way into a final status: the units, the totals and the queue change together, once.
 local function finish(order, status, reason, payment, dead)
@@ -219,15 +219,15 @@ local function finish(order, status, reason, payment, dead)
   order.state, order.settled, order.reason, order.payment = status, NOW, reason, payment or ''
   save(order)
   count(status)
-  if not dead then lay_down(order.id) end
+  if not dead then schedule_retention(order.id) end
 end
 
--- A worker's verdict on an order: also a figure of the present second.
+-- A worker's settlement of an order: also a figure of the present second.
 local function settle(order, status, reason, payment, dead)
   finish(order, status, reason, payment, dead)
-  tally('settled', 1)
-  tally('took', NOW - order.accepted)
-  if status == 'failed' then tally('failed', 1) end
+  incr_window('settled', 1)
+  incr_window('took', NOW - order.accepted)
+  if status == 'failed' then incr_window('failed', 1) end
 end
 
 -- Whether an order was given up and waits for a person. A worker that lost the answer must hear it again: it refunds.
@@ -235,17 +235,17 @@ local function is_dead(order)
   return order and order.state == 'failed' and redis.call('ZSCORE', P .. 'dead', order.id)
 end
 
--- Notes that whatever was captured under the key of this life must be given back. `Order.payment_key` has the same key.
+-- Notes that whatever was captured under the key of this generation must be given back. `Order.payment_key` has the same key.
 -- A refund that overtakes the money finds nothing, and what a dead worker asked for may still be on its way: it waits.
 local MONEY_MOVES = 5000
-local function payment_key(id, life) return life > 0 and id .. '-' .. life or id end
-local function owe_refund(order, life, delay)
-  redis.call('ZADD', P .. 'refunds', NOW + delay, payment_key(order.id, life))
+local function payment_key(id, generation) return generation > 0 and id .. '-' .. generation or id end
+local function owe_refund(order, generation, delay)
+  redis.call('ZADD', P .. 'refunds', NOW + delay, payment_key(order.id, generation))
 end
 
-local function bury(order, reason)
+local function dead_letter(order, reason)
   settle(order, 'failed', reason, '', true)
-  owe_refund(order, order.life, MONEY_MOVES)
+  owe_refund(order, order.generation, MONEY_MOVES)
   redis.call('ZADD', P .. 'dead', NOW, order.id)
 end
 
@@ -253,7 +253,7 @@ end
 local function row(order)
   return order and {order.id, order.state, order.product, order.user, order.quantity, order.price, order.currency,
                     order.accepted, order.expires, order.position, math.max(order.eta, 0), order.attempts,
-                    order.settled, order.reason, order.payment, order.life}
+                    order.settled, order.reason, order.payment, order.generation}
 end
 local function order_row(id) return row(load_order(id)) end
 

@@ -21,15 +21,15 @@ local function begin(entry, id)
     return {'begun', row(order), order.attempts == 1 and order.begun - order.accepted or -1, math.max(order.eta, 0)}
   end
   if order.attempts >= ALLOWED then
-    bury(order, 'too_many_attempts')
+    dead_letter(order, 'too_many_attempts')
     return {'dead', row(order)}
   end
   local wait = -1
   if order.begun == 0 then
     wait = NOW - order.accepted
     if order.eta >= 0 then
-      tally('promised', 1)
-      tally('eta_error', order.eta - wait)
+      incr_window('promised', 1)
+      incr_window('eta_error', order.eta - wait)
     end
     order.begun = NOW
     redis.call('ZREM', P .. 'deadlines', id)

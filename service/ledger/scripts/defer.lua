@@ -9,7 +9,7 @@ local function defer(id, delay, reason)
   local order = load_order(id)
   if not order or order.state ~= 'processing' then return is_dead(order) and 'dead' or 'gone' end
   if order.attempts >= ALLOWED then
-    bury(order, reason)
+    dead_letter(order, reason)
     return 'dead'
   end
   dequeue(order.entry)

@@ -6,7 +6,7 @@ local replies = {}
 for i = 1, #ARGV do
   replies[i] = 'not_dead'
   if redis.call('ZREM', P .. 'dead', ARGV[i]) == 1 then
-    lay_down(ARGV[i])
+    schedule_retention(ARGV[i])
     replies[i] = 'dropped'
   end
 end

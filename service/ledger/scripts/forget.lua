@@ -6,8 +6,8 @@
 local ended = P .. 'ended'
 
 local function owes(order)
-  for life = 0, order.life do
-    if redis.call('ZSCORE', P .. 'refunds', payment_key(order.id, life)) then return true end
+  for generation = 0, order.generation do
+    if redis.call('ZSCORE', P .. 'refunds', payment_key(order.id, generation)) then return true end
   end
 end
 
@@ -17,7 +17,7 @@ local function forget(order)
   count('archived:' .. order.state)
   if order.state == 'confirmed' then
     redis.call('HINCRBY', product_key(order.product), 'archived', order.quantity)
-    charge(order.user, order.product, -order.quantity)
+    count_towards_limit(order.user, order.product, -order.quantity)
   end
 end
 

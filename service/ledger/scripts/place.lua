@@ -45,9 +45,9 @@ local function accept(order, price, currency, digest, fingerprint)
   order.position, order.eta = promise()
   order.state, order.price, order.currency = 'pending', price, currency
   order.accepted, order.expires = NOW, NOW + RESERVATION
-  order.attempts, order.life, order.settled, order.begun = 0, 0, 0, 0
+  order.attempts, order.generation, order.settled, order.begun = 0, 0, 0, 0
   order.reason, order.payment, order.call = '', '', ''
-  list(order)
+  index_by_user(order)
   redis.call('ZADD', P .. 'deadlines', NOW + RESERVATION, order.id)
   enqueue(order)
   save(order)

@@ -1,4 +1,4 @@
--- Gives dead letters another life: the units are reserved anew, the attempts start again. Safe to send twice.
+-- Gives dead letters another chance: the units are reserved anew, the attempts start again. Safe to send twice.
 -- Keys:    1 the shard's prefix
 -- Args:    1 reservation in ms, then order ids
 -- Returns: per order requeued, sold_out, limit_exceeded or not_dead
@@ -13,9 +13,9 @@ local function requeue(id)
   hold(order.product, order.user, order.quantity)
   redis.call('ZREM', P .. 'dead', id)
   order.position, order.eta = promise()
-  order.state, order.accepted, order.expires, order.life = 'pending', NOW, NOW + ARGV[1], order.life + 1
+  order.state, order.accepted, order.expires, order.generation = 'pending', NOW, NOW + ARGV[1], order.generation + 1
   order.attempts, order.begun, order.settled, order.reason = 0, 0, 0, ''
-  list(order)
+  index_by_user(order)
   redis.call('ZADD', P .. 'deadlines', NOW + ARGV[1], id)
   enqueue(order)
   save(order)

@@ -1,31 +1,31 @@
--- Settles a list of orders that were begun. The first verdict stands; one on an earlier life of an order that was
--- requeued since is refused. A payment that a verdict brings for nothing is to be given back. Safe to send twice.
+-- Settles a list of orders that were begun. The first settlement stands; one of an earlier generation of an order that was
+-- requeued since is refused. A payment that comes for nothing is to be given back. Safe to send twice.
 -- Keys:    1 the shard's prefix
--- Args:    6 per order: order id, life that was paid for or '' for the present one, confirmed|failed, reason or '',
+-- Args:    6 per order: order id, generation that was paid for or '' for the present one, confirmed|failed, reason or '',
 --          payment id or '', 1 if a failed order may have been paid for or ''
 -- Returns: per order {settled|repeated|refused|gone, status that stands, ms from accepted, ms from begun}
 local settled, worked = 0, 0
 -- Of an order that was tried before nobody knows when its last attempt began.
 local AGAIN = 2000
 
-local function verdict(id, life, status, reason, payment, unsure)
+local function settle_one(id, generation, status, reason, payment, maybe_captured)
   local order = load_order(id)
   if not order then return {'gone', '', 0, 0} end
-  life = tonumber(life) or order.life
-  if life == order.life and order.state == status then return {'repeated', status, 0, 0} end
-  if life ~= order.life or order.state ~= 'processing' then
-    -- An order that is pending in the same life will be paid for under the same key once more.
-    local in_vain = life ~= order.life or order.state ~= 'pending'
-    if status == 'confirmed' and in_vain then owe_refund(order, life, 0) end
+  generation = tonumber(generation) or order.generation
+  if generation == order.generation and order.state == status then return {'repeated', status, 0, 0} end
+  if generation ~= order.generation or order.state ~= 'processing' then
+    -- An order that is pending in the same generation will be paid for under the same key once more.
+    local in_vain = generation ~= order.generation or order.state ~= 'pending'
+    if status == 'confirmed' and in_vain then owe_refund(order, generation, 0) end
     return {'refused', order.state, 0, 0}
   end
   settle(order, status, reason, payment)
   settled, worked = settled + 1, math.max(worked, order.attempts == 1 and NOW - order.begun or AGAIN)
-  if unsure ~= '' then owe_refund(order, life, MONEY_MOVES) end
+  if maybe_captured ~= '' then owe_refund(order, generation, MONEY_MOVES) end
   return {'settled', status, NOW - order.accepted, NOW - order.begun}
 end
 
 local replies = {}
-for i = 1, #ARGV, 6 do replies[#replies + 1] = verdict(unpack(ARGV, i, i + 5)) end
+for i = 1, #ARGV, 6 do replies[#replies + 1] = settle_one(unpack(ARGV, i, i + 5)) end
 if settled > 0 then pace(settled, worked) end
 return replies

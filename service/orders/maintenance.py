@@ -12,12 +12,12 @@ from service.store import STORE_ERRORS
 from telemetry import suppressed
 
 INTERVAL_SECONDS = 0.5
-MOST_AT_ONCE = 500
+MAX_BATCH = 500
 
 
-async def keep_house(ledger: Ledger) -> None:
+async def run_maintenance(ledger: Ledger) -> None:
     """Does it twice a second until it is cancelled; a store that is down is waited for."""
-    log = structlog.get_logger("service.orders.housekeeping")
+    log = structlog.get_logger("service.orders.maintenance")
     while True:
         try:
             with suppressed():
@@ -30,12 +30,12 @@ async def keep_house(ledger: Ledger) -> None:
 async def _round(ledger: Ledger, log: structlog.stdlib.BoundLogger) -> bool:
     busy = False
     for shard in ledger.shards:
-        expired = await ledger.expire(shard, MOST_AT_ONCE)
+        expired = await ledger.expire(shard, MAX_BATCH)
         if expired:
             log.info("reservations ended", shard=shard, orders=len(expired))
-        promoted = await ledger.promote(shard, MOST_AT_ONCE)
-        forgotten = await ledger.forget(shard, MOST_AT_ONCE)
+        promoted = await ledger.promote(shard, MAX_BATCH)
+        forgotten = await ledger.forget(shard, MAX_BATCH)
         if forgotten:
             log.info("orders were forgotten after their retention", shard=shard, orders=forgotten)
-        busy |= MOST_AT_ONCE in (len(expired), promoted, forgotten)
+        busy |= MAX_BATCH in (len(expired), promoted, forgotten)
     return busy

@@ -12,22 +12,22 @@ from opentelemetry.trace import Span, get_current_span
 
 from service.store.batching import Batcher
 from service.store.client import is_store_down
-from service.store.shards import Shared
+from service.store.shards import BatchTrace
 
 T = TypeVar("T")
 
 
-class Reading(Generic[T]):
+class SharedRead(Generic[T]):
     """Asks with `read`, which is told whose traces the round trip belongs to; all who share a reply get one object.
 
     Those who wait while the store goes down are told so with those whose reading failed: their waits do not add up.
     """
 
-    def __init__(self, read: Callable[[Shared], Awaitable[T]]) -> None:
+    def __init__(self, read: Callable[[BatchTrace], Awaitable[T]]) -> None:
         async def send(askers: Sequence[Span]) -> Sequence[T]:
-            return [await read(Shared.by(askers))] * len(askers)
+            return [await read(BatchTrace.by(askers))] * len(askers)
 
-        self._askers: Batcher[Span, T] = Batcher(send, most=sys.maxsize, ends_all=is_store_down)
+        self._askers: Batcher[Span, T] = Batcher(send, limit=sys.maxsize, ends_all=is_store_down)
 
     async def __call__(self) -> T:
         """What the store says now, or later.

@@ -27,10 +27,10 @@ end
 
 if ARGV[2] ~= '' then return {read_part(ARGV[2]), orders, buyers} end
 
-local most, cursor = tonumber(ARGV[1]), '0'
-while most > 0 do
+local limit, cursor = tonumber(ARGV[1]), '0'
+while limit > 0 do
   cursor = read_part(cursor)
-  if #orders > most then return false end
+  if #orders > limit then return false end
   if cursor == '0' then break end
 end
 

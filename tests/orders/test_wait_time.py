@@ -6,10 +6,10 @@ from time import monotonic
 import pytest
 from redis.asyncio import Redis
 
-from service.ledger.ledger import Verdict
+from service.ledger.ledger import Settlement
 from service.ledger.orders import Order, Status
 from service.ledger.snapshot import Snapshot
-from service.orders.wait_time import Line
+from service.orders.wait_time import WaitEstimator
 from service.store import Script, Shards
 from tests.orders.machine import BEGINNING, NOW, scripts
 from tests.orders.sale import Sale
@@ -31,13 +31,13 @@ class Works:
 
     async def take(self, orders: int) -> list[Order]:
         """Take some orders in hand."""
-        return [begun.order for begun in await self.sale.take(most=orders) if begun.order]
+        return [begun.order for begun in await self.sale.take(limit=orders) if begun.order]
 
     async def do(self, orders: int, milliseconds: int) -> None:
         """Take so many orders and settle them after some time, all at once."""
         taken = await self.take(orders)
         await self.passes(milliseconds)
-        await self.sale.ledger.settle(0, [Verdict(order.order_id, Status.CONFIRMED) for order in taken])
+        await self.sale.ledger.settle(0, [Settlement(order.order_id, Status.CONFIRMED) for order in taken])
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ async def test_slow_workers_are_known_as_slow(works: Works, seconds: int) -> Non
     assert (await works.sale.buy()).estimated_wait_seconds == pytest.approx(96 * seconds, rel=0.02)
     await works.passes(5000)
     assert (await works.sale.buy()).estimated_wait_seconds == pytest.approx(97 * seconds, rel=0.02)
-    line = Line(clock=lambda: 0)
-    line.read(await works.sale.snapshot(), 0)
+    line = WaitEstimator(clock=lambda: 0)
+    line.refresh(await works.sale.snapshot(), 0)
     assert line.wait_seconds() == pytest.approx(98 * seconds, rel=0.02)
 
 
@@ -90,11 +90,11 @@ async def test_an_hour_without_workers_says_nothing_of_their_pace(works: Works) 
 async def test_what_a_lost_worker_left_says_little_of_the_pace(works: Works) -> None:
     """The orders were begun an hour ago, by another; the line waited, and who takes them over is quick."""
     await works.do(10, 500)
-    left = await works.sale.deliver(most=10)
+    left = await works.sale.deliver(limit=10)
     await works.sale.begin(*left)
     await works.passes(3_600_000)
     taken = [begun.order for begun in await works.sale.begin(*left) if begun.order]
-    await works.sale.ledger.settle(0, [Verdict(order.order_id, Status.CONFIRMED) for order in taken])
+    await works.sale.ledger.settle(0, [Settlement(order.order_id, Status.CONFIRMED) for order in taken])
     assert (await works.sale.snapshot()).capacity >= 5
 
 
@@ -157,29 +157,29 @@ class Clock:
 def test_a_process_counts_what_it_added_and_what_was_done_since(quiet: Snapshot) -> None:
     """A line of 100 at 20 a second is 5 s; 20 orders more are another; a second later it is one less."""
     clock = Clock()
-    line = Line(4, clock)
-    assert (line.wait_seconds(), line.excess_seconds()) == (0, 0)
-    line.read(replace(quiet, line=100, capacity=20, drain_rate=20, throughput=20), clock.now)
-    assert (line.wait_seconds(), line.excess_seconds()) == (5, 1)
-    line.joined(20)
+    line = WaitEstimator(4, clock)
+    assert (line.wait_seconds(), line.seconds_over_limit()) == (0, 0)
+    line.refresh(replace(quiet, line=100, capacity=20, drain_rate=20, throughput=20), clock.now)
+    assert (line.wait_seconds(), line.seconds_over_limit()) == (5, 1)
+    line.record_enqueued(20)
     assert line.wait_seconds() == 6
     clock.now += 1
     assert line.wait_seconds() == 5
     clock.now += 5
-    assert line.excess_seconds() == 0
+    assert line.seconds_over_limit() == 0
 
 
 def test_while_nobody_works_time_takes_nothing_off(quiet: Snapshot) -> None:
     """The longer of what the last known pace says and what the first order has waited, or the latter alone."""
     clock = Clock()
-    line = Line(4, clock)
-    line.read(replace(quiet, line=100, capacity=20, drain_rate=20, throughput=0, waited_seconds=2), clock.now - 1)
+    line = WaitEstimator(4, clock)
+    line.refresh(replace(quiet, line=100, capacity=20, drain_rate=20, throughput=0, waited_seconds=2), clock.now - 1)
     assert line.wait_seconds() == 5
-    line.read(replace(quiet, line=100, capacity=20, drain_rate=20, throughput=0, waited_seconds=9), clock.now - 1)
+    line.refresh(replace(quiet, line=100, capacity=20, drain_rate=20, throughput=0, waited_seconds=9), clock.now - 1)
     assert line.wait_seconds() == 9
-    line.read(replace(quiet, line=100, capacity=0, drain_rate=7, throughput=7, waited_seconds=3), clock.now - 1)
-    assert (line.wait_seconds(), line.excess_seconds()) == (3, 0)
-    line.read(replace(quiet, line=0, capacity=0, throughput=0), clock.now)
+    line.refresh(replace(quiet, line=100, capacity=0, drain_rate=7, throughput=7, waited_seconds=3), clock.now - 1)
+    assert (line.wait_seconds(), line.seconds_over_limit()) == (3, 0)
+    line.refresh(replace(quiet, line=0, capacity=0, throughput=0), clock.now)
     assert line.wait_seconds() == 0
 
 
@@ -190,10 +190,10 @@ async def test_who_would_wait_too_long_is_told_when_to_come_again(valkey_server:
         snapshot = await shop.service.sampler.fresh()
         shop.service.sampler._on_reading = lambda *_: None
         # As of a minute to come, so that it is not stale however slow this machine is.
-        shop.service.line.read(replace(snapshot, line=100, capacity=1, drain_rate=1, throughput=1), monotonic() + 60)
+        shop.service.line.refresh(replace(snapshot, line=100, capacity=1, drain_rate=1, throughput=1), monotonic() + 60)
         refused = await shop.order()
         problem(refused, 503, "overloaded")
         assert 100 < int(refused.headers["retry-after"]) <= 156
         assert await shop.rejections(reason="overloaded") == 1
-        shop.service.line._longest = 0
+        shop.service.line._limit = 0
         assert (await shop.order()).status_code == 202

@@ -6,7 +6,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from redis.exceptions import ConnectionError as StoreConnectionError
 
-from service.store import Reading, Shared
+from service.store import BatchTrace, SharedRead
 from tests.support import wait_until
 
 
@@ -19,12 +19,12 @@ class Clock:
         self.ended = 0
         self.gate = asyncio.Event()
         self.error: Exception | None = None
-        self.shared: list[Shared] = []
+        self.traces: list[BatchTrace] = []
 
-    async def read(self, shared: Shared) -> int:
+    async def read(self, trace: BatchTrace) -> int:
         """Look at the value now, and answer when the gate is open."""
         self.asked += 1
-        self.shared.append(shared)
+        self.traces.append(trace)
         value = self.value
         try:
             await self.gate.wait()
@@ -35,7 +35,7 @@ class Clock:
         return value
 
 
-async def begun(clock: Clock, reading: Reading[int]) -> asyncio.Task[int]:
+async def begun(clock: Clock, reading: SharedRead[int]) -> asyncio.Task[int]:
     """Ask once, and return when the reading is away."""
     task = asyncio.create_task(reading())
     await wait_until(lambda: clock.asked == 1)
@@ -45,7 +45,7 @@ async def begun(clock: Clock, reading: Reading[int]) -> asyncio.Task[int]:
 async def test_nobody_is_told_what_was_read_before_the_question() -> None:
     """Two hundred who ask while a reading is away get the next one, and it is one for all of them."""
     clock = Clock()
-    reading = Reading(clock.read)
+    reading = SharedRead(clock.read)
     first = await begun(clock, reading)
     clock.value = 1
     others = [asyncio.create_task(reading()) for _ in range(200)]
@@ -62,7 +62,7 @@ async def test_nobody_is_told_what_was_read_before_the_question() -> None:
 async def test_who_gives_up_harms_nobody() -> None:
     """Neither the one for whom the reading began nor one of those who wait."""
     clock = Clock()
-    reading = Reading(clock.read)
+    reading = SharedRead(clock.read)
     first = await begun(clock, reading)
     one, other = (asyncio.create_task(reading()) for _ in range(2))
     await asyncio.sleep(0)
@@ -79,7 +79,7 @@ async def test_who_gives_up_harms_nobody() -> None:
 async def test_a_store_that_is_down_is_told_to_all_at_once() -> None:
     """Those who wait do not wait for another deadline; a later question is another try."""
     clock = Clock()
-    reading = Reading(clock.read)
+    reading = SharedRead(clock.read)
     tasks = [await begun(clock, reading), *(asyncio.create_task(reading()) for _ in range(50))]
     await asyncio.sleep(0)
     clock.error = StoreConnectionError("gone")
@@ -93,7 +93,7 @@ async def test_a_store_that_is_down_is_told_to_all_at_once() -> None:
 async def test_a_mistake_of_ours_is_told_to_those_it_happened_to() -> None:
     """Who waits gets a reading of its own."""
     clock = Clock()
-    reading = Reading(clock.read)
+    reading = SharedRead(clock.read)
     first = await begun(clock, reading)
     second = asyncio.create_task(reading())
     await asyncio.sleep(0)
@@ -109,7 +109,7 @@ async def test_a_mistake_of_ours_is_told_to_those_it_happened_to() -> None:
 async def test_when_it_is_closed_nothing_is_under_way() -> None:
     """The reading that is away has ended, who waited is cancelled; whoever asks later is answered all the same."""
     clock = Clock()
-    reading = Reading(clock.read)
+    reading = SharedRead(clock.read)
     tasks = [await begun(clock, reading), *(asyncio.create_task(reading()) for _ in range(3))]
     await asyncio.sleep(0)
     await reading.aclose()
@@ -129,7 +129,7 @@ async def test_a_reading_belongs_to_the_traces_that_share_it() -> None:
     """A child of the first that is recorded, linked to the others."""
     tracer = TracerProvider().get_tracer("test")
     clock = Clock()
-    reading = Reading(clock.read)
+    reading = SharedRead(clock.read)
 
     async def ask(name: str) -> None:
         with tracer.start_as_current_span(name):
@@ -141,5 +141,5 @@ async def test_a_reading_belongs_to_the_traces_that_share_it() -> None:
     await asyncio.sleep(0)
     clock.gate.set()
     await asyncio.gather(first, *others)
-    assert [len(shared.links) for shared in clock.shared] == [0, 2]
-    assert all(shared.context is not None for shared in clock.shared)
+    assert [len(trace.links) for trace in clock.traces] == [0, 2]
+    assert all(trace.context is not None for trace in clock.traces)
