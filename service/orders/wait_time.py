@@ -14,10 +14,10 @@ STALE_SECONDS = 3.0
 
 
 class WaitEstimator:
-    """Predicts the wait; `longest` is how long it may be, 0 if that is nobody's concern."""
+    """Predicts the wait; `limit` is how long it may be, 0 if that is nobody's concern."""
 
     def __init__(self, limit: float = 0.0, clock: Callable[[], float] = monotonic) -> None:
-        self._longest = limit
+        self._limit = limit
         self._clock = clock
         self._snapshot: Snapshot | None = None
         self._asked = 0.0
@@ -45,4 +45,4 @@ class WaitEstimator:
 
     def seconds_over_limit(self) -> float:
         """By how much that is too long; 0 when it is not."""
-        return max(self.wait_seconds() - self._longest, 0.0) if self._longest else 0.0
+        return max(self.wait_seconds() - self._limit, 0.0) if self._limit else 0.0
