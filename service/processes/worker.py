@@ -30,7 +30,6 @@ async def serve_worker(
 ) -> None:
     """Works off the queue; serves `/metrics`, `/healthz` and `/readyz` on the socket if there is one."""
     slot = telemetry.settings.worker
-    tracer = telemetry.tracer("service.orders.worker")
     payments = gateway(settings.payment, telemetry.tracer_provider)
     reader = connect(store_url, name=f"{slot}-reader", timeout_seconds=5, block_seconds=BLOCK_SECONDS)
     stop = asyncio.Event()
@@ -48,7 +47,7 @@ async def serve_worker(
                 ledger,
                 reader,
                 processor,
-                tracer,
+                telemetry.tracer("service.orders.worker"),
                 consumer=new_consumer(slot),
                 concurrency=settings.order_concurrency,
                 silence=timedelta(seconds=settings.worker_silence_seconds),
