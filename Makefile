@@ -2,11 +2,13 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BENCH_VENV := .venv-bench
+AUDIT_VENV := .venv-audit
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types format docs dashboards dashboard-pictures pictures lock bench clean stack stack-tools stack-check rules drill
+.PHONY: help run test lint types format docs dashboards dashboard-pictures pictures lock bench clean stack stack-tools stack-check rules drill hooks newest audit-dependencies bom dist release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,16 +61,37 @@ dashboard-pictures: $(VENV)/.dev ## play a sale on the stack and draw the dashbo
 pictures: $(VENV)/.dev ## take the pictures of the pages in docs/pictures anew (needs chromium)
 	$(BIN)/python -m tests.browser.pictures
 
-lock: $(VENV)/.dev ## pin the dependencies anew in requirements/
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group build pyproject.toml -o requirements/runtime.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group bench -c requirements/runtime.txt pyproject.toml -o requirements/bench.txt
+lock: $(VENV)/.dev ## pin the dependencies anew in requirements/ (UPGRADE=1: at their newest releases within the bounds)
+	$(LOCK) --group build pyproject.toml -o requirements/runtime.txt
+	$(LOCK) --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	$(LOCK) --group bench -c requirements/runtime.txt pyproject.toml -o requirements/bench.txt
+	$(LOCK) --group audit -o requirements/audit.txt
+
+newest: $(VENV)/.dev ## forget bounds and pins for the newest releases of everything: for a check, not to be committed
+	$(BIN)/python -m deploy.newest
+	$(MAKE) --no-print-directory --assume-old=$(VENV)/.dev lock UPGRADE=1
+
+audit-dependencies: $(AUDIT_VENV)/.installed ## look all that is pinned up among the known vulnerabilities (needs the internet)
+	$(AUDIT_VENV)/bin/pip-audit --strict --disable-pip --require-hashes $(addprefix -r ,$(wildcard requirements/*.txt))
+
+bom: $(AUDIT_VENV)/.installed ## write the bill of materials of what the service runs with to dist/ (CycloneDX)
+	@mkdir -p dist
+	$(AUDIT_VENV)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o dist/flash-sale.cdx.json requirements/runtime.txt
+
+dist: $(VENV)/.dev ## build the wheel and the source distribution into dist/
+	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
+
+release: $(VENV)/.dev ## check this commit (clean, changelog, tag, .ci/run) and tag it as the version in pyproject.toml
+	$(BIN)/python -m deploy.release
+
+hooks: $(VENV)/.dev ## let git run ruff and the import contracts before each commit
+	$(BIN)/pre-commit install
 
 bench: $(BENCH_VENV)/.installed ## measure the service side by side with its peers, 15 minutes (QUICK=1: 3 minutes, docs/ stays)
 	@$(BENCH_VENV)/bin/python -m benchmarks all $(if $(QUICK),--quick)
 
 clean: ## remove .venv, .data and every cache
-	rm -rf $(VENV) $(BENCH_VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis build dist *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) $(AUDIT_VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -93,4 +116,11 @@ $(BENCH_VENV)/.installed: requirements/runtime.txt requirements/bench.txt pyproj
 	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/runtime.txt
 	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/bench.txt
 	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(AUDIT_VENV)/.installed: requirements/audit.txt
+	@test -n "$(PYTHON)" || { echo "flash-sale needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python3)" >&2; exit 1; }
+	@echo "installing what looks at the dependencies into $(AUDIT_VENV) (once)"
+	@test -x $(AUDIT_VENV)/bin/python || $(PYTHON) -m venv $(AUDIT_VENV)
+	@$(AUDIT_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/audit.txt
 	@touch $@
