@@ -1,5 +1,6 @@
 """What checks this repository is checked too: workflows, templates, hooks, and the version that stands in one place."""
 
+import json
 import os
 import re
 import subprocess
@@ -75,6 +76,12 @@ def test_each_workflow_that_checks_calls_ci_run() -> None:
         assert workflow(file)["jobs"]["check"]["uses"] == "./.github/workflows/ci.yml"
     assert workflow("newest.yml")["jobs"]["check"]["with"] == {"newest": True}
     assert workflow("release.yml")["jobs"]["publish"]["needs"] == "check"
+
+
+def test_the_devcontainer_installs_what_ci_installs() -> None:
+    known = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
+    assert known["postCreateCommand"] == "sudo bash .ci/packages && make hooks"
+    assert "bash .ci/packages\n" in (ROOT / ".ci/run").read_text()
 
 
 def test_the_versions_of_python_that_are_promised_are_those_that_are_checked() -> None:
