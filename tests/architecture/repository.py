@@ -1,9 +1,9 @@
 """The files of this repository, for the tests that read them."""
 
-import subprocess
 from pathlib import Path
 
 from tests.support.machine import has
+from tests.support.processes import run
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_OURS = {
@@ -22,7 +22,7 @@ NOT_OURS = {
 def files(suffix: str = "") -> list[Path]:
     """Return the tracked files with a suffix; of a copy without git, all that are not caches."""
     if has("git") and (ROOT / ".git").exists():
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+        listed = run(["git", "ls-files", "-z"], check=True)
         found = [ROOT / name for name in listed.stdout.split("\0") if name]
     else:
         found = [path for path in ROOT.rglob("*") if not NOT_OURS & set(path.relative_to(ROOT).parts)]

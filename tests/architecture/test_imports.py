@@ -1,10 +1,10 @@
 """Who may import whom, and that an import does nothing but define."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 from tests.architecture.repository import ROOT
+from tests.support.processes import run
 
 IMPORT_ALL = """
 import importlib, os, pkgutil, sys, threading
@@ -51,7 +51,7 @@ print(len(names), "modules", *sorted(found), sep="\\n")
 def test_the_contracts_of_the_packages_hold() -> None:
     """As pyproject has them: telemetry never imports service, the store knows nothing of what is sold."""
     program = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = run([program, "--no-cache"], timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 broken" in done.stdout
 
@@ -59,7 +59,7 @@ def test_the_contracts_of_the_packages_hold() -> None:
 def test_nothing_happens_at_import() -> None:
     """No module of ours connects, listens, starts a thread or a process, writes a file or reads the environment."""
     argv = [sys.executable, "-B", "-c", IMPORT_ALL]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = run(argv, timeout=120)
     assert done.returncode == 0, done.stderr
     count, _, *happened = done.stdout.splitlines()
     assert int(count) > 60

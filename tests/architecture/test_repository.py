@@ -1,5 +1,6 @@
 """What is in the repository belongs to no machine, and what it needs is pinned."""
 
+import ast
 import configparser
 import os
 import re
@@ -94,8 +95,14 @@ def test_both_files_of_pins_agree() -> None:
     assert {key: runtime[key] for key in shared} == {key: dev[key] for key in shared}
 
 
-def test_every_test_finds_programs_in_one_way() -> None:
-    """By `tests.support.executable`: what the stack builds for itself is on nobody's PATH."""
-    tests = [path for path in files(".py") if name(path).startswith("tests/") and path != Path(__file__).resolve()]
-    assert tests
-    assert [name(path) for path in tests if re.search(r"shutil\.which|import which", text_of(path))] == []
+def test_tests_find_and_start_programs_in_one_way() -> None:
+    """By `tests.support`: what the stack builds is on nobody's PATH, and what is started must end with the tests."""
+    own_way = re.compile(
+        r"shutil\.which|subprocess\.(run|Popen|call|check_\w+)|.*create_subprocess_\w+|os\.(kill|killpg)"
+    )
+    found = {}
+    for path in (ROOT / "tests").rglob("*.py"):
+        calls = [ast.unparse(node.func) for node in ast.walk(ast.parse(text_of(path))) if isinstance(node, ast.Call)]
+        found[name(path)] = {call for call in calls if own_way.fullmatch(call)}
+    assert found.pop("tests/support/processes.py") == {"subprocess.run", "subprocess.Popen", "os.kill"}
+    assert {file: calls for file, calls in found.items() if calls} == {}

@@ -12,7 +12,7 @@ from pathlib import Path
 from playwright.async_api import Page, async_playwright
 
 from deploy.stack.tools import ToolMissing, find
-from tests.support.program import ROOT
+from tests.support.processes import ROOT
 from tests.support.service import Fleet
 
 PICTURES = ROOT / "docs" / "pictures"

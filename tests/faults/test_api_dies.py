@@ -19,7 +19,7 @@ from tests.faults.kit import (
     statuses,
 )
 from tests.support import RedisServer, wait_until
-from tests.support.program import alive
+from tests.support.processes import alive
 
 KILLS = 4
 UNDER_WAY = 20

@@ -1,7 +1,6 @@
 """Anything may die at any time, by a seed, while a crowd buys, cancels and asks twice. Then it gets quiet."""
 
 import asyncio
-import os
 import signal
 from collections.abc import Awaitable, Callable
 from random import Random
@@ -23,7 +22,7 @@ from tests.faults.kit import (
     sale,
 )
 from tests.support import RedisServer, wait_until
-from tests.support.program import alive
+from tests.support.processes import alive, send_signal
 from tests.support.service import Fleet
 
 ROUNDS = 12
@@ -102,7 +101,7 @@ class Chaos:
         """Let paused workers go on."""
         while self._paused:
             if alive(pid := self._paused.pop()):
-                os.kill(pid, signal.SIGCONT)
+                send_signal(pid, signal.SIGCONT)
 
     def quiet(self) -> None:
         """End what lasts."""
@@ -114,7 +113,7 @@ class Chaos:
         pid = target.pid(role)
         if not alive(pid):
             return None
-        os.kill(pid, number)
+        send_signal(pid, number)
         return pid
 
 

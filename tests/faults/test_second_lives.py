@@ -1,8 +1,6 @@
 """Orders that cannot be paid for, and reservations that nobody begins."""
 
 import asyncio
-import os
-import sys
 from collections import Counter
 
 import pytest
@@ -11,6 +9,7 @@ from service.ledger.orders import Status
 from tests.faults.conftest import Paid
 from tests.faults.kit import PRODUCT, Auditor, assert_paid_once, buy, fleet, metric, put_product, sale, statuses
 from tests.support import RedisServer, wait_until
+from tests.support.cli import flash_sale
 
 ORDERS = 20
 STOCK = 100
@@ -19,14 +18,9 @@ ATTEMPTS = 3
 
 async def dead_letters(store_url: str, *arguments: str) -> str:
     """Run `flash-sale dead-letters`, which must succeed, and return what it says."""
-    program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service", "dead-letters", *arguments),
-        env={**os.environ, "REDIS_URL": store_url},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await program.communicate()
-    assert program.returncode == 0, output
-    return output.decode()
+    done = await asyncio.to_thread(flash_sale, "dead-letters", *arguments, env={"REDIS_URL": store_url})
+    assert done.returncode == 0, done
+    return done.stdout
 
 
 @pytest.mark.parametrize("mood", ["down", "lossy"])

@@ -1,7 +1,6 @@
 """The store is killed in mid-sale and comes back: nothing that was answered is lost, and nobody hangs meanwhile."""
 
 import asyncio
-import os
 import signal
 from pathlib import Path
 from time import perf_counter
@@ -25,7 +24,7 @@ from tests.faults.kit import (
     statuses,
 )
 from tests.support import wait_until
-from tests.support.program import alive
+from tests.support.processes import alive, send_signal
 from tests.support.stores import Kind
 
 KILLS = 2
@@ -83,7 +82,7 @@ async def test_the_embedded_store_is_started_again(tmp_path: Path, seed: int) ->
         async with Load(crowd_plan(sale.url, seed, rate=150)) as load:
             for _ in range(KILLS):
                 await load.more(100)
-                os.kill(int((await auditor.client.info("server"))["process_id"]), signal.SIGKILL)
+                send_signal(int((await auditor.client.info("server"))["process_id"]), signal.SIGKILL)
             await load.more(100)
         dump = await auditor.at_rest()
         assert_kept(load.report, dump)

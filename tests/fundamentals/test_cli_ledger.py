@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from service.ledger.orders import Status
 from tests.orders.sale import AT_ONCE, Sale
 from tests.support import RedisServer, eventually
 from tests.support.cli import complaint, flash_sale
+from tests.support.processes import run
 from tests.support.service import ADMIN, Fleet
 from tests.support.shop import PRODUCT
 
@@ -116,7 +116,7 @@ def test_audit_into_a_closed_pipe(valkey_server: RedisServer) -> None:
     os.close(read)
     argv = [sys.executable, "-m", "service", "audit"]
     env = {**os.environ, "REDIS_URL": valkey_server.url}
-    done = subprocess.run(argv, stdout=write, stderr=subprocess.PIPE, text=True, env=env, timeout=60, check=False)
+    done = run(argv, stdout=write, env=env)
     os.close(write)
     assert done.returncode == 1
     assert done.stderr == "flash-sale: the output was closed before all was written\n"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.support import Program, RedisServer, eventually
-from tests.support.program import alive
+from tests.support.processes import alive
 from tests.support.service import Fleet
 
 

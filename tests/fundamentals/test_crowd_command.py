@@ -13,6 +13,7 @@ from service.crowd import CrowdPlan, Progress, run_crowd
 from service.crowd.view import progress, write_summary
 from tests.fundamentals.scripted_service import Script, plan_for, serve
 from tests.support import Program, wait_until
+from tests.support.processes import run
 
 
 async def test_summary_has_every_figure_in_plain_lines() -> None:
@@ -61,10 +62,9 @@ async def test_command_prints_json_and_nothing_else() -> None:
     script = Script()
     async with serve(script) as url:
         arguments = command(plan_for(url), "--json", "--watch")
-        process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
-        out, _ = await process.communicate()
-    assert process.returncode == 0
-    report = json.loads(out)
+        done = await asyncio.to_thread(run, [sys.executable, *arguments])
+    assert done.returncode == 0
+    report = json.loads(done.stdout)
     assert report["accepted"] == script.accepted == 500
     assert report["settling"]["settled"] == {"confirmed": 5}
 
@@ -89,11 +89,8 @@ async def test_closed_pipe_ends_in_one_line() -> None:
     script = Script()
     async with serve(script) as url:
         here, there = socket.socketpair()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *command(plan_for(url)), stdout=there, stderr=asyncio.subprocess.PIPE
-        )
-        there.close()
         here.close()
-        _, errors = await process.communicate()
-    assert process.returncode == 1
-    assert errors.decode() == "flash-sale crowd: stdout was closed; 500 of 500 orders were accepted\n"
+        with there:
+            done = await asyncio.to_thread(run, [sys.executable, *command(plan_for(url))], stdout=there.fileno())
+    assert done.returncode == 1
+    assert done.stderr == "flash-sale crowd: stdout was closed; 500 of 500 orders were accepted\n"

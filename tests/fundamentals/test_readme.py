@@ -1,16 +1,16 @@
 """The README is true: its commands are run as they stand."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import Program, eventually, free_port
+from tests.support.processes import run
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -28,7 +28,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Start the README's first command on a free port and a store of its own."""
     chosen = free_port()
     env = {"PORT": str(chosen), "DATA_DIR": str(tmp_path_factory.mktemp("data"))}
-    program = Program(shlex.split(command("make run")), env=env, cwd=ROOT)
+    program = Program(shlex.split(command("make run")), env=env, when_parent_dies=signal.SIGTERM)
     try:
         program.wait_for_output("Ctrl-C stops everything", 120)
         eventually(
@@ -41,14 +41,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 def shell(port: int, text: str, *, check: bool = True) -> str:
     """Run a command of the README against the port that the test chose."""
-    done = subprocess.run(
-        ["bash", "-c", text.replace("localhost:8000", f"localhost:{port}")],
-        capture_output=True,
-        text=True,
-        check=check,
-        env=os.environ,
-    )
-    return done.stdout
+    return run(["bash", "-c", text.replace("localhost:8000", f"localhost:{port}")], check=check).stdout
 
 
 def test_the_first_curl_places_an_order_and_the_second_sees_it_confirmed(port: int) -> None:
@@ -88,5 +81,5 @@ def test_the_example_answer_has_the_fields_of_a_real_one(port: int) -> None:
 
 def test_every_target_of_make_that_the_readme_names_is_there() -> None:
     named = set(re.findall(r"`(?:STACK=require )?make (\w[\w-]*)", README)) | {"run", "test"}
-    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = run(["make", "help"], check=True).stdout
     assert named - {"help"} <= {line.split()[0] for line in listed.splitlines()}

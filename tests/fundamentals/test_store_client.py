@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from service.store.client import STORE_ERRORS, connect, is_store_down
 from tests.conftest import MakeServer
 from tests.support import Program, RedisServer, free_port, wait_until
+from tests.support.processes import run
 from tests.support.stores import binary
 
 SHORT = 0.3
@@ -147,8 +148,7 @@ async def test_tls_checks_the_certificate(make_server: MakeServer, tmp_path: Pat
     certificate, key, port = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"), free_port()
     names = ["-subj", "/CN=store", "-addext", "subjectAltName=IP:127.0.0.1"]
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-out", certificate, "-keyout", key]
-    done = await asyncio.create_subprocess_exec(*command, *names, stderr=asyncio.subprocess.DEVNULL)
-    assert await done.wait() == 0
+    run([*command, *names], check=True)
     files = {"tls_cert_file": certificate, "tls_key_file": key, "tls_ca_cert_file": certificate}
     make_server("redis", tls_port=str(port), tls_auth_clients="no", **files)
     url = f"rediss://127.0.0.1:{port}"

@@ -15,7 +15,7 @@ import redis
 from service.store.client import STORE_ERRORS, connect
 from service.store.embedded import EmbeddedStore, StoreFailed, StoreInUse, attach, socket_path
 from tests.support import Program, cannot_run, eventually, wait_until
-from tests.support.program import alive
+from tests.support.processes import alive, send_signal, start
 from tests.support.stores import binary
 
 OWNER = """
@@ -82,7 +82,7 @@ async def test_kill_9_under_a_writer_loses_no_acknowledged_write(program: str, t
         writer = asyncio.create_task(write())
         await wait_until(lambda: answered >= 200, what="200 writes answered")
         assert store.pid is not None
-        os.kill(store.pid, signal.SIGKILL)
+        send_signal(store.pid, signal.SIGKILL)
         with pytest.raises(STORE_ERRORS):
             await writer
         eventually(lambda: not store.running(), what="the server is dead")
@@ -99,7 +99,7 @@ async def test_keep_running_starts_a_dead_server_again_with_its_data(store: Embe
         await client.set("order", "1")
         first = store.pid
         assert first is not None
-        os.kill(first, signal.SIGKILL)
+        send_signal(first, signal.SIGKILL)
 
         async def read() -> object:
             try:
@@ -189,7 +189,7 @@ def test_a_server_left_behind_is_stopped_before_a_new_one_starts(tmp_path: Path)
     lock = tmp_path / "server.lock"
     with lock.open("w") as held:
         flocked = ["flock", "--no-fork", str(lock), *argv]
-        left_behind = subprocess.Popen(flocked, cwd=tmp_path, stdout=subprocess.DEVNULL)
+        left_behind = start(flocked, cwd=tmp_path, stdout=subprocess.DEVNULL)
         held.write(f"{left_behind.pid}\n")
     eventually(lambda: attach(tmp_path), what="the old server answers")
     with client_of(store) as client:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,11 +11,10 @@ from pathlib import Path
 import pytest
 import structlog
 
-from service.parent_death import bound
 from service.processes import supervisor
 from service.processes.supervisor import Role, RoleFailed, Supervisor
 from tests.support import Program, cannot_run, eventually, wait_until
-from tests.support.program import alive, exists
+from tests.support.processes import alive, exists, run, send_signal
 
 PARENT = """
 import asyncio, sys
@@ -70,7 +68,7 @@ async def test_a_killed_role_comes_back_under_a_new_process() -> None:
     """The others are left alone."""
     async with running(sleeper("a"), sleeper("b")) as keeper:
         before = keeper.pids
-        os.kill(before["a"], signal.SIGKILL)
+        send_signal(before["a"], signal.SIGKILL)
         await wait_until(lambda: keeper.pids.get("a", before["a"]) != before["a"], what="a is back")
         assert keeper.pids["b"] == before["b"]
 
@@ -80,7 +78,7 @@ async def test_each_start_death_and_restart_is_one_log_line() -> None:
     with structlog.testing.capture_logs() as logs:
         async with running(sleeper("a")) as keeper:
             pid = keeper.pids["a"]
-            os.kill(pid, signal.SIGKILL)
+            send_signal(pid, signal.SIGKILL)
             await wait_until(lambda: keeper.pids.get("a", pid) != pid, what="a is back")
     lines = [(line["event"], line["role"], line.get("status")) for line in logs]
     assert lines == [
@@ -186,8 +184,7 @@ def children_of(parent: Program) -> list[int]:
 
 def test_a_program_that_does_not_exist_is_named() -> None:
     """One line, no traceback."""
-    argv = bound(["/no/such/program"])
-    ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=10)
+    ended = run(["/no/such/program"])
     assert (ended.returncode, ended.stderr) == (
         1,
         "cannot start /no/such/program: No such file or directory\n",

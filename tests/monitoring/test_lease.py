@@ -1,11 +1,10 @@
 """The ledger's series have one exporter at a time: over replicas, through a death, through a long sleep."""
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack
 
 import httpx
 import pytest
@@ -17,6 +16,8 @@ from service.monitoring.poller import Sampler
 from service.store import Shards, connect
 from tests.conftest import MakeServer
 from tests.support import RedisServer, eventually, wait_until
+from tests.support.processes import alive as is_alive
+from tests.support.processes import send_signal
 from tests.support.service import Fleet
 
 TAKEN_OVER_SECONDS = 5.0
@@ -136,8 +137,7 @@ def test_when_the_holder_is_killed_the_other_replica_follows(replicas: list[Flee
     url = alive.url
     child = dead.pid("api-0")
     dead.program.kill9()
-    with suppress(ProcessLookupError):  # it notices that its parent is gone
-        os.kill(child, signal.SIGKILL)
+    eventually(lambda: not is_alive(child), 10, "it ends with its parent")
     died = time.monotonic()
     eventually(lambda: exports(url), TAKEN_OVER_SECONDS + BUSY_MACHINE_SECONDS, "the other replica exports")
     assert time.monotonic() - died < TAKEN_OVER_SECONDS + BUSY_MACHINE_SECONDS
@@ -152,7 +152,7 @@ def test_when_the_holder_sleeps_and_wakes_it_has_nothing_to_say(replicas: list[F
     try:
         eventually(lambda: exports(urls[1]), TAKEN_OVER_SECONDS + BUSY_MACHINE_SECONDS, "the other replica exports")
     finally:
-        os.kill(pid, signal.SIGCONT)
+        send_signal(pid, signal.SIGCONT)
     woke = time.monotonic()
     assert not exports(urls[0])
     while time.monotonic() - woke < 3:

@@ -17,7 +17,7 @@ from telemetry.settings import Interceptor
 from tests.conftest import MakeServer
 from tests.monitoring.watchers import PATIENCE, read, upgrade, watch
 from tests.support import RedisServer, wait_until
-from tests.support.program import ROOT
+from tests.support.processes import ROOT
 from tests.support.shop import Shop, open_shop
 
 

@@ -2,11 +2,11 @@
 
 import os
 import random
-import subprocess
 import sys
 from pathlib import Path
 
 from tests.support import RedisServer
+from tests.support.processes import run
 from tests.support.service import ADMIN, Fleet
 
 SECONDS = 35
@@ -20,7 +20,7 @@ def test_no_answer_is_undocumented_and_none_is_a_server_error(valkey_server: Red
         argv = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG), "run"]
         argv += [f"{fleet.url}/openapi.json", "--max-time", str(SECONDS), "--seed", seed, "--no-color"]
         argv += ["--header", f"Authorization: {ADMIN['Authorization']}", "--continue-on-failure"]
-        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False)
+        done = run(argv, cwd=tmp_path, timeout=150)
         assert done.returncode == 0, f"SEED={seed}\n{done.stdout}\n{done.stderr}"
         assert [line for line in fleet.lines if line["level"] == "error"] == []
         assert f"Seed: {seed}" in done.stdout

@@ -3,7 +3,6 @@
 import json
 import os
 import statistics
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from deploy.stack.compose import ROOT
 from tests.stack.conftest import started
 from tests.stack.sale import LAMP, SHOPPER, Load, Sale, Span
 from tests.support import eventually, executable
+from tests.support.processes import run
 
 CONFIG = ROOT / "otel-collector.yaml"
 OVERLAY = ROOT / "otel-collector.tail-sampling.yaml"
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(300)
 def test_the_collector_calls_its_configuration_valid(files: tuple[Path, ...]) -> None:
     argv = [executable("otelcol"), "validate", *(f"--config={file}" for file in files)]
     env = {**os.environ, "REDACTION_KEY": KEY, "STATE_DIRECTORY": "/tmp"}  # noqa: S108 - nothing is written there
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = run(argv, env=env)
     assert done.returncode == 0, done.stderr
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 
 from deploy.stack.compose import FILE, ROOT, read
 from tests.support import executable
+from tests.support.processes import run
 
 TWO_GIGABYTES = 2 * 1024
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text())["services"]
@@ -24,9 +24,7 @@ ONCE = {"own-volumes"}
 
 def test_the_library_of_docker_compose_loads_it() -> None:
     """compose-go applies the specification's schema and its rules of consistency."""
-    done = subprocess.run(
-        [executable("compose-check"), FILE], capture_output=True, text=True, timeout=60, env={}, check=False
-    )
+    done = run([executable("compose-check"), FILE], env={})
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["services"].keys() == SERVICES.keys()
 
@@ -34,7 +32,7 @@ def test_the_library_of_docker_compose_loads_it() -> None:
 def test_the_library_of_docker_compose_refuses_what_is_wrong(tmp_path: Path) -> None:
     wrong = tmp_path / "docker-compose.yml"
     wrong.write_text(FILE.read_text().replace("cap_drop: [ALL]", "cap_drop: 3"))
-    done = subprocess.run([executable("compose-check"), wrong], capture_output=True, text=True, timeout=60, check=False)
+    done = run([executable("compose-check"), wrong])
     assert done.returncode == 1
     assert "cap_drop" in done.stderr
 
@@ -105,12 +103,12 @@ def test_what_the_dockerfile_copies_is_all_that_the_program_needs(tmp_path: Path
         (shutil.copytree if (ROOT / path).is_dir() else shutil.copy)(ROOT / path, target)
     install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(tmp_path / "opt"), "."]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    done = subprocess.run([*pip, *install], cwd=tmp_path / "source", capture_output=True, text=True, check=False)
+    done = run([*pip, *install], cwd=tmp_path / "source")
     assert done.returncode == 0, done.stderr
     assert "--no-deps --no-build-isolation ." in (ROOT / "Dockerfile").read_text()
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "opt")}
     argv = [str(tmp_path / "opt/bin/flash-sale"), "--help"]
-    done = subprocess.run([sys.executable, *argv], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    done = run([sys.executable, *argv], cwd=tmp_path, env=env)
     assert "flash-sale" in done.stdout, done.stderr
     page = [path.relative_to(ROOT) for path in (ROOT / "service").rglob("*") if path.suffix in (".lua", ".html", ".js")]
     assert [path for path in page if not (tmp_path / "opt" / path).exists()] == []

@@ -1,13 +1,13 @@
 """Names of one stack resolve for its processes only, whoever runs it, and two stacks never share an address."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from deploy.stack.network import Network, inside, missing
 from tests.support import cannot_run, executable
+from tests.support.processes import run
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def _namespaces() -> None:
 def resolve(hosts: Path, name: str, *before: str) -> str:
     """Ask the C library for a name, inside."""
     argv = [*before, *inside(hosts, ["getent", "hosts", name])]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False).stdout
+    return run(argv).stdout
 
 
 def test_a_name_resolves_inside_and_nowhere_else(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.crowd import CrowdPlan, CrowdReport, run_crowd
 from tests.support import Program, RedisServer, eventually, executable, free_port
-from tests.support.program import alive
+from tests.support.processes import alive
 from tests.support.service import ADMIN, Fleet
 
 pytestmark = pytest.mark.timeout(300)

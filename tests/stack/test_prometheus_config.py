@@ -1,7 +1,6 @@
 """Prometheus with its unmodified configuration: it reads it, scrapes every part, keeps exemplars and its limits."""
 
 import re
-import subprocess
 import time
 
 import httpx
@@ -10,6 +9,7 @@ import yaml
 from deploy.stack.compose import ROOT
 from tests.stack.sale import Load, Sale
 from tests.support import eventually, executable
+from tests.support.processes import run
 
 CONFIG = ROOT / "monitoring/prometheus/prometheus.yml"
 TARGETS = {
@@ -29,7 +29,7 @@ def test_promtool_and_amtool_call_the_configuration_valid() -> None:
         [executable("promtool"), "check", "config", CONFIG],
         [executable("amtool"), "check-config", ROOT / "monitoring/alertmanager/alertmanager.yml"],
     ):
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        done = run(argv)
         assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -1,7 +1,6 @@
 """The rules of Prometheus: made from their tables, valid, tested, documented, and about series that exist."""
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from service.metrics import SPECS
 from service.metrics_page import OF_TELEMETRY
 from tests.stack.promql import metrics
 from tests.support import executable
-from tests.support.program import ROOT
+from tests.support.processes import ROOT
+from tests.support.processes import run as run_to_end
 
 TESTS = HOME.parent / "tests"
 RECORDED = re.compile(r"[a-z_]+:[a-z_]+:[a-z0-9_]+")
@@ -27,9 +27,7 @@ Rule = dict[str, Any]
 
 def run(name: str, *arguments: str | Path, cwd: Path = ROOT) -> str:
     """Run a program of the stack to its end, which must be a success."""
-    done = subprocess.run(
-        [executable(name), *arguments], cwd=cwd, capture_output=True, text=True, timeout=150, check=False
-    )
+    done = run_to_end([executable(name), *arguments], cwd=cwd, timeout=150)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -1,7 +1,6 @@
 """The programs of the stack are what the files say they are."""
 
 import re
-import subprocess
 
 import pytest
 import yaml
@@ -9,6 +8,7 @@ import yaml
 from deploy.stack.compose import FILE
 from deploy.stack.tools import MANIFEST, ToolMissing, find, folder, sources
 from tests.support import executable
+from tests.support.processes import run
 
 IMAGES = {
     "prometheus": "prom/prometheus",
@@ -41,7 +41,7 @@ def test_the_collector_is_made_of_one_release() -> None:
 
 @pytest.mark.parametrize("name", ["prometheus", "promtool", "alertmanager", "amtool", "otelcol"])
 def test_each_program_runs(name: str) -> None:
-    done = subprocess.run([executable(name), "--version"], capture_output=True, text=True, timeout=60, check=False)
+    done = run([executable(name), "--version"])
     assert done.returncode == 0, done.stderr
     assert re.search(r"version", done.stdout + done.stderr)
 

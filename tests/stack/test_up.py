@@ -1,6 +1,5 @@
 """`make stack` as a person has it: one command, its URLs, parts that come back, and an end that leaves nothing."""
 
-import os
 import re
 import signal
 import sys
@@ -11,6 +10,7 @@ import httpx
 import pytest
 
 from tests.support import Program, eventually, executable
+from tests.support.processes import send_signal
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -59,7 +59,7 @@ def test_it_prints_its_urls_keeps_its_parts_alive_and_ends_by_ctrl_c(up: Program
 
         eventually(sold, 60, "Prometheus sees the crowd's orders")
         (pid,) = [pid for pid, log in left(tmp_path).items() if log.endswith("alertmanager/log")]
-        os.kill(pid, signal.SIGKILL)
+        send_signal(pid, signal.SIGKILL)
         up.wait_for_line("alertmanager ended and was started again", 30)
         eventually(lambda: answers(f"{url['Alertmanager']}/-/ready"), 30, "it is back")
         assert up.signal(signal.SIGINT, 60) == 0

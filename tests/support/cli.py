@@ -5,23 +5,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from tests.support.program import ROOT
-
-DEADLINE_SECONDS = 60
+from tests.support.processes import run
 
 
 def flash_sale(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command; `env` is added to the environment of the tests."""
-    return subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
-        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1", **(env or {})},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=DEADLINE_SECONDS,
-        check=False,
-    )
+    argv = [sys.executable, "-m", "service", *arguments]
+    return run(argv, env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1", **(env or {})})
 
 
 def complaint(done: subprocess.CompletedProcess[str], status: int = 2) -> str:

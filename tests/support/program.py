@@ -10,19 +10,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support.processes import ROOT, start
 from tests.support.waiting import eventually
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Program:
     """A child process in a group of its own; stdout and stderr go to one file, read by `output`."""
 
-    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> None:
-        """Start `argv`; `env` is added to the environment of the tests."""
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path = ROOT,
+        when_parent_dies: signal.Signals = signal.SIGKILL,
+    ) -> None:
+        """Start `argv`; `env` is added to the environment of the tests.
+
+        A program that does not bind its own children, as `make`, ends them when it is ended by SIGTERM.
+        """
         self._log = tempfile.NamedTemporaryFile(prefix="fs-test-", suffix=".log")  # noqa: SIM115 - closed by `end`
-        self.process = subprocess.Popen(
-            list(argv),
+        self.process = start(
+            argv,
+            when_parent_dies=when_parent_dies,
             env={**os.environ, **(env or {})},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
@@ -105,21 +115,3 @@ class Program:
         traceback: TracebackType | None,
     ) -> None:
         self.end()
-
-
-def alive(pid: int) -> bool:
-    """Whether a process with this id exists and is no zombie (Linux only)."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
-
-
-def exists(pid: int) -> bool:
-    """Whether a process with this id exists, be it a zombie."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -8,7 +8,6 @@ Ports are chosen by the kernel and bound to loopback. Roles are `api-0`, `api-1`
 """
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -18,7 +17,8 @@ from typing import Any, Literal, Self
 
 import httpx
 
-from tests.support.program import Program, alive
+from tests.support.processes import alive, send_signal
+from tests.support.program import Program
 from tests.support.waiting import eventually
 
 Command = Literal["run", "api", "worker"]
@@ -94,7 +94,7 @@ class Fleet:
         """Send a signal to a role and return the id of the process that got it."""
         pid = self.pid(role)
         assert alive(pid), f"{role} ({pid}) has ended already:\n{self.log}"
-        os.kill(pid, number)
+        send_signal(pid, number)
         return pid
 
     def wait_for_restart(self, role: str, old_pid: int, deadline_seconds: float = 30) -> int:

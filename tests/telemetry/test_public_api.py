@@ -1,10 +1,10 @@
 """The package's one door, and what importing it does not do."""
 
 import json
-import subprocess
 import sys
 
 import telemetry
+from tests.support.processes import run
 
 
 def test_public_names_are_these() -> None:
@@ -44,7 +44,7 @@ print(json.dumps({
     "handlers": len(logging.getLogger().handlers),
 }))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = run([sys.executable, "-c", program], check=True)
     assert json.loads(done.stdout) == {
         "threads": 1,
         "environment": True,
