@@ -16,6 +16,7 @@ import yaml
 from deploy.newest import without_upper_bounds
 from deploy.release import sections
 from tests.architecture.repository import ROOT, files, name
+from tests.support import processes
 
 BIN = Path(sys.executable).parent
 WORKFLOWS = {path.name: path for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
@@ -38,9 +39,7 @@ def workflow(file: str) -> dict[str, Any]:
 
 def run(*argv: str | Path, cwd: Path = ROOT, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a program of the virtual environment, or git."""
-    return subprocess.run(
-        argv, cwd=cwd, env=os.environ | environ, capture_output=True, text=True, timeout=120, check=False
-    )
+    return processes.run(argv, cwd=cwd, env=os.environ | environ, timeout=120)
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)

@@ -1,11 +1,11 @@
 """`make release` tags what can be released, and says in one line why something cannot be."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from deploy.release import NotReadyError, main, sections, tag
+from tests.support.processes import run
 
 CHANGELOG = """# Changelog
 
@@ -29,7 +29,7 @@ COMPOSE = "services:\n  api:\n    image: flash-sale:1.2.3\n"
 def git(where: Path, *arguments: str) -> str:
     """Run git and return what it says."""
     identity = ["-c", "user.name=a", "-c", "user.email=a@localhost"]
-    done = subprocess.run(["git", *identity, *arguments], cwd=where, capture_output=True, text=True, check=True)
+    done = run(["git", *identity, *arguments], cwd=where, check=True)
     return done.stdout.strip()
 
 
