@@ -20,12 +20,12 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 from prometheus_client import CollectorRegistry
 
-from telemetry.http.instrumentation import KEPT
-from telemetry.metrics.aggregation import Kept
-from telemetry.metrics.exemplars import Exemplars, ExportedTraces
-from telemetry.metrics.provider import Meters
-from telemetry.prometheus.reader import PrometheusReader, ReaderCollector
-from telemetry.settings import BatchSettings, OtlpSettings, TelemetrySettings
+from .http.instrumentation import KEPT
+from .metrics.aggregation import Kept
+from .metrics.exemplars import Exemplars, ExportedTraces
+from .metrics.provider import Meters
+from .prometheus.reader import PrometheusReader, ReaderCollector
+from .settings import BatchSettings, OtlpSettings, TelemetrySettings
 
 WORKER = "worker"
 _COMPRESSION = {"none": Compression.NoCompression, "gzip": Compression.Gzip, "deflate": Compression.Deflate}

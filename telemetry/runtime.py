@@ -27,22 +27,22 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry
 
-from telemetry import providers
-from telemetry.export.delivery import FAILURES, Failed, GuardedProcessor, Health, Outlet, SpanDelivery, drain
-from telemetry.http import instrumentation as interceptor
-from telemetry.http.duration_listener import Listener
-from telemetry.http.head_sampling import Decided, DecidedIds, Entry
-from telemetry.http.late_spans import AFTERWARDS, Afterwards, AfterwardsWriter, GivenIds, RateLimit
-from telemetry.logs import configuration as logs
-from telemetry.logs.otlp import LogSink
-from telemetry.metrics.exemplars import ExportedTraces
-from telemetry.metrics.instruments import Counter, Histogram, Instruments, Read, UpDownCounter
-from telemetry.metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
-from telemetry.prometheus.content_negotiation import negotiate
-from telemetry.prometheus.endpoint import Exposition
-from telemetry.prometheus.multiprocess import UNREACHABLE, Siblings, merge
-from telemetry.settings import TelemetrySettings
-from telemetry.traces.sampling import SAMPLING_RATIO, make_sampler
+from . import providers
+from .export.delivery import FAILURES, Failed, GuardedProcessor, Health, Outlet, SpanDelivery, drain
+from .http import instrumentation as interceptor
+from .http.duration_listener import Listener
+from .http.head_sampling import Decided, DecidedIds, Entry
+from .http.late_spans import AFTERWARDS, Afterwards, AfterwardsWriter, GivenIds, RateLimit
+from .logs import configuration as logs
+from .logs.otlp import LogSink
+from .metrics.exemplars import ExportedTraces
+from .metrics.instruments import Counter, Histogram, Instruments, Read, UpDownCounter
+from .metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
+from .prometheus.content_negotiation import negotiate
+from .prometheus.endpoint import Exposition
+from .prometheus.multiprocess import UNREACHABLE, Siblings, merge
+from .settings import TelemetrySettings
+from .traces.sampling import SAMPLING_RATIO, make_sampler
 
 SHUTDOWN_SECONDS = 3.0
 

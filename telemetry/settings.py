@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypedDict, TypeVar
 
-from telemetry import environment as parsing
+from . import environment as parsing
 
 Interceptor = Literal["contrib", "native"]
 Compression = Literal["none", "gzip", "deflate"]

@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 
-from telemetry.runtime import Telemetry
-from telemetry.settings import TelemetrySettings
+from .runtime import Telemetry
+from .settings import TelemetrySettings
 
 Series = tuple[str, frozenset[tuple[str, str]]]
 

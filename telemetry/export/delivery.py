@@ -20,7 +20,7 @@ from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportRes
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from telemetry.metrics.specs import CounterSpec
+from ..metrics.specs import CounterSpec
 
 UNKNOWN_SECONDS = 1.0
 """How long `drain` waits for a collector that has not been sent anything yet."""

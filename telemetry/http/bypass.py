@@ -18,13 +18,13 @@ from opentelemetry.context import Context
 from opentelemetry.semconv._incubating.metrics.http_metrics import HTTP_SERVER_ACTIVE_REQUESTS
 from starlette.types import ASGIApp, Message, Receive, Send
 
-from telemetry.http.duration_listener import DURATION, Listener
-from telemetry.http.head_sampling import Entry
-from telemetry.http.late_spans import Afterwards
-from telemetry.http.routes import Routes, Scope, request_method
-from telemetry.metrics.aggregation import Histogram, UpDownCounter
-from telemetry.metrics.provider import Meters
-from telemetry.metrics.specs import MOST_SERIES
+from ..metrics.aggregation import Histogram, UpDownCounter
+from ..metrics.provider import Meters
+from ..metrics.specs import MOST_SERIES
+from .duration_listener import DURATION, Listener
+from .head_sampling import Entry
+from .late_spans import Afterwards
+from .routes import Routes, Scope, request_method
 
 _ENDS = frozenset(("http.response.body", "http.response.pathsend", "http.response.zerocopysend"))
 _SERVER_ERROR = 500

@@ -20,7 +20,7 @@ from opentelemetry.trace import get_current_span
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Message, Receive, Send
 
-from telemetry.http.routes import Routes, Scope
+from .routes import Routes, Scope
 
 _ENTERED = "telemetry.entered"
 _TRUE_SCOPE = "telemetry.scope"

@@ -34,9 +34,9 @@ from opentelemetry.trace import (
 from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import Attributes
 
-from telemetry.http.routes import Scope
-from telemetry.metrics.aggregation import Counter
-from telemetry.metrics.provider import Meters
+from ..metrics.aggregation import Counter
+from ..metrics.provider import Meters
+from .routes import Scope
 
 _ASKED = "telemetry.http.head_sampling"
 _W3C = frozenset(("traceparent", "tracestate", "baggage"))

@@ -29,16 +29,16 @@ from opentelemetry.trace import TracerProvider
 from opentelemetry.util.http import OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST
 from starlette.types import ASGIApp
 
-from telemetry.http.bypass import RequestMeters, Unrecorded
-from telemetry.http.compatibility import level_contrib, level_native
-from telemetry.http.duration_listener import Listener, tapped
-from telemetry.http.head_sampling import Entry
-from telemetry.http.late_spans import Afterwards
-from telemetry.http.routes import Routes
-from telemetry.metrics.aggregation import Kept
-from telemetry.metrics.provider import Meters
-from telemetry.metrics.specs import SECONDS_BUCKETS
-from telemetry.settings import TelemetrySettings
+from ..metrics.aggregation import Kept
+from ..metrics.provider import Meters
+from ..metrics.specs import SECONDS_BUCKETS
+from ..settings import TelemetrySettings
+from .bypass import RequestMeters, Unrecorded
+from .compatibility import level_contrib, level_native
+from .duration_listener import Listener, tapped
+from .head_sampling import Entry
+from .late_spans import Afterwards
+from .routes import Routes
 
 KEPT: Mapping[str, Kept | None] = {
     "http.server.request.duration": Kept(

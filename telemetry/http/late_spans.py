@@ -20,9 +20,9 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TracerProvider, get_current_span
 from opentelemetry.util.types import AttributeValue
 
-from telemetry.http.head_sampling import extracted
-from telemetry.http.routes import Scope, request_method, span_name
-from telemetry.metrics.specs import CounterSpec
+from ..metrics.specs import CounterSpec
+from .head_sampling import extracted
+from .routes import Scope, request_method, span_name
 
 MARK = "telemetry.written_afterwards"
 _SERVER_ERROR = 500

@@ -15,7 +15,7 @@ from opentelemetry.util.http import sanitize_method
 from starlette._utils import get_route_path
 from starlette.routing import Host, Match
 
-from telemetry.metrics.specs import MOST_SERIES
+from ..metrics.specs import MOST_SERIES
 
 Scope = MutableMapping[str, Any]
 

@@ -21,8 +21,8 @@ from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadWrit
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 
-from telemetry.export.delivery import Failed, Health, LogDelivery, is_quiet, quiet
-from telemetry.settings import BatchSettings, OtlpLogSettings
+from ..export.delivery import Failed, Health, LogDelivery, is_quiet, quiet
+from ..settings import BatchSettings, OtlpLogSettings
 
 MOST_KEPT = 1000
 LATE_SECONDS = 0.5

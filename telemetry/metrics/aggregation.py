@@ -31,8 +31,8 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.export import Histogram as Distribution
 from opentelemetry.util.types import Attributes
 
-from telemetry.metrics.exemplars import measured
-from telemetry.metrics.specs import MOST_SERIES
+from .exemplars import measured
+from .specs import MOST_SERIES
 
 DEFAULT_BUCKETS = (0, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10000)
 """The SDK's own, for a histogram that says nothing of its buckets."""

@@ -16,8 +16,8 @@ from opentelemetry.metrics import Counter as OTelCounter
 from opentelemetry.metrics import Histogram as OTelHistogram
 from opentelemetry.metrics import UpDownCounter as OTelUpDownCounter
 
-from telemetry.metrics.observable import Given, KnownSeries
-from telemetry.metrics.specs import (
+from .observable import Given, KnownSeries
+from .specs import (
     AttributeValues,
     CounterSpec,
     GaugeSpec,

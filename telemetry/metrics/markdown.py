@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from telemetry.metrics.specs import InstrumentSpec
+from .specs import InstrumentSpec
 
 HEAD = "| name | type | labels | exported by | meaning |\n|---|---|---|---|---|\n"
 _TYPES = {"updowncounter": "gauge"}

@@ -20,7 +20,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics.export import AggregationTemporality, Gauge, Metric, NumberDataPoint, Sum
 
-from telemetry.metrics.specs import MOST_SERIES, AttributeValues, InstrumentSpec
+from .specs import MOST_SERIES, AttributeValues, InstrumentSpec
 
 Callback = Callable[[CallbackOptions], Iterable[Observation]]
 _logger = logging.getLogger(__name__)

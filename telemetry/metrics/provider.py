@@ -13,8 +13,8 @@ from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import Metric
 
-from telemetry.metrics.aggregation import Counter, Histogram, Kept, UpDownCounter
-from telemetry.metrics.observable import Observed, ObservedCounter, ObservedGauge, ObservedUpDownCounter
+from .aggregation import Counter, Histogram, Kept, UpDownCounter
+from .observable import Observed, ObservedCounter, ObservedGauge, ObservedUpDownCounter
 
 _Recorded = TypeVar("_Recorded", Counter, UpDownCounter, Histogram)
 _Callbacks = Sequence[metrics.CallbackT] | None

@@ -15,8 +15,8 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from telemetry.prometheus.content_negotiation import Format, negotiate
-from telemetry.prometheus.text_format import write
+from .content_negotiation import Format, negotiate
+from .text_format import write
 
 
 class Exposition:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from telemetry.metrics.specs import CounterSpec
+from ..metrics.specs import CounterSpec
 
 PATIENCE_SECONDS = 0.2
 LENGTH_BYTES = 8

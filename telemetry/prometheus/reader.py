@@ -33,9 +33,9 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
-from telemetry.metrics.exemplars import Exemplars
-from telemetry.metrics.observable import Points, Series, label_text
-from telemetry.prometheus.text_format import ReadGauge, begin
+from ..metrics.exemplars import Exemplars
+from ..metrics.observable import Points, Series, label_text
+from .text_format import ReadGauge, begin
 
 _logger = logging.getLogger(__name__)
 _Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily

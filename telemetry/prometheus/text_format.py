@@ -16,8 +16,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar, Sample
 from prometheus_client.utils import floatToGoString
 
-from telemetry.metrics.observable import Series
-from telemetry.prometheus.content_negotiation import Format
+from ..metrics.observable import Series
+from .content_negotiation import Format
 
 _WRITERS: dict[Format, Callable[..., bytes]] = {Format.TEXT: text, Format.OPENMETRICS: openmetrics}
 _EOF = b"# EOF\n"

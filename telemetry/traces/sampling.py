@@ -29,9 +29,9 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, get_current_span
 from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import Attributes
 
-from telemetry.metrics.specs import GaugeSpec
-from telemetry.settings import TelemetrySettings
-from telemetry.traces.propagation import is_trusted
+from ..metrics.specs import GaugeSpec
+from ..settings import TelemetrySettings
+from .propagation import is_trusted
 
 _RANDOM_BITS = 56  # W3C trace context, level 2: the low 56 bits of a trace id are the random ones
 _RANDOM_MASK = (1 << _RANDOM_BITS) - 1

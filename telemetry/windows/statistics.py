@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from telemetry.windows.histogram import Distribution
+from .histogram import Distribution
 
 SILENT_SECONDS = 5.0
 

@@ -22,9 +22,9 @@ from typing import Any, Protocol
 
 from redis.exceptions import NoScriptError
 
-from telemetry.windows.histogram import BOUNDS
-from telemetry.windows.outbox import Outbox
-from telemetry.windows.statistics import Failure, Figures, heard, read_failure
+from .histogram import BOUNDS
+from .outbox import Outbox
+from .statistics import Failure, Figures, heard, read_failure
 
 SLOT_SECONDS = 10
 KEEP_SECONDS = 3600
@@ -216,7 +216,7 @@ class Windows:
     async def _run(self, name: str, *args: str | float) -> Any:  # noqa: ANN401 - each caller types its reply
         """Runs a script; a server that does not know it is told."""
         if name not in self._scripts:
-            text = (files("telemetry.windows") / "scripts" / f"{name}.lua").read_text()
+            text = (files(__package__) / "scripts" / f"{name}.lua").read_text()
             self._scripts[name] = (await self._client.script_load(text), text)
         sha, text = self._scripts[name]
         try:
