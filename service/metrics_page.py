@@ -3,14 +3,7 @@
 import sys
 
 from service.metrics import SPECS
-from telemetry.export.delivery import FAILURES
-from telemetry.http.late_spans import AFTERWARDS
-from telemetry.metrics.instruments import DROPPED, OVERFLOWED
-from telemetry.metrics.markdown import table
-from telemetry.prometheus.multiprocess import UNREACHABLE
-from telemetry.traces.sampling import SAMPLING_RATIO
-
-OF_TELEMETRY = (SAMPLING_RATIO, AFTERWARDS, DROPPED, OVERFLOWED, FAILURES, UNREACHABLE)
+from telemetry import SELF_SPECS, instrument_table
 
 INTRODUCTION = """# Metrics
 
@@ -51,7 +44,7 @@ END = """
 
 def metrics_page() -> str:
     """The whole of docs/metrics.md."""
-    return INTRODUCTION + table(SPECS) + INTERCEPTOR + table(OF_TELEMETRY) + END
+    return INTRODUCTION + instrument_table(SPECS) + INTERCEPTOR + instrument_table(SELF_SPECS) + END
 
 
 if __name__ == "__main__":

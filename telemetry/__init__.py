@@ -1,13 +1,42 @@
-"""OpenTelemetry for a FastAPI service: traces, metrics and logs that cost little and say what happened."""
+"""OpenTelemetry for a FastAPI service: traces, metrics and logs that cost little and say what happened.
 
-from .logs.configuration import configure_logging
-from .metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
-from .runtime import Telemetry
-from .settings import SettingsError, TelemetrySettings
-from .traces.propagation import consumer_context, consumer_span, current_traceparent, inject, suppressed
-from .traces.store_spans import store_span
+A name is loaded when it is first used (PEP 562), so that `store_span` or a spec does not bring FastAPI with it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .logs.configuration import configure_logging
+    from .metrics.markdown import instrument_table
+    from .metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
+    from .runtime import Telemetry
+    from .self_metrics import SELF_SPECS
+    from .settings import SettingsError, TelemetrySettings
+    from .traces.propagation import consumer_context, consumer_span, current_traceparent, inject, suppressed
+    from .traces.store_spans import store_span
+
+_HOMES = {
+    "CounterSpec": ".metrics.specs",
+    "GaugeSpec": ".metrics.specs",
+    "HistogramSpec": ".metrics.specs",
+    "SELF_SPECS": ".self_metrics",
+    "SettingsError": ".settings",
+    "Telemetry": ".runtime",
+    "TelemetrySettings": ".settings",
+    "UpDownCounterSpec": ".metrics.specs",
+    "configure_logging": ".logs.configuration",
+    "consumer_context": ".traces.propagation",
+    "consumer_span": ".traces.propagation",
+    "current_traceparent": ".traces.propagation",
+    "instrument_table": ".metrics.markdown",
+    "inject": ".traces.propagation",
+    "store_span": ".traces.store_spans",
+    "suppressed": ".traces.propagation",
+}
 
 __all__ = [
+    "SELF_SPECS",
     "CounterSpec",
     "GaugeSpec",
     "HistogramSpec",
@@ -20,6 +49,20 @@ __all__ = [
     "consumer_span",
     "current_traceparent",
     "inject",
+    "instrument_table",
     "store_span",
     "suppressed",
 ]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(home, __name__), name)
+    globals()[name] = value  # the next use finds it there
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

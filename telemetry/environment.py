@@ -11,7 +11,7 @@ from opentelemetry.util.re import parse_env_headers
 
 
 def one_of(*values: str) -> Callable[[str], str]:
-    """One of a few words."""
+    """Parse one of a few words."""
 
     def parse(text: str) -> str:
         if text not in values:
@@ -22,14 +22,14 @@ def one_of(*values: str) -> Callable[[str], str]:
 
 
 def boolean(text: str) -> bool:
-    """``true`` or ``false``, in any case of letters."""
+    """Parse ``true`` or ``false``, in any case of letters."""
     if text.lower() not in ("true", "false"):
         raise ValueError(f"{text!r} is neither true nor false")
     return text.lower() == "true"
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
-    """A finite number within bounds."""
+    """Parse a finite number within bounds."""
 
     def parse(text: str) -> float:
         try:
@@ -44,7 +44,7 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """A whole number within bounds."""
+    """Parse a whole number within bounds."""
 
     def parse(text: str) -> int:
         if not text.isdecimal() or not low <= int(text) <= high:
@@ -55,7 +55,7 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 def http_url(text: str) -> str:
-    """An absolute http or https URL."""
+    """Parse an absolute http or https URL."""
     complaint = "not an absolute http or https URL"  # the value may hold a password: it is not repeated
     try:
         parts = urlsplit(text)
@@ -68,7 +68,7 @@ def http_url(text: str) -> str:
 
 
 def headers(text: str) -> dict[str, str]:
-    """``name=value`` pairs, percent-encoded, as OpenTelemetry writes them."""
+    """Parse ``name=value`` pairs, percent-encoded, as OpenTelemetry writes them."""
     found = dict(parse_env_headers(text, liberal=True))
     if len(found) < len([part for part in text.split(",") if part.strip()]):
         raise ValueError("not a list of name=value pairs, each name once")
@@ -76,7 +76,7 @@ def headers(text: str) -> dict[str, str]:
 
 
 def resource_attributes(text: str) -> dict[str, str]:
-    """``key=value`` pairs, percent-encoded."""
+    """Parse ``key=value`` pairs, percent-encoded."""
     attributes = {}
     for pair in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = pair.partition("=")

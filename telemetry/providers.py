@@ -12,7 +12,8 @@ from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.environment_variables import OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
-from opentelemetry.sdk.metrics.view import DropAggregation, View
+from opentelemetry.sdk.metrics.view import DropAggregation
+from opentelemetry.sdk.metrics.view import View as SdkView
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SynchronousMultiSpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -20,10 +21,10 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 from prometheus_client import CollectorRegistry
 
-from .http.instrumentation import KEPT
-from .metrics.aggregation import Kept
+from .http.request_metrics import HTTP_VIEWS
+from .metrics.aggregation import View
 from .metrics.exemplars import Exemplars, ExportedTraces
-from .metrics.provider import Meters
+from .metrics.provider import AggregatingMeterProvider
 from .prometheus.reader import PrometheusReader, ReaderCollector
 from .settings import BatchSettings, OtlpSettings, TelemetrySettings
 
@@ -38,7 +39,7 @@ def have_the_sdk_count() -> bool:
 
 
 def make_resource(settings: TelemetrySettings) -> Resource:
-    """What produces the telemetry: the service, its version, this instance and the slot it fills."""
+    """Return what produces the telemetry: the service, its version, this instance and the slot it fills."""
     attributes = dict(settings.resource_attributes)
     attributes["service.name"] = settings.service_name
     attributes[WORKER] = settings.worker
@@ -49,8 +50,8 @@ def make_resource(settings: TelemetrySettings) -> Resource:
 
 def process_meter_provider(
     resource: Resource, registry: CollectorRegistry, exported: ExportedTraces | None = None
-) -> Meters:
-    """The provider of series that carry ``worker``; the interceptor's metrics are among them.
+) -> AggregatingMeterProvider:
+    """Return the provider of series that carry ``worker``; the interceptor's metrics are among them.
 
     Args:
         resource: from `make_resource`.
@@ -58,13 +59,13 @@ def process_meter_provider(
         exported: the traces that an exemplar may name; None for every recorded one.
     """
     reader = PrometheusReader(Exemplars(exported), resource, resource_labels=[WORKER], target_info=True)
-    return _meters(reader, resource, registry, KEPT)
+    return _meters(reader, resource, registry, HTTP_VIEWS)
 
 
-def fleet_meter_provider(resource: Resource, registry: CollectorRegistry) -> Meters:
-    """The provider of series that describe all processes together; they have no exemplars."""
+def fleet_meter_provider(resource: Resource, registry: CollectorRegistry) -> AggregatingMeterProvider:
+    """Return the provider of series that describe all processes together; they have no exemplars."""
     # The reader measures itself as the other one does, and two families of one name are no valid exposition.
-    own = View(instrument_name="otel.sdk.*", aggregation=DropAggregation())
+    own = SdkView(instrument_name="otel.sdk.*", aggregation=DropAggregation())
     return _meters(PrometheusReader(Exemplars(), resource, target_info=False), resource, registry, {}, [own])
 
 
@@ -72,13 +73,15 @@ def _meters(
     reader: PrometheusReader,
     resource: Resource,
     registry: CollectorRegistry,
-    rules: Mapping[str, Kept | None],
-    views: Sequence[View] = (),
-) -> Meters:
+    views: Mapping[str, View | None],
+    sdk_views: Sequence[SdkView] = (),
+) -> AggregatingMeterProvider:
     registry.register(ReaderCollector(reader))
     off = AlwaysOffExemplarFilter()
-    meters = Meters(MeterProvider([reader], resource, shutdown_on_exit=False, views=views, exemplar_filter=off), rules)
-    reader.also(meters.metrics)
+    meters = AggregatingMeterProvider(
+        MeterProvider([reader], resource, shutdown_on_exit=False, views=sdk_views, exemplar_filter=off), views
+    )
+    reader.add_producer(meters.metrics)
     return meters
 
 
@@ -89,7 +92,7 @@ def tracer_provider(
     meters: metrics.MeterProvider,
     ids: IdGenerator | None = None,
 ) -> TracerProvider:
-    """A provider whose spans go to ``processors``, which it may share with others."""
+    """Return a provider whose spans go to ``processors``, which it may share with others."""
     return TracerProvider(
         sampler,
         resource,
@@ -115,7 +118,7 @@ class _NotingExporter(OTLPSpanExporter):
 def span_exporter(
     settings: OtlpSettings, meters: metrics.MeterProvider, exported: ExportedTraces | None = None
 ) -> OTLPSpanExporter:
-    """The OTLP exporter, which counts in ``meters`` what it sends and what it loses, and notes it in ``exported``."""
+    """Return the OTLP exporter; it counts in ``meters`` what it sends and loses, and notes it in ``exported``."""
     exporter = _NotingExporter(
         endpoint=settings.traces_endpoint,
         headers=settings.headers,
@@ -130,7 +133,7 @@ def span_exporter(
 def span_processor(
     exporter: SpanExporter, settings: BatchSettings, meters: metrics.MeterProvider
 ) -> BatchSpanProcessor:
-    """The queue in front of the exporter, which counts in ``meters`` what it drops."""
+    """Return the queue in front of the exporter, which counts in ``meters`` what it drops."""
     return BatchSpanProcessor(
         exporter,
         max_queue_size=settings.max_queue_size,

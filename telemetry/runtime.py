@@ -11,14 +11,12 @@ call `Telemetry.shutdown` in the lifespan.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import httpx
 from fastapi import FastAPI, Request, Response
-from fastapi.telemetry import TelemetryConfig
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.resources import Resource
@@ -28,21 +26,27 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from prometheus_client import CollectorRegistry
 
 from . import providers
-from .export.delivery import FAILURES, Failed, GuardedProcessor, Health, Outlet, SpanDelivery, drain
+from .export.health import FAILURES, CountFailure, Health, MonitoredSpanExporter, SafeSpanProcessor
+from .export.shutdown import Pipeline, drain
 from .http import instrumentation as interceptor
-from .http.duration_listener import Listener
-from .http.head_sampling import Decided, DecidedIds, Entry
-from .http.late_spans import AFTERWARDS, Afterwards, AfterwardsWriter, GivenIds, RateLimit
+from .http.conventions import use_stable_conventions
+from .http.head_sampling import HeadSampler, PredecidedIdGenerator, PredecidedSampler
+from .http.late_spans import LATE_SPANS, FixedIdGenerator, LateSpans, LateSpanWriter, RateLimit
+from .http.parts import Parts
+from .http.request_metrics import RequestListener
 from .logs import configuration as logs
-from .logs.otlp import LogSink
 from .metrics.exemplars import ExportedTraces
-from .metrics.instruments import Counter, Histogram, Instruments, Read, UpDownCounter
+from .metrics.instruments import Counter, Histogram, Instruments, ObserveCallback, UpDownCounter
 from .metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
-from .prometheus.content_negotiation import negotiate
-from .prometheus.endpoint import Exposition
-from .prometheus.multiprocess import UNREACHABLE, Siblings, merge
+from .prometheus.endpoint import Exposition, MetricsEndpoint
+from .prometheus.multiprocess import UNREACHABLE, PeerProcesses
 from .settings import TelemetrySettings
 from .traces.sampling import SAMPLING_RATIO, make_sampler
+
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig
+
+    from .logs.otlp import OtlpLogSink
 
 SHUTDOWN_SECONDS = 3.0
 
@@ -75,11 +79,11 @@ class Telemetry:
         self.fleet_exporter = True
         self._set_global = set_global
         self._span_processors = span_processors
-        self._delivery: SpanDelivery | None = None
-        self._listener: Listener | None = None
+        self._span_exporter: MonitoredSpanExporter | None = None
+        self._listener: RequestListener | None = None
         self._started = False
         self._stopped = False
-        interceptor.use_stable_conventions()
+        use_stable_conventions()
         counts = providers.have_the_sdk_count()
         resource = providers.make_resource(settings)
         self._exposition = Exposition(settings.worker, exports_fleet=lambda: self.fleet_exporter)
@@ -89,42 +93,47 @@ class Telemetry:
         sampler, budget = make_sampler(settings, recording=settings.otlp is not None or bool(span_processors))
         self._processors = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
         self._tracers = providers.tracer_provider(
-            Decided(sampler), resource, self._processors, self._process, DecidedIds()
+            PredecidedSampler(sampler), resource, self._processors, self._process, PredecidedIdGenerator()
         )
         meters, joins = self._process if counts else None, settings.interceptor == "contrib"
-        self._entry = Entry(sampler, meters, settings.excluded_paths, joins=joins)
+        self._head_sampler = HeadSampler(sampler, meters, settings.excluded_paths, joins_current=joins)
         self._instruments = Instruments(self.meter_provider, self._off_or(self._fleet), strict=strict)
         failures = self.counter(FAILURES)
-        self._failed: Failed = lambda part: failures.add(1, {"part": part})
+        self._failed: CountFailure = lambda part: failures.add(1, {"part": part})
         self._strict = strict
-        self._afterwards = self._make_afterwards(resource) if budget is not None else None
+        self._late_spans = self._make_late_spans(resource) if budget is not None else None
         self._logs = self._make_logs(resource)
-        self._siblings = self._make_siblings(settings.socket_dir) if settings.socket_dir is not None else None
+        self._endpoint = MetricsEndpoint(self._exposition, self._make_peers(), self._instruments.guard.reraise)
         if budget is not None:
             self.observe(SAMPLING_RATIO, lambda: [(budget.ratio, {})])
 
-    def _make_afterwards(self, resource: Resource) -> Afterwards:
-        spans = self.counter(AFTERWARDS)
-        ids = GivenIds()
-        writer = AfterwardsWriter(
+    def _make_late_spans(self, resource: Resource) -> LateSpans:
+        spans = self.counter(LATE_SPANS)
+        ids = FixedIdGenerator()
+        writer = LateSpanWriter(
             providers.tracer_provider(ALWAYS_ON, resource, self._processors, self._process, ids),
             ids,
             RateLimit(self.settings.afterwards_per_second),
             lambda written: spans.add(1, {"result": "written" if written else "left_out"}),
         )
-        return Afterwards(writer, self.settings.slow_seconds)
+        return LateSpans(writer, self.settings.slow_seconds)
 
-    def _make_logs(self, resource: Resource) -> LogSink | None:
+    def _make_logs(self, resource: Resource) -> "OtlpLogSink | None":
         settings = self.settings
         if settings.otlp_logs is None or not self._set_global or settings.sdk_disabled:
             return None
-        sink = LogSink(settings.otlp_logs, settings.log_batch, resource, self._process, self._failed)
-        logs.share_with(sink.take)
+        from .logs.otlp import OtlpLogSink  # noqa: PLC0415 - only where log lines are sent: the log SDK is private
+
+        sink = OtlpLogSink(settings.otlp_logs, settings.log_batch, resource, self._process, self._failed)
+        logs.set_sink(sink.emit)
         return sink
 
-    def _make_siblings(self, directory: Path) -> Siblings:
+    def _make_peers(self) -> PeerProcesses | None:
+        directory = self.settings.socket_dir
+        if directory is None:
+            return None
         missed = self.counter(UNREACHABLE)
-        return Siblings(directory, self.settings.worker, self._exposition.render_own, lambda _: missed.add(1))
+        return PeerProcesses(directory, self.settings.worker, self._exposition.render_own, lambda _: missed.add(1))
 
     @property
     def tracer_provider(self) -> trace.TracerProvider:
@@ -142,10 +151,10 @@ class Telemetry:
         return self._exposition.registry
 
     @property
-    def collectors(self) -> dict[str, Health]:
+    def exporter_health(self) -> dict[str, Health]:
         """What is known of the collector behind each pipeline that exports: of `spans`, of `log lines`."""
-        found = {"spans": self._delivery, "log lines": self._logs.delivery if self._logs else None}
-        return {name: delivery.health for name, delivery in found.items() if delivery is not None}
+        found = {"spans": self._span_exporter, "log lines": self._logs.exporter if self._logs else None}
+        return {name: exporter.health for name, exporter in found.items() if exporter is not None}
 
     def __enter__(self) -> Self:
         self.start()
@@ -163,13 +172,13 @@ class Telemetry:
         self._started = True
         if not self.settings.sdk_disabled:
             for processor in self._span_processors:
-                self._processors.add_span_processor(GuardedProcessor(processor, self._failed, strict=self._strict))
+                self._processors.add_span_processor(SafeSpanProcessor(processor, self._failed, strict=self._strict))
             if self.settings.otlp is not None:
                 exporter = providers.span_exporter(self.settings.otlp, self._process, self._exported)
-                self._delivery = SpanDelivery(exporter)
-                self._delivery.failed = self._failed
-                queue = providers.span_processor(self._delivery, self.settings.batch, self._process)
-                self._processors.add_span_processor(GuardedProcessor(queue, self._failed, strict=self._strict))
+                self._span_exporter = MonitoredSpanExporter(exporter)
+                self._span_exporter.count_failure = self._failed
+                queue = providers.span_processor(self._span_exporter, self.settings.batch, self._process)
+                self._processors.add_span_processor(SafeSpanProcessor(queue, self._failed, strict=self._strict))
             if self._logs is not None:
                 self._logs.start()
         if self._set_global:
@@ -182,7 +191,7 @@ class Telemetry:
         """Export the spans and log lines that are left, and stop; a second call does nothing.
 
         Blocks for up to ``timeout`` seconds, and only while the collector does not answer: in an event loop,
-        call it in a thread. A collector that took nothing before is given less, see `telemetry.export.delivery.drain`.
+        call it in a thread. A collector that took nothing before is given less, see `drain`.
 
         Returns:
             Whether everything was handed over in time.
@@ -190,33 +199,33 @@ class Telemetry:
         if self._stopped:
             return True
         self._stopped = True
-        outlets = [Outlet("spans", self._tracers.shutdown, self._delivery)]
+        pipelines = [Pipeline("spans", self._tracers.shutdown, self._span_exporter)]
         if self._logs is not None:
-            outlets.append(Outlet("log lines", self._logs.stop, self._logs.delivery))
-        drained = drain(outlets, timeout)
+            pipelines.append(Pipeline("log lines", self._logs.stop, self._logs.exporter))
+        drained = drain(pipelines, timeout)
         if self._logs is not None:
-            self._logs.end(collector_answers=drained and self._started)
+            self._logs.flush_late(collector_answers=drained and self._started)
         self._process.shutdown()
         self._fleet.shutdown()
         return drained
 
     def tracer(self, name: str) -> trace.Tracer:
-        """A tracer; ``name`` is the module that makes the spans."""
+        """Return a tracer; ``name`` is the module that makes the spans."""
         return self.tracer_provider.get_tracer(name)
 
     def counter(self, spec: CounterSpec) -> Counter:
-        """The counter of a spec; with closed sets of attributes it exists at 0 from now on."""
+        """Return the counter of a spec; with closed sets of attributes it exists at 0 from now on."""
         return self._instruments.counter(spec)
 
     def up_down_counter(self, spec: UpDownCounterSpec) -> UpDownCounter:
-        """The up-down counter of a spec; with closed sets of attributes it exists at 0 from now on."""
+        """Return the up-down counter of a spec; with closed sets of attributes it exists at 0 from now on."""
         return self._instruments.up_down_counter(spec)
 
     def histogram(self, spec: HistogramSpec) -> Histogram:
-        """The histogram of a spec."""
+        """Return the histogram of a spec."""
         return self._instruments.histogram(spec)
 
-    def observe(self, spec: CounterSpec | UpDownCounterSpec | GaugeSpec, read: Read) -> None:
+    def observe(self, spec: CounterSpec | UpDownCounterSpec | GaugeSpec, read: ObserveCallback) -> None:
         """Read a counter or a gauge at each scrape.
 
         Args:
@@ -227,34 +236,20 @@ class Telemetry:
         self._instruments.observe(spec, read)
 
     def exposition(self, accept: str | None = None) -> tuple[bytes, str]:
-        """The body and the content type of an answer to ``GET /metrics``.
+        """Return the body and the content type of an answer to ``GET /metrics``.
 
         Args:
             accept: the request's ``Accept`` header.
         """
-        answer = self._exposition.render(accept)
-        self._instruments.guard.reraise()
-        return answer
+        return self._endpoint.render(accept)
 
     async def exposition_of_all(self, accept: str | None = None) -> tuple[bytes, str]:
-        """The answer to ``GET /metrics`` for this process and every sibling in ``socket_dir``."""
-        if self._siblings is None:
-            return self.exposition(accept)
-        async with self._siblings.asked(negotiate(accept).value) as answers:
-            body, content_type = self.exposition(accept)
-            return merge([body, *await answers()]), content_type
+        """Give the answer to ``GET /metrics`` for this process and every peer in ``socket_dir``."""
+        return await self._endpoint.render_all(accept)
 
-    @asynccontextmanager
-    async def offered(self) -> AsyncIterator[None]:
-        """Let siblings ask for this process's series while the block lasts; without a ``socket_dir``, nothing."""
-        if self._siblings is None:
-            yield
-            return
-        await self._siblings.start()
-        try:
-            yield
-        finally:
-            await self._siblings.stop()
+    def serving_peers(self) -> AbstractAsyncContextManager[None]:
+        """Let peers ask for this process's series while the block lasts; without a ``socket_dir``, do nothing."""
+        return self._endpoint.serving_peers()
 
     def instrument(self, app: FastAPI) -> None:
         """Intercept every request of an application: one server span, two metrics, no code in any handler.
@@ -266,24 +261,24 @@ class Telemetry:
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """An application's whole lifespan, when it has no other: ``FastAPI(lifespan=telemetry.lifespan)``."""
+        """Be an application's whole lifespan, when it has no other: ``FastAPI(lifespan=telemetry.lifespan)``."""
         self.start()
         try:
-            async with self.offered():
+            async with self.serving_peers():
                 yield
         finally:
             await asyncio.to_thread(self.shutdown)
 
     async def scrape(self, request: Request) -> Response:
-        """The endpoint of ``GET /metrics``: ``app.add_api_route("/metrics", telemetry.scrape)``."""
+        """Answer ``GET /metrics``: ``app.add_api_route("/metrics", telemetry.scrape)``."""
         body, content_type = await self.exposition_of_all(request.headers.get("accept"))
         return Response(body, headers={"content-type": content_type})
 
-    def fastapi_config(self) -> TelemetryConfig:
-        """What to build an application with: ``FastAPI(telemetry=telemetry.fastapi_config())``."""
+    def fastapi_config(self) -> "TelemetryConfig":
+        """Return what to build an application with: ``FastAPI(telemetry=telemetry.fastapi_config())``."""
         return interceptor.fastapi_config(self._parts())
 
-    def listen(self, listener: Listener) -> None:
+    def on_request(self, listener: RequestListener) -> None:
         """Have `listener` told of each request that the interceptor measures; call it before `fastapi_config`."""
         self._listener = listener
 
@@ -291,9 +286,9 @@ class Telemetry:
         """Give each request of an HTTP client a client span, and its trace context to the server."""
         HTTPXClientInstrumentor.instrument_client(client, self.tracer_provider, self.meter_provider)
 
-    def _parts(self) -> interceptor.Parts:
-        return interceptor.Parts(
-            self.settings, self.tracer_provider, self._process, self._listener, self._entry, self._afterwards
+    def _parts(self) -> Parts:
+        return Parts(
+            self.settings, self.tracer_provider, self._process, self._listener, self._head_sampler, self._late_spans
         )
 
     def _off_or(self, provider: metrics.MeterProvider) -> metrics.MeterProvider:

@@ -29,7 +29,7 @@ SAMPLERS = (
 )
 
 _T = TypeVar("_T")
-_NOTHING: dict[str, str] = {}
+_EMPTY: dict[str, str] = {}
 
 
 class SettingsError(ValueError):
@@ -96,7 +96,7 @@ class TelemetrySettings:
         keep_propagators: leave the global propagator as OpenTelemetry made it from ``OTEL_PROPAGATORS``;
             otherwise it is set to trace context alone, so that a client's baggage goes no further.
         interceptor: what instruments the FastAPI application.
-        socket_dir: a directory in which sibling processes find each other, so that each answers ``/metrics`` for all.
+        socket_dir: a directory in which peer processes find each other, so that each answers ``/metrics`` for all.
         excluded_paths: request paths that get neither spans nor metrics.
         batch: limits of the span queue.
         log_batch: limits of the queue of log lines.
@@ -132,7 +132,7 @@ class TelemetrySettings:
             SettingsError: a variable holds a value that cannot be used.
         """
         env = _Environment(environ)
-        resource = dict(env.read("OTEL_RESOURCE_ATTRIBUTES", parsing.resource_attributes, _NOTHING))
+        resource = dict(env.read("OTEL_RESOURCE_ATTRIBUTES", parsing.resource_attributes, _EMPTY))
         return cls(
             service_name=env.text("OTEL_SERVICE_NAME") or resource.pop("service.name", service_name),
             service_version=resource.pop("service.version", service_version),
@@ -185,7 +185,7 @@ def _otlp_logs(env: _Environment) -> OtlpLogSettings | None:
 
 
 def _endpoint(env: _Environment, signal: str) -> str | None:
-    """The whole URL that a signal goes to; the variable of the signal itself is used as it stands."""
+    """Return the whole URL that a signal goes to; the variable of the signal itself is used as it stands."""
     exporter = env.read(f"OTEL_{signal}_EXPORTER", parsing.one_of("otlp", "none"), "otlp")
     base = env.read("OTEL_EXPORTER_OTLP_ENDPOINT", parsing.http_url, None)
     endpoint = env.read(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", parsing.http_url, None)
@@ -201,15 +201,15 @@ class _Options(TypedDict):
 
 
 def _options(env: _Environment, signal: str) -> _Options:
-    """How a signal is sent: its own variables go before the common ones."""
+    """Return how a signal is sent: its own variables go before the common ones."""
     for name in ("OTEL_EXPORTER_OTLP_PROTOCOL", f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"):
         env.read(name, parsing.one_of("http/protobuf"), "")
-    headers = env.read("OTEL_EXPORTER_OTLP_HEADERS", parsing.headers, _NOTHING)
+    headers = env.read("OTEL_EXPORTER_OTLP_HEADERS", parsing.headers, _EMPTY)
     seconds = parsing.number(0.001, 3600)
     timeout = env.read("OTEL_EXPORTER_OTLP_TIMEOUT", seconds, 10.0)
     compression = env.read("OTEL_EXPORTER_OTLP_COMPRESSION", _compression, COMPRESSIONS[0])
     return {
-        "headers": headers | env.read(f"OTEL_EXPORTER_OTLP_{signal}_HEADERS", parsing.headers, _NOTHING),
+        "headers": headers | env.read(f"OTEL_EXPORTER_OTLP_{signal}_HEADERS", parsing.headers, _EMPTY),
         "timeout_seconds": env.read(f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT", seconds, timeout),
         "compression": env.read(f"OTEL_EXPORTER_OTLP_{signal}_COMPRESSION", _compression, compression),
     }

@@ -27,11 +27,11 @@ class Capture:
     _spans: InMemorySpanExporter
 
     def spans(self) -> list[ReadableSpan]:
-        """The spans that ended so far, in the order of their ends."""
+        """Return the spans that ended so far, in the order of their ends."""
         return list(self._spans.get_finished_spans())
 
     def metrics(self) -> dict[Series, float]:
-        """Each series that ``/metrics`` shows now: its name and labels, and its value."""
+        """Return each series that ``/metrics`` shows now: its name and labels, and its value."""
         body, _ = self.telemetry.exposition()
         return {
             (sample.name, frozenset(sample.labels.items())): sample.value
@@ -40,7 +40,7 @@ class Capture:
         }
 
     def value(self, name: str, **labels: str) -> float | None:
-        """The sum of the series of this name that have these labels among theirs; None for no series."""
+        """Return the sum of the series of this name that have these labels among theirs; None for no series."""
         wanted = labels.items()
         found = [value for (series, has), value in self.metrics().items() if series == name and wanted <= has]
         return sum(found) if found else None

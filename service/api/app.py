@@ -39,7 +39,7 @@ answer, not a failure. Send an `Idempotency-Key` with `POST /orders` and it is s
 def create_app(service: Service) -> FastAPI:
     """Builds the application around one process's parts; its lifespan runs what belongs to them."""
     telemetry = service.telemetry
-    telemetry.listen(service.windows.record)
+    telemetry.on_request(service.windows.record)
 
     def note(scope: Scope, problem: Problem) -> None:
         _note(service, scope, problem)
@@ -121,7 +121,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
                 keep_reporting(service.rejections, service.windows),
                 service.broadcast.run(),
             ),
-            service.telemetry.offered(),
+            service.telemetry.serving_peers(),
         ):
             yield
             service.draining = True

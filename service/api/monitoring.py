@@ -12,7 +12,7 @@ from service.api.errors import describe
 from service.api.service_health import ServiceHealth, condition
 from service.api.watch_auth import Watching
 from service.monitoring.live import MOST_ERRORS, Benchmark, ErrorEntry, MetricsData, errors_of
-from telemetry.windows.windows import KEEP_SECONDS
+from telemetry.windows import KEEP_SECONDS
 
 router = APIRouter(prefix="/monitoring", tags=["monitoring"])
 Services = Annotated[Service, Depends(service_of)]

@@ -86,8 +86,8 @@ async def condition(service: Service) -> ServiceHealth:
 
 def telemetry_health(telemetry: Telemetry) -> TelemetryHealth:
     """The state of both pipelines."""
-    words: Mapping[str, Export] = {"unknown": "unknown", "well": "ok", "ill": "failing"}
-    found = {name: words[health.value] for name, health in telemetry.collectors.items()}
+    words: Mapping[str, Export] = {"unknown": "unknown", "healthy": "ok", "unhealthy": "failing"}
+    found = {name: words[health.value] for name, health in telemetry.exporter_health.items()}
     return TelemetryHealth(spans=found.get("spans", "off"), log_lines=found.get("log lines", "off"))
 
 

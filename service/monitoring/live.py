@@ -16,9 +16,7 @@ from service.metrics import REASONS
 from service.monitoring.poller import Sampler
 from service.store import BatchTrace, Shards, SharedRead, keys
 from telemetry import suppressed
-from telemetry.windows.histogram import Distribution
-from telemetry.windows.statistics import Figures
-from telemetry.windows.windows import SLOT_SECONDS, Windows
+from telemetry.windows import SLOT_SECONDS, LatencyHistogram, RequestWindows, WindowStats
 
 WINDOW = timedelta(seconds=60)
 ERRORS_SHOWN = 20
@@ -102,7 +100,7 @@ class Benchmark(BaseModel):
     peak_concurrency: float = Field(description="the same over the busiest slot of 10 s; moments were higher")
 
     @classmethod
-    def of(cls, figures: Figures) -> Self:
+    def of(cls, figures: WindowStats) -> Self:
         """The sums over the whole window."""
         total = figures.all()
         errors = sum(d.count for series, d in figures.series.items() if series.status >= SERVER_ERROR)
@@ -121,15 +119,15 @@ class Benchmark(BaseModel):
         )
 
 
-def open_windows(shards: Shards, worker: str, now: Callable[[], Mapping[str, float | str]]) -> Windows:
+def open_windows(shards: Shards, worker: str, now: Callable[[], Mapping[str, float | str]]) -> RequestWindows:
     """The windows as a process of this service writes and reads them."""
-    return Windows(shards.client, f"{keys.prefix(0)}live:", worker=worker, now=now)
+    return RequestWindows(shards.client, f"{keys.prefix(0)}live:", worker=worker, heartbeat=now)
 
 
 class Live:
     """The live picture as one process makes it."""
 
-    def __init__(self, sampler: Sampler, windows: Windows) -> None:
+    def __init__(self, sampler: Sampler, windows: RequestWindows) -> None:
         self._sampler = sampler
         self._windows = windows
         self._made: MetricsData | None = None
@@ -160,7 +158,7 @@ class Live:
 
     async def _listen(self, _: BatchTrace) -> list[dict[str, Any]]:
         with suppressed():
-            return (await self._windows.read(timedelta(0))).now
+            return (await self._windows.read(timedelta(0))).heartbeats
 
     async def _make(self, _: BatchTrace) -> MetricsData:
         snapshot = self._sampler.latest() or await self._sampler.fresh()
@@ -180,7 +178,7 @@ class Live:
             processing_time_avg_ms=snapshot.processing_time_avg_ms,
             queue=QueueView.of(snapshot),
             estimated_wait_seconds=snapshot.estimated_wait_seconds,
-            active_connections=round(sum(said.get(CONNECTIONS, 0) for said in figures.now)),
+            active_connections=round(sum(said.get(CONNECTIONS, 0) for said in figures.heartbeats)),
             requests=requests_of(figures),
             products=[
                 ProductMetrics(**{name: getattr(product, name) for name in ProductMetrics.model_fields})
@@ -191,7 +189,7 @@ class Live:
         return self._made
 
 
-def requests_of(figures: Figures) -> list[RequestMetrics]:
+def requests_of(figures: WindowStats) -> list[RequestMetrics]:
     """The requests by method, route and status."""
     return [
         RequestMetrics(
@@ -202,12 +200,12 @@ def requests_of(figures: Figures) -> list[RequestMetrics]:
     ]
 
 
-def errors_of(figures: Figures) -> list[ErrorEntry]:
+def errors_of(figures: WindowStats) -> list[ErrorEntry]:
     """The failures, the newest first."""
     return [ErrorEntry.model_validate(failure, from_attributes=True) for failure in figures.failures]
 
 
-def _percentiles(found: Distribution) -> dict[str, float]:
+def _percentiles(found: LatencyHistogram) -> dict[str, float]:
     shares = {"p50_ms": 0.50, "p95_ms": 0.95, "p99_ms": 0.99}
     return {name: round(found.percentile(share) * 1000, 3) for name, share in shares.items()}
 

@@ -7,7 +7,7 @@ import secrets
 from collections import Counter
 
 from service.ledger.ledger import Ledger
-from telemetry.windows.outbox import Outbox
+from telemetry.windows import NumberedSender
 
 
 class Rejections:
@@ -17,7 +17,7 @@ class Rejections:
         self._ledger = ledger
         self._process = f"{worker}-{secrets.token_hex(6)}"
         self._waiting: Counter[str] = Counter()
-        self._outbox = Outbox(self._gather, self._send)
+        self._outbox = NumberedSender(self._gather, self._send)
 
     def count(self, reason: str) -> None:
         """Notes one refusal."""

@@ -59,7 +59,7 @@ async def serve_worker(
                     background_tasks(
                         run_maintenance(ledger), Refunds(ledger, payments, telemetry).run(), keep_reporting(windows)
                     ),
-                    telemetry.offered(),
+                    telemetry.serving_peers(),
                     serving(create_worker_app(telemetry, shards), settings, listener),
                 ):
                     await worker.run(stop, timedelta(seconds=settings.shutdown_seconds))

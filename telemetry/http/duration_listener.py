@@ -1,31 +1,29 @@
 """Listens to the interceptor's request durations, so that nothing is measured a second time.
 
-`tapped` wraps the meter provider that is given to the interceptor. What it records of ``http.server.request.duration``
-goes to the SDK as before, and is told to the listener with the labels that it is exported with.
+`with_listener` wraps the meter provider that is given to the interceptor. What it records of
+``http.server.request.duration`` goes to the SDK as before, and is told to the listener with the labels that it is
+exported with.
 """
 
 import logging
-from collections.abc import Callable
 from typing import Any, cast
 
 from opentelemetry.metrics import MeterProvider
 
-Listener = Callable[[str, str, int, float], None]
-"""Is told method, route template ('' where none matched), status and seconds of each request."""
+from .request_metrics import DURATION, RequestListener
 
-DURATION = "http.server.request.duration"
 _logger = logging.getLogger(__name__)
 
 
-def tapped(provider: MeterProvider, listener: Listener) -> MeterProvider:
-    """The same provider, with a listener to the durations of requests."""
+def with_listener(provider: MeterProvider, listener: RequestListener) -> MeterProvider:
+    """Return the same provider, with a listener to the durations of requests."""
     return cast("MeterProvider", _Provider(provider, listener))
 
 
 class _Wrapper:
     """Whatever is not said here is said by the object inside."""
 
-    def __init__(self, inside: Any, listener: Listener) -> None:  # noqa: ANN401 - providers, meters and instruments
+    def __init__(self, inside: Any, listener: RequestListener) -> None:  # noqa: ANN401 - providers, meters and instruments
         self._inside = inside
         self._listener = listener
 

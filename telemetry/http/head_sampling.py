@@ -1,10 +1,24 @@
 """Whether a request's trace is recorded, decided before any work is done for it.
 
-An instrumentation puts together a span's name and attributes first and asks the sampler then. `Entry` asks when the
-request comes in: with the trace id that the span would get, and the parent that the instrumentation would find. One
-that is recorded goes on to the instrumentation, whose span gets the id and the decision from `DecidedIds` and
-`Decided`: the sampler is asked once. For any other, `Entry` makes the same span without content that the SDK would
-have made, and counts it as the SDK does.
+An instrumentation puts together a span's name and attributes first and asks the sampler then. `HeadSampler` asks when
+the request comes in: with the trace id that the span would get, and the parent that the instrumentation would find.
+
+    BypassMiddleware    HeadSampler      sampler     instrumentation     tracer (SDK)
+          |  request        |               |               |                  |
+          |---------------->| trace id,     |               |                  |
+          |                 | parent ------>|               |                  |
+          |                 |<-- dropped ---|               |                  |
+          |<-- its context: a span without content; the instrumentation is passed by
+          |                 |               |               |                  |
+          |                 |<-- recorded --|               |                  |
+          |<-- None         | keeps id and result for the next span of this task (`_Decision`)
+          |-------------------- request ------------------->| start_span ----->|
+          |                 |               |               |    PredecidedIdGenerator: the trace id of the decision
+          |                 |               |               |    PredecidedSampler: its result, once; `taken` is set
+          |                 |               |               |<- recorded span -|
+
+So the sampler is asked once for each request. The span without content is what the SDK would have made, and it is
+counted as the SDK does.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -16,11 +30,6 @@ from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import DefaultGetter, TextMapPropagator
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.semconv._incubating.attributes.otel_attributes import (
-    OTEL_SPAN_PARENT_ORIGIN,
-    OTEL_SPAN_SAMPLING_RESULT,
-)
-from opentelemetry.semconv._incubating.metrics.otel_metrics import OTEL_SDK_SPAN_STARTED
 from opentelemetry.trace import (
     INVALID_SPAN,
     Link,
@@ -35,10 +44,10 @@ from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import Attributes
 
 from ..metrics.aggregation import Counter
-from ..metrics.provider import Meters
+from ..metrics.provider import AggregatingMeterProvider
 from .routes import Scope
 
-_ASKED = "telemetry.http.head_sampling"
+_SCOPE_KEY = "telemetry.http.head_sampling"
 _W3C = frozenset(("traceparent", "tracestate", "baggage"))
 _NOT_SAMPLED = TraceFlags(TraceFlags.DEFAULT)
 _NOT_SAMPLED_RANDOM = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
@@ -58,16 +67,16 @@ class _Decision:
 _DECISION: ContextVar[_Decision | None] = ContextVar("telemetry-decision", default=None)
 
 
-class DecidedIds(RandomIdGenerator):
+class PredecidedIdGenerator(RandomIdGenerator):
     """Random ids; the trace id on which it was decided, for the span that the decision is about."""
 
     def generate_trace_id(self) -> int:
-        """The id of a new trace."""
+        """Return the id of a new trace."""
         decision = _DECISION.get()
         return super().generate_trace_id() if decision is None or decision.taken else decision.trace_id
 
 
-class Decided(Sampler):
+class PredecidedSampler(Sampler):
     """Says what was decided for a request's span, and asks another sampler for every other."""
 
     def __init__(self, inside: Sampler) -> None:
@@ -91,17 +100,19 @@ class Decided(Sampler):
         return SamplingResult(decision.result.decision, attributes, decision.result.trace_state)
 
     def get_description(self) -> str:
-        """That of the sampler inside."""
+        """Return that of the sampler inside."""
         return self._inside.get_description()
 
 
-class _Started:
+class _StartedSpans:
     """What the SDK counts of spans that it drops, by where their parent is."""
 
-    def __init__(self, meters: Meters | None) -> None:
+    def __init__(self, meters: AggregatingMeterProvider | None) -> None:
         self._counter: Counter | None = None
         if meters is not None:
-            self._counter = meters.recorded(Counter, OTEL_SDK_SPAN_STARTED, "{span}", "The number of created spans.")
+            self._counter = meters.instrument(
+                Counter, "otel.sdk.span.started", "{span}", "The number of created spans."
+            )
         self._adders: dict[str, Callable[[float], None]] = {}
 
     def add(self, origin: str) -> None:
@@ -109,25 +120,25 @@ class _Started:
             return
         adder = self._adders.get(origin)
         if adder is None:
-            attributes = {OTEL_SPAN_PARENT_ORIGIN: origin, OTEL_SPAN_SAMPLING_RESULT: Decision.DROP.name}
-            adder = self._adders[origin] = self._counter.bound(attributes)
+            attributes = {"otel.span.parent.origin": origin, "otel.span.sampling_result": Decision.DROP.name}
+            adder = self._adders[origin] = self._counter.bind(attributes)
         adder(1)
 
 
-class _AnyCase(DefaultGetter):
+class _CaseInsensitiveGetter(DefaultGetter):
     """Finds a header however its name is written; ASGI's are in lower case."""
 
     def get(self, carrier: Mapping[str, list[str]], key: str) -> list[str] | None:  # type: ignore[override]
         return super().get(carrier, key.lower())
 
 
-_ANY_CASE = _AnyCase()
+_GETTER = _CaseInsensitiveGetter()
 
 
-def extracted(
+def extract_context(
     textmap: TextMapPropagator, headers: Iterable[tuple[bytes, bytes]], only: Collection[bytes] | None = None
 ) -> Context:
-    """What a request's headers say of its context, and nothing else.
+    """Return what a request's headers say of its context, and nothing else.
 
     Args:
         textmap: reads them.
@@ -138,10 +149,10 @@ def extracted(
     for name, value in headers:
         if only is None or name in only:
             carrier.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
-    return textmap.extract(carrier, Context(), _ANY_CASE) if carrier else Context()
+    return textmap.extract(carrier, Context(), _GETTER) if carrier else Context()
 
 
-class Entry:
+class HeadSampler:
     """Where requests come in.
 
     Args:
@@ -152,29 +163,36 @@ class Entry:
             looks at the headers alone.
     """
 
-    def __init__(self, sampler: Sampler, meters: Meters | None, excluded: Collection[str], *, joins: bool) -> None:
+    def __init__(
+        self,
+        sampler: Sampler,
+        meters: AggregatingMeterProvider | None,
+        excluded: Collection[str],
+        *,
+        joins_current: bool,
+    ) -> None:
         self._sampler = sampler
         self._excluded = frozenset(excluded)
-        self._joins = joins
+        self._joins = joins_current
         self._ids = RandomIdGenerator()
         self._textmap: TextMapPropagator | None = None
         self._fields: frozenset[bytes] | None = None
-        self._count = _Started(meters)
+        self._count = _StartedSpans(meters)
         self._apps: set[object] = set()
 
-    def open(self, app: object) -> None:
+    def register(self, app: object) -> None:
         """From now on this application has a layer that serves what is not recorded."""
         self._apps.add(app)
 
-    def leaves(self, scope: Scope) -> bool:
-        """Whether the application has such a layer, and this is a request for it; asked twice, it says the same."""
-        return scope["app"] in self._apps and self.context(scope) is not None
+    def bypasses(self, scope: Scope) -> bool:
+        """Return whether the application has such a layer and this request is for it; asked twice, it says the same."""
+        return scope["app"] in self._apps and self.bypass_context(scope) is not None
 
-    def context(self, scope: Scope) -> Context | None:
-        """The context of a request whose trace is not recorded; None for what goes through the instrumentation."""
-        if _ASKED not in scope:
-            scope[_ASKED] = self._decide(scope)
-        context: Context | None = scope[_ASKED]
+    def bypass_context(self, scope: Scope) -> Context | None:
+        """Return the context of a request that is not recorded; None for what goes through the instrumentation."""
+        if _SCOPE_KEY not in scope:
+            scope[_SCOPE_KEY] = self._decide(scope)
+        context: Context | None = scope[_SCOPE_KEY]
         return context
 
     def _decide(self, scope: Scope) -> Context | None:
@@ -195,7 +213,7 @@ class Entry:
         return set_span_in_context(NonRecordingSpan(span), context)
 
     def _around(self, scope: Scope) -> Context:
-        """Where the parent is, and the baggage: what the instrumentation would find."""
+        """Return where the parent is, and the baggage: what the instrumentation would find."""
         if self._joins and get_current_span() is not INVALID_SPAN:
             return contexts.get_current()
         textmap = propagate.get_global_textmap()
@@ -204,4 +222,4 @@ class Entry:
             # `fields` are those that a propagator writes; others than W3C's read more, as B3 does.
             known = set(textmap.fields) <= _W3C
             self._fields = frozenset(field.encode("ascii") for field in textmap.fields) if known else None
-        return extracted(textmap, scope["headers"], self._fields)
+        return extract_context(textmap, scope["headers"], self._fields)

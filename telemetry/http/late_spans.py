@@ -1,7 +1,7 @@
 """Requests whose trace was not recorded, and that then failed or were slow, leave their server span all the same.
 
-`telemetry.http.bypass` tells `Afterwards` how each of them ended. Only when a request answers with 5xx, ends with an
-exception or takes ``slow_seconds`` does `AfterwardsWriter` make a span of the SDK's own, with the ids that the request
+`telemetry.http.bypass` tells `LateSpans` how each of them ended. Only when a request answers with 5xx, ends with an
+exception or takes ``slow_seconds`` does `LateSpanWriter` make a span of the SDK's own, with the ids that the request
 had, so that the trace id in the answer and in the log lines finds it. It is marked with `MARK`; the spans below it were
 never made.
 
@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TracerProvide
 from opentelemetry.util.types import AttributeValue
 
 from ..metrics.specs import CounterSpec
-from .head_sampling import extracted
+from .head_sampling import extract_context
 from .routes import Scope, request_method, span_name
 
 MARK = "telemetry.written_afterwards"
@@ -30,7 +30,7 @@ _NANOS = 1_000_000_000
 _logger = logging.getLogger(__name__)
 
 
-AFTERWARDS = CounterSpec(
+LATE_SPANS = CounterSpec(
     name="telemetry.afterwards",
     unit="{span}",
     description="Requests that failed or were slow without being recorded: spans written afterwards, or left out.",
@@ -58,7 +58,7 @@ class RateLimit:
             return self._admitted <= self._per_second
 
 
-class GivenIds(IdGenerator):
+class FixedIdGenerator(IdGenerator):
     """Gives the next span the ids of a request that has them already."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class GivenIds(IdGenerator):
         self._context: SpanContext | None = None
 
     @contextmanager
-    def of(self, context: SpanContext) -> Iterator[None]:
+    def use(self, context: SpanContext) -> Iterator[None]:
         """Begin one span in this block."""
         with self._lock:
             self._context = context
@@ -76,24 +76,24 @@ class GivenIds(IdGenerator):
                 self._context = None
 
     def generate_span_id(self) -> int:
-        """The request's span id."""
+        """Return the request's span id."""
         return self._given().span_id
 
     def generate_trace_id(self) -> int:
-        """The request's trace id."""
+        """Return the request's trace id."""
         return self._given().trace_id
 
     def is_trace_id_random(self) -> bool:
-        """The ids come from the SDK's own generator."""
+        """Say that they are random: they come from the SDK's own generator."""
         return True
 
     def _given(self) -> SpanContext:
         if self._context is None:
-            raise RuntimeError("a span was begun outside `GivenIds.of`")
+            raise RuntimeError("a span was begun outside `FixedIdGenerator.use`")
         return self._context
 
 
-class AfterwardsWriter:
+class LateSpanWriter:
     """Writes the spans.
 
     Args:
@@ -103,7 +103,9 @@ class AfterwardsWriter:
         count: told of each request that was due a span, and whether it got one.
     """
 
-    def __init__(self, tracers: TracerProvider, ids: GivenIds, limit: RateLimit, count: Callable[[bool], None]) -> None:
+    def __init__(
+        self, tracers: TracerProvider, ids: FixedIdGenerator, limit: RateLimit, count: Callable[[bool], None]
+    ) -> None:
         self._tracer = tracers.get_tracer(__name__)
         self._ids = ids
         self._limit = limit
@@ -126,7 +128,7 @@ class AfterwardsWriter:
         if not admitted:
             return
         end = time.time_ns()
-        with self._ids.of(context):
+        with self._ids.use(context):
             span = self._tracer.start_span(
                 name,
                 _parent(headers, context),
@@ -141,7 +143,7 @@ class AfterwardsWriter:
         span.end(end)
 
 
-class Afterwards:
+class LateSpans:
     """Looks at each request that was not recorded, where its server span is the current one.
 
     Args:
@@ -149,11 +151,11 @@ class Afterwards:
         slow_seconds: from how long on a request is slow.
     """
 
-    def __init__(self, writer: AfterwardsWriter, slow_seconds: float) -> None:
+    def __init__(self, writer: LateSpanWriter, slow_seconds: float) -> None:
         self._writer = writer
         self._slow_seconds = slow_seconds
 
-    def consider(
+    def write_if_due(
         self, scope: Scope, route: str | None, status: int, seconds: float, error: BaseException | None
     ) -> None:
         """Write the span of a request that has ended, if one is due.
@@ -188,7 +190,7 @@ class Afterwards:
 def _attributes(
     scope: Scope, route: str | None, status: int, error: BaseException | None, *, failed: bool
 ) -> dict[str, AttributeValue]:
-    """The attributes of the stable HTTP conventions, without the query, which may hold a secret."""
+    """Return the attributes of the stable HTTP conventions, without the query, which may hold a secret."""
     method = request_method(scope)
     attributes: dict[str, AttributeValue] = {
         "http.request.method": method,
@@ -208,6 +210,6 @@ def _attributes(
 
 
 def _parent(headers: Iterable[tuple[bytes, bytes]], context: SpanContext) -> Context:
-    """The caller's span, if the request continued its trace."""
-    parent = extracted(propagate.get_global_textmap(), headers)
+    """Return the caller's span, if the request continued its trace."""
+    parent = extract_context(propagate.get_global_textmap(), headers)
     return parent if get_current_span(parent).get_span_context().trace_id == context.trace_id else Context()

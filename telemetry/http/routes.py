@@ -12,10 +12,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
 from opentelemetry.util.http import sanitize_method
-from starlette._utils import get_route_path
 from starlette.routing import Host, Match
 
-from ..metrics.specs import MOST_SERIES
+from .._private import get_route_path
+from ..metrics.specs import MAX_SERIES
 
 Scope = MutableMapping[str, Any]
 
@@ -34,7 +34,7 @@ class Routes:
         self._next_look = 0.0
 
     def template(self, scope: Scope) -> str | None:
-        """The template of the route that takes this request, or that knows its path with other methods.
+        """Return the template of the route that takes this request, or that knows its path with other methods.
 
         A route that is added while the application serves is known within `LOOK_AGAIN_SECONDS` of its first request.
         """
@@ -46,21 +46,21 @@ class Routes:
             self._look_again()
             found, takes_it = _find(self._candidates(scope), scope)
         plain = takes_it and found == scope["path"] and not self._by_host()
-        if plain and found is not None and len(self._plain) < MOST_SERIES:
+        if plain and found is not None and len(self._plain) < MAX_SERIES:
             self._plain[key] = found  # as many as there are routes without parameters; but a mount takes every method
         if found is None and self._app.router.redirect_slashes and scope["type"] == "http":
             return self._slashed(scope)
         return found
 
-    def whole(self, scope: Scope) -> str | None:
-        """The same, with the prefix under which the application is served."""
+    def full_template(self, scope: Scope) -> str | None:
+        """Return the same, with the prefix under which the application is served."""
         template = self.template(scope)
         prefix = scope.get("root_path")
         return f"{prefix.rstrip('/')}{template}" if prefix and template is not None else template
 
-    def span(self, scope: Scope) -> tuple[str, dict[str, str]]:
-        """The name of a request's server span, and the attributes that its metrics need as well."""
-        template = self.whole(scope)
+    def span_details(self, scope: Scope) -> tuple[str, dict[str, str]]:
+        """Return the name of a request's server span, and the attributes that its metrics need as well."""
+        template = self.full_template(scope)
         return span_name(scope, template), {} if template is None else {"http.route": template}
 
     def _look_again(self) -> None:
@@ -74,21 +74,21 @@ class Routes:
         }
 
     def _candidates(self, scope: Scope) -> list[RouteContext]:
-        """The routes that may take a path, for trying all costs a microsecond each."""
+        """Return the routes that may take a path, for trying all costs a microsecond each."""
         return self._under.get(get_route_path(scope)[1:].partition("/")[0], self._known)
 
     def _by_host(self) -> bool:
         return any(isinstance(route.original_route, Host) for route in self._known)
 
     def _slashed(self, scope: Scope) -> str | None:
-        """The route that a redirect leads to, which adds or takes away the slash at the end."""
+        """Return the route that a redirect leads to, which adds or takes away the slash at the end."""
         path: str = scope["path"]
         other = path.rstrip("/") if path.endswith("/") else f"{path}/"
         return _find(self._known, {**scope, "path": other})[0] if path != "/" else None
 
 
 def request_method(scope: Mapping[str, Any]) -> str:
-    """The method as an attribute: a known one, or `OTHER_METHOD`."""
+    """Return the method as an attribute: a known one, or `OTHER_METHOD`."""
     return _sanitized(str(scope.get("method", "")))
 
 
@@ -98,7 +98,7 @@ def _sanitized(method: str) -> str:
 
 
 def span_method(scope: Mapping[str, Any]) -> str:
-    """The method as the first word of a span's name."""
+    """Return the method as the first word of a span's name."""
     if scope["type"] == "websocket":
         return "WS"
     method = request_method(scope)
@@ -106,13 +106,13 @@ def span_method(scope: Mapping[str, Any]) -> str:
 
 
 def span_name(scope: Mapping[str, Any], route: str | None) -> str:
-    """The name of a request's server span."""
+    """Return the name of a request's server span."""
     method = span_method(scope)
     return method if route is None else f"{method} {route}"
 
 
 def _first_segment(route: RouteContext) -> str | None:
-    """What every path of a route begins with, up to the second slash; None when that differs from path to path."""
+    """Return what every path of a route begins with, up to the second slash; None when paths differ in it."""
     template = route.path_format
     if isinstance(route.original_route, Host) or not template or not template.startswith("/"):
         return None
@@ -121,19 +121,19 @@ def _first_segment(route: RouteContext) -> str | None:
 
 
 def _find(routes: Iterable[RouteContext], scope: Scope) -> tuple[str | None, bool]:
-    """A template, and whether its route takes the request; the first that knows the path counts, as in the router."""
+    """Return a template, and whether its route takes the request; the first that knows the path counts."""
     partial: str | None = None
     for route in routes:
         match, child = route.matches(scope)
         if match is Match.FULL:
-            return _whole(route, {**scope, **child}), True
+            return _full_template(route, {**scope, **child}), True
         if match is Match.PARTIAL and partial is None:
             partial = route.path_format
     return partial, False
 
 
-def _whole(route: RouteContext, scope: Scope) -> str | None:
-    """The template of a route, with that of the mounted application's own route inside it."""
+def _full_template(route: RouteContext, scope: Scope) -> str | None:
+    """Return the template of a route, with that of the mounted application's own route inside it."""
     inner: Sequence[Any] = getattr(route.original_route, "routes", ())
     prefix: str | None = getattr(route.original_route, "path", None)
     if inner and prefix is not None:

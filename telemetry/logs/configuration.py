@@ -33,17 +33,17 @@ _MAX_DEPTH = 8
 _MAX_FRAMES = 20
 
 
-Take = Callable[[Mapping[str, Any]], None]
+LogSink = Callable[[Mapping[str, Any]], None]
 """Is given one line: structlog's event dictionary, redacted."""
 
 
-class _Shared:
-    """Who else gets the lines of this process; logging itself belongs to the process, too."""
+class _Outputs:
+    """Where lines go besides the stream; logging belongs to the process, so this does, too."""
 
-    take: Take | None = None
+    sink: LogSink | None = None
 
 
-_shared = _Shared()
+_outputs = _Outputs()
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -98,14 +98,14 @@ def configure_logging(*, level: str | int = "INFO", stream: TextIO, json: bool =
     logging.captureWarnings(capture=True)
 
 
-def share_with(take: Take | None) -> None:
-    """Give every line from now on to ``take`` as well, which must not raise; None ends it, another one replaces it."""
-    _shared.take = take
+def set_sink(sink: LogSink | None) -> None:
+    """Give every line from now on to ``sink`` as well, which must not raise; another one replaces it, None ends it."""
+    _outputs.sink = sink
 
 
-def _share(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    if _shared.take is not None:
-        _shared.take(event)
+def _emit_to_sink(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    if _outputs.sink is not None:
+        _outputs.sink(event)
     return event
 
 
@@ -154,13 +154,13 @@ def _renderers(stream: TextIO, *, json: bool) -> list[Processor]:
         return [
             structlog.processors.format_exc_info,
             redact,
-            _share,
+            _emit_to_sink,
             structlog.dev.ConsoleRenderer(colors=stream.isatty()),
         ]
     structured = ExceptionDictTransformer(show_locals=False, max_frames=_MAX_FRAMES)
     return [
         structlog.processors.ExceptionRenderer(structured),
         redact,
-        _share,
+        _emit_to_sink,
         structlog.processors.JSONRenderer(),
     ]

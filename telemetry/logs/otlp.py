@@ -2,9 +2,10 @@
 
 They are redacted as they are there.
 
-`LogSink` takes a line at any time. Before `LogSink.start` it is kept, so that what a server says while it starts is not
-lost; then it goes through a queue. After `LogSink.end` a collector that took everything gets each further line at once:
-uvicorn writes two after the lifespan's shutdown. A sink never raises, and takes no line that an exporter causes.
+`OtlpLogSink` takes a line at any time. Before `OtlpLogSink.start` it is kept, so that what a server says while it
+starts is not lost; then it goes through a queue. After `OtlpLogSink.flush_late` a collector that took everything gets
+each further line at once: uvicorn writes two after the lifespan's shutdown. A sink never raises, and takes no line that
+an exporter causes.
 """
 
 import time
@@ -13,20 +14,34 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from opentelemetry._logs import SeverityNumber
 from opentelemetry.exporter.otlp.proto.http import Compression
-from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
-from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadWriteLogRecord
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 
-from ..export.delivery import Failed, Health, LogDelivery, is_quiet, quiet
+from .._private import (
+    BatchLogRecordProcessor,
+    LoggerProvider,
+    LogRecordExporter,
+    LogRecordExportResult,
+    LogRecordProcessor,
+    OTLPLogExporter,
+    ReadableLogRecord,
+    ReadWriteLogRecord,
+    SeverityNumber,
+    SimpleLogRecordProcessor,
+)
+from ..export.health import (
+    CountFailure,
+    Health,
+    MonitoredExporter,
+    is_self_logging_suppressed,
+    suppress_self_logging,
+)
 from ..settings import BatchSettings, OtlpLogSettings
 
-MOST_KEPT = 1000
+MAX_KEPT = 1000
 LATE_SECONDS = 0.5
-_MOST = 2**63
+_INT64_LIMIT = 2**63
 _NOT_ATTRIBUTES = frozenset(("event", "timestamp", "level", "logger", "trace_id", "span_id", "exception"))
 _SEVERITIES = {
     "debug": SeverityNumber.DEBUG,
@@ -37,11 +52,23 @@ _SEVERITIES = {
 }
 
 
-class _Switch(LogRecordProcessor):
+class MonitoredLogExporter(MonitoredExporter[ReadableLogRecord, LogRecordExportResult], LogRecordExporter):
+    """Of log lines."""
+
+    def __init__(self, exporter: LogRecordExporter) -> None:
+        super().__init__(exporter, LogRecordExportResult.SUCCESS, LogRecordExportResult.FAILURE, "log_exporter")
+
+    def force_flush(self, timeout_millis: int = 10_000) -> bool:
+        """Do nothing: nothing is kept here."""
+        del timeout_millis
+        return True
+
+
+class _BufferingProcessor(LogRecordProcessor):
     """Hands records on; keeps them while there is nobody to hand them to, unless it is closed."""
 
     def __init__(self) -> None:
-        self._kept: deque[ReadWriteLogRecord] = deque(maxlen=MOST_KEPT)
+        self._kept: deque[ReadWriteLogRecord] = deque(maxlen=MAX_KEPT)
         self._target: LogRecordProcessor | None = None
         self._closed = False
 
@@ -71,7 +98,7 @@ class _Switch(LogRecordProcessor):
         return self._target is None or self._target.force_flush(timeout_millis)
 
 
-class LogSink:
+class OtlpLogSink:
     """The way of one process's log lines to a collector.
 
     Args:
@@ -88,59 +115,59 @@ class LogSink:
         batch: BatchSettings,
         resource: Resource,
         meters: MeterProvider,
-        failed: Failed,
+        failed: CountFailure,
     ) -> None:
         self._settings = settings
         self._batch = batch
         self._meters = meters
         self._failed = failed
-        self._switch = _Switch()
+        self._buffer = _BufferingProcessor()
         self._provider = LoggerProvider(resource, shutdown_on_exit=False, meter_provider=meters)
-        self._provider.add_log_record_processor(self._switch)
-        self.delivery: LogDelivery | None = None
-        self._late: LogDelivery | None = None
+        self._provider.add_log_record_processor(self._buffer)
+        self.exporter: MonitoredLogExporter | None = None
+        self._late: MonitoredLogExporter | None = None
 
     def start(self) -> None:
         """Begin to send."""
-        self.delivery = LogDelivery(self._exporter(self._settings.timeout_seconds, self._meters))
-        self.delivery.failed = self._failed
+        self.exporter = MonitoredLogExporter(self._exporter(self._settings.timeout_seconds, self._meters))
+        self.exporter.count_failure = self._failed
         queue = BatchLogRecordProcessor(
-            self.delivery,
+            self.exporter,
             max_queue_size=self._batch.max_queue_size,
             schedule_delay_millis=self._batch.schedule_delay_millis,
             max_export_batch_size=self._batch.max_export_batch_size,
             meter_provider=self._meters,
         )
-        self._switch.hand_to(queue)
+        self._buffer.hand_to(queue)
 
     def stop(self) -> None:
         """Send what is left, and keep what comes meanwhile; waits for the collector."""
-        queue = self._switch.release()
+        queue = self._buffer.release()
         if queue is not None:
             queue.shutdown()
 
-    def end(self, *, collector_answers: bool) -> None:
+    def flush_late(self, *, collector_answers: bool) -> None:
         """From now on send each line by itself, for as long as the collector takes them; or send none."""
         if not collector_answers:
-            self._switch.close()
+            self._buffer.close()
             return
-        with quiet():
-            self._late = LogDelivery(self._exporter(LATE_SECONDS, NoOpMeterProvider()))
-            self._switch.hand_to(SimpleLogRecordProcessor(self._late, meter_provider=NoOpMeterProvider()))
+        with suppress_self_logging():
+            self._late = MonitoredLogExporter(self._exporter(LATE_SECONDS, NoOpMeterProvider()))
+            self._buffer.hand_to(SimpleLogRecordProcessor(self._late, meter_provider=NoOpMeterProvider()))
 
-    def take(self, line: Mapping[str, Any]) -> None:
+    def emit(self, line: Mapping[str, Any]) -> None:
         """Take one line: structlog's event dictionary, redacted."""
-        if is_quiet():
+        if is_self_logging_suppressed():
             return
-        with quiet():
+        with suppress_self_logging():
             try:
-                self._emit(line)
-                if self._late is not None and self._late.health is Health.ILL:
-                    self._switch.close()
+                self._emit_record(line)
+                if self._late is not None and self._late.health is Health.UNHEALTHY:
+                    self._buffer.close()
             except Exception:  # noqa: BLE001 - a log line never breaks its host
                 self._failed("log_exporter")
 
-    def _emit(self, line: Mapping[str, Any]) -> None:
+    def _emit_record(self, line: Mapping[str, Any]) -> None:
         level = str(line.get("level", "info"))
         attributes = {str(key): _plain(value) for key, value in line.items() if key not in _NOT_ATTRIBUTES}
         self._provider.get_logger(str(line.get("logger", ""))).emit(
@@ -162,20 +189,20 @@ class LogSink:
 
 
 def _nanoseconds(timestamp: object) -> int:
-    """The time that the line itself shows, to the microsecond."""
+    """Return the time that the line itself shows, to the microsecond."""
     if not isinstance(timestamp, str):
         return time.time_ns()
     return int(datetime.fromisoformat(timestamp).timestamp() * 1_000_000) * 1000
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - log values have any type
-    """The same value as OTLP can carry it: 64-bit integers, and text that has a UTF-8 form."""
+    """Return the same value as OTLP can carry it: 64-bit integers, and text that has a UTF-8 form."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int):
-        return value if -_MOST <= value < _MOST else str(value)
+        return value if -_INT64_LIMIT <= value < _INT64_LIMIT else str(value)
     if isinstance(value, Mapping):
         return {_plain(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence):
@@ -184,7 +211,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - log values have any type
 
 
 def _exception(found: object) -> dict[str, Any]:
-    """The attributes of an exception, from what `telemetry.logs` has made of it: a list of objects, or text."""
+    """Return the attributes of an exception, from what `telemetry.logs` has made of it: a list of objects, or text."""
     if isinstance(found, str):
         return {"exception.stacktrace": _plain(found)}
     if not isinstance(found, list) or not found:

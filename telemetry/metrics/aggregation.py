@@ -3,7 +3,7 @@
 OpenTelemetry's API stands in front and its data points come out, so neither an instrumentation nor a reader notices.
 The SDK (1.45.2) cleans, copies, filters and hashes the attributes of every measurement; here a measurement finds its
 series by the values of the attributes that are kept (docs/decisions/telemetry-cost.md). The rest is as the SDK does
-it: cumulative, explicit buckets, `MOST_SERIES` sets of attributes and then the overflow, the newest exemplar of a
+it: cumulative, explicit buckets, `MAX_SERIES` sets of attributes and then the overflow, the newest exemplar of a
 bucket. `telemetry.metrics.provider` makes the instruments.
 """
 
@@ -31,8 +31,8 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.export import Histogram as Distribution
 from opentelemetry.util.types import Attributes
 
-from .exemplars import measured
-from .specs import MOST_SERIES
+from .exemplars import make_exemplar
+from .specs import MAX_SERIES
 
 DEFAULT_BUCKETS = (0, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10000)
 """The SDK's own, for a histogram that says nothing of its buckets."""
@@ -45,7 +45,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class View:
     """What is kept of an instrument, as a View of the SDK says it.
 
     Attributes:
@@ -57,7 +57,7 @@ class Kept:
     buckets: tuple[float, ...] | None = None
 
 
-class _Total:
+class _SumSeries:
     """One series of a counter."""
 
     __slots__ = ("attributes", "exemplar", "start", "value")
@@ -69,7 +69,7 @@ class _Total:
         self.exemplar: Exemplar | None = None
 
 
-class _Distribution:
+class _HistogramSeries:
     """One series of a histogram."""
 
     __slots__ = ("attributes", "counts", "exemplars", "start", "sum")
@@ -82,79 +82,79 @@ class _Distribution:
         self.exemplars: dict[int, Exemplar] = {}
 
 
-_Series = TypeVar("_Series", _Total, _Distribution)
+_Series = TypeVar("_Series", _SumSeries, _HistogramSeries)
 
 
-class _AllSeries(Generic[_Series]):
+class _SeriesTable(Generic[_Series]):
     """The series of one instrument; its lock is held by whoever uses them."""
 
-    def __init__(self, kept: tuple[str, ...] | None, make: Callable[[Mapping[str, Any]], _Series]) -> None:
+    def __init__(self, attributes: tuple[str, ...] | None, make: Callable[[Mapping[str, Any]], _Series]) -> None:
         self.lock = threading.Lock()
-        self.distinct: dict[str, _Series] = {}
-        self._kept = kept
+        self.by_name: dict[str, _Series] = {}
+        self._attributes = attributes
         self._make: Callable[[Mapping[str, Any]], _Series] = make
         self._known: dict[Hashable, _Series] = {}
 
-    def of(self, given: Attributes) -> _Series:
-        """The series of these attributes."""
+    def get(self, given: Attributes) -> _Series:
+        """Return the series of these attributes."""
         attributes: Mapping[str, Any] = given or _NOTHING
-        if self._kept is None:
+        if self._attributes is None:
             # With the types, for 1, 1.0 and True are equal and differ as labels.
             key: Hashable = (*attributes.items(), *map(type, attributes.values()))
         else:
-            key = tuple(map(attributes.get, self._kept))
+            key = tuple(map(attributes.get, self._attributes))
         try:
             return self._known[key]
         except KeyError:
             found, is_own = self._look_up(attributes)
-            if is_own and len(self._known) < 2 * MOST_SERIES:  # several keys may be cleaned to the same attributes
+            if is_own and len(self._known) < 2 * MAX_SERIES:  # several keys may be cleaned to the same attributes
                 self._known[key] = found
             return found
         except TypeError:  # a list, which is no key
             return self._look_up(attributes)[0]
 
     def _look_up(self, attributes: Mapping[str, Any]) -> tuple[_Series, bool]:
-        """The series, made if need be; and whether it is not that of the overflow."""
+        """Return the series, made if need be; and whether it is not that of the overflow."""
         clean = dict(BoundedAttributes(attributes=attributes))
-        if self._kept is not None:
-            clean = {name: clean[name] for name in self._kept if name in clean}
+        if self._attributes is not None:
+            clean = {name: clean[name] for name in self._attributes if name in clean}
         name = json.dumps(clean, sort_keys=True, default=str)
-        if name in self.distinct:
-            return self.distinct[name], True
-        if len(self.distinct) < MOST_SERIES:
-            self.distinct[name] = self._make(clean)
-            return self.distinct[name], True
-        if "" not in self.distinct:
-            self.distinct[""] = self._make(_OVERFLOW)
-        return self.distinct[""], False
+        if name in self.by_name:
+            return self.by_name[name], True
+        if len(self.by_name) < MAX_SERIES:
+            self.by_name[name] = self._make(clean)
+            return self.by_name[name], True
+        if "" not in self.by_name:
+            self.by_name[""] = self._make(_OVERFLOW)
+        return self.by_name[""], False
 
 
-class _Adder:
+class _SumInstrument:
     """What a counter and an up-down counter share."""
 
-    def __init__(self, name: str, unit: str, description: str, kept: Kept, least: float) -> None:
+    def __init__(self, name: str, unit: str, description: str, view: View, least: float) -> None:
         self._name, self._unit, self._description = name, unit, description
         self._least = least
-        self._series: _AllSeries[_Total] = _AllSeries(kept.attributes, _Total)
+        self._series: _SeriesTable[_SumSeries] = _SeriesTable(view.attributes, _SumSeries)
 
     def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         """Add to the series of these attributes."""
         if not self._least <= amount < math.inf:
             _logger.warning("%s is not added to %s", amount, self._name)
             return
-        exemplar = measured(amount, context) if self._least == 0 else None  # a gauge cannot show one
+        exemplar = make_exemplar(amount, context) if self._least == 0 else None  # a gauge cannot show one
         series = self._series
         with series.lock:
-            total = series.of(attributes)
+            total = series.get(attributes)
             total.value += amount
             if exemplar is not None:
                 total.exemplar = exemplar
 
-    def bound(self, attributes: Attributes) -> Callable[[float], None]:
-        """Adds to the series of these attributes, looked up once; for what no recorded span measures."""
+    def bind(self, attributes: Attributes) -> Callable[[float], None]:
+        """Add to the series of these attributes, looked up once; for what no recorded span measures."""
         series = self._series
         with series.lock:
-            total = series.of(attributes)
+            total = series.get(attributes)
 
         def add(amount: float) -> None:
             with series.lock:
@@ -163,11 +163,11 @@ class _Adder:
         return add
 
     def metric(self) -> Metric:
-        """All series as they are now."""
+        """Return all series as they are now."""
         now = time_ns()
         points = []
         with self._series.lock:
-            for total in self._series.distinct.values():
+            for total in self._series.by_name.values():
                 exemplars = [total.exemplar] if total.exemplar else []
                 points.append(NumberDataPoint(total.attributes, total.start, now, total.value, exemplars))
                 total.exemplar = None
@@ -175,29 +175,29 @@ class _Adder:
         return Metric(self._name, self._description, self._unit, data)
 
 
-class Counter(_Adder, metrics.Counter):
+class Counter(_SumInstrument, metrics.Counter):
     """A total that only grows."""
 
-    def __init__(self, name: str, unit: str, description: str, kept: Kept) -> None:
-        super().__init__(name, unit, description, kept, 0)
+    def __init__(self, name: str, unit: str, description: str, view: View) -> None:
+        super().__init__(name, unit, description, view, 0)
 
 
-class UpDownCounter(_Adder, metrics.UpDownCounter):
+class UpDownCounter(_SumInstrument, metrics.UpDownCounter):
     """A sum that goes up and down."""
 
-    def __init__(self, name: str, unit: str, description: str, kept: Kept) -> None:
-        super().__init__(name, unit, description, kept, -math.inf)
+    def __init__(self, name: str, unit: str, description: str, view: View) -> None:
+        super().__init__(name, unit, description, view, -math.inf)
 
 
 class Histogram(metrics.Histogram):
     """A distribution."""
 
-    def __init__(self, name: str, unit: str, description: str, kept: Kept) -> None:
+    def __init__(self, name: str, unit: str, description: str, view: View) -> None:
         self._name, self._unit, self._description = name, unit, description
-        bounds = kept.buckets or DEFAULT_BUCKETS
+        bounds = view.buckets or DEFAULT_BUCKETS
         self._bounds = bounds
-        self._series: _AllSeries[_Distribution] = _AllSeries(
-            kept.attributes, lambda attributes: _Distribution(attributes, len(bounds) + 1)
+        self._series: _SeriesTable[_HistogramSeries] = _SeriesTable(
+            view.attributes, lambda attributes: _HistogramSeries(attributes, len(bounds) + 1)
         )
 
     def record(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
@@ -206,20 +206,20 @@ class Histogram(metrics.Histogram):
             _logger.warning("%s is not recorded by %s", amount, self._name)
             return
         bucket = bisect_left(self._bounds, amount)
-        exemplar = measured(amount, context)
+        exemplar = make_exemplar(amount, context)
         series = self._series
         with series.lock:
-            distribution = series.of(attributes)
+            distribution = series.get(attributes)
             distribution.sum += amount
             distribution.counts[bucket] += 1
             if exemplar is not None:
                 distribution.exemplars[bucket] = exemplar
 
-    def bound(self, attributes: Attributes) -> Callable[[float], None]:
-        """Records in the series of these attributes, looked up once; for what no recorded span measures."""
+    def bind(self, attributes: Attributes) -> Callable[[float], None]:
+        """Record in the series of these attributes, looked up once; for what no recorded span measures."""
         bounds, series = self._bounds, self._series
         with series.lock:
-            distribution = series.of(attributes)
+            distribution = series.get(attributes)
 
         def record(amount: float) -> None:
             with series.lock:
@@ -229,12 +229,12 @@ class Histogram(metrics.Histogram):
         return record
 
     def metric(self) -> Metric:
-        """All series as they are now."""
+        """Return all series as they are now."""
         with self._series.lock:
-            points = [self._point(each) for each in self._series.distinct.values()]
+            points = [self._point(each) for each in self._series.by_name.values()]
         return Metric(self._name, self._description, self._unit, Distribution(points, _CUMULATIVE))
 
-    def _point(self, each: _Distribution) -> HistogramDataPoint:
+    def _point(self, each: _HistogramSeries) -> HistogramDataPoint:
         counts, exemplars = list(each.counts), list(each.exemplars.values())
         each.exemplars = {}
         return HistogramDataPoint(

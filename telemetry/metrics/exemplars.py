@@ -1,6 +1,6 @@
 """Exemplars: for a bucket or a counter, one measurement whose trace can be opened.
 
-Three things stand between a measurement and its exemplar at ``/metrics``. `measured` lets in only what was
+Three things stand between a measurement and its exemplar at ``/metrics``. `make_exemplar` lets in only what was
 measured inside a sampled span of this process: a trace id that a client sent is none. `ExportedTraces` says whose
 spans the collector has taken; until then an exemplar waits. `Exemplars` shows the newest one of a series for
 `KEEP_SECONDS`, so that every scraper sees it although it is given once, and none is repeated for ever.
@@ -23,8 +23,8 @@ _WAITING = 8
 _NANOS = 1_000_000_000
 
 
-def measured(value: float, context: Context | None) -> Measured | None:
-    """A measurement that may become an exemplar: one made inside a sampled span of this process.
+def make_exemplar(value: float, context: Context | None) -> Measured | None:
+    """Return a measurement that may become an exemplar: one made inside a sampled span of this process.
 
     The SDK's own filter would take a client's sampled parent as well.
     """
@@ -80,7 +80,7 @@ class Exemplars:
             waiting.append((self._clock() + KEEP_SECONDS, measured))
 
     def current(self, series: Hashable) -> Exemplar | None:
-        """The newest exemplar of a series whose trace is exported, unless it has been shown long enough."""
+        """Return the newest exemplar of a series whose trace is exported, unless it has been shown long enough."""
         state = self._series.get(series)
         if state is None:
             return None

@@ -16,7 +16,7 @@ from opentelemetry.metrics import Counter as OTelCounter
 from opentelemetry.metrics import Histogram as OTelHistogram
 from opentelemetry.metrics import UpDownCounter as OTelUpDownCounter
 
-from .observable import Given, KnownSeries
+from .observable import Observations, SeriesCache
 from .specs import (
     AttributeValues,
     CounterSpec,
@@ -26,7 +26,7 @@ from .specs import (
     UpDownCounterSpec,
 )
 
-Read = Callable[[], Iterable[tuple[float, AttributeValues]]]
+ObserveCallback = Callable[[], Iterable[tuple[float, AttributeValues]]]
 _T = TypeVar("_T")
 _SCOPE = "telemetry"
 
@@ -49,7 +49,7 @@ class InstrumentError(ValueError):
     """An observation does not match the declaration of its instrument."""
 
 
-class Guard:
+class ObservationGuard:
     """Keeps a faulty observation from breaking its host, without hiding it."""
 
     def __init__(self, dropped: OTelCounter, overflowed: OTelCounter, *, strict: bool) -> None:
@@ -65,27 +65,27 @@ class Guard:
         if spec.is_open:
             self._overflowed.add(0, {"instrument": spec.name})
 
-    def pass_on(
+    def record_valid(
         self,
         spec: InstrumentSpec,
         record: Callable[[float, AttributeValues], None],
         value: float,
         attributes: AttributeValues | None,
-        least: float = 0.0,
+        minimum: float = 0.0,
     ) -> None:
         """Record one observation that is as declared; otherwise raise under ``strict``, or count it."""
         attributes = attributes or {}
         problem = spec.problem(attributes)
         if problem is None:
             try:
-                if value >= least:
+                if value >= minimum:
                     if spec.is_open:
                         key = tuple(attributes[name] for name in spec.attributes)
                         if not self.admits(spec, key, self._recorded[spec.name]):
                             attributes = _OVERFLOW
                     record(value, attributes)
                     return
-                problem = f"{value} is not {least} or more"
+                problem = f"{value} is not {minimum} or more"
             except Exception as error:  # noqa: BLE001 - an observation never breaks its host
                 problem = repr(error)
         self._dropped.add(1, {"instrument": spec.name})
@@ -93,7 +93,7 @@ class Guard:
             raise InstrumentError(f"{spec.name}: {problem}")
 
     def admits(self, spec: InstrumentSpec, key: Hashable, series: set[Hashable]) -> bool:
-        """Whether attributes are in ``series`` or still fit under the limit; otherwise it is counted."""
+        """Return whether attributes are in ``series`` or still fit under the limit; otherwise it is counted."""
         if key in series:
             return True
         if len(series) < spec.limit:
@@ -125,7 +125,7 @@ class Counter:
 
     __slots__ = ("_guard", "_instrument", "spec")
 
-    def __init__(self, spec: CounterSpec, instrument: OTelCounter, guard: Guard) -> None:
+    def __init__(self, spec: CounterSpec, instrument: OTelCounter, guard: ObservationGuard) -> None:
         self.spec = spec
         self._instrument = instrument
         self._guard = guard
@@ -134,7 +134,7 @@ class Counter:
 
     def add(self, amount: float, attributes: AttributeValues | None = None) -> None:
         """Add ``amount``, which is not negative."""
-        self._guard.pass_on(self.spec, self._instrument.add, amount, attributes)
+        self._guard.record_valid(self.spec, self._instrument.add, amount, attributes)
 
 
 class UpDownCounter:
@@ -142,7 +142,7 @@ class UpDownCounter:
 
     __slots__ = ("_guard", "_instrument", "spec")
 
-    def __init__(self, spec: UpDownCounterSpec, instrument: OTelUpDownCounter, guard: Guard) -> None:
+    def __init__(self, spec: UpDownCounterSpec, instrument: OTelUpDownCounter, guard: ObservationGuard) -> None:
         self.spec = spec
         self._instrument = instrument
         self._guard = guard
@@ -151,7 +151,7 @@ class UpDownCounter:
 
     def add(self, amount: float, attributes: AttributeValues | None = None) -> None:
         """Add ``amount``, which may be negative."""
-        self._guard.pass_on(self.spec, self._instrument.add, amount, attributes, -math.inf)
+        self._guard.record_valid(self.spec, self._instrument.add, amount, attributes, -math.inf)
 
 
 class Histogram:
@@ -159,23 +159,25 @@ class Histogram:
 
     __slots__ = ("_guard", "_instrument", "spec")
 
-    def __init__(self, spec: HistogramSpec, instrument: OTelHistogram, guard: Guard) -> None:
+    def __init__(self, spec: HistogramSpec, instrument: OTelHistogram, guard: ObservationGuard) -> None:
         self.spec = spec
         self._instrument = instrument
         self._guard = guard
 
     def record(self, value: float, attributes: AttributeValues | None = None) -> None:
         """Record ``value``, in the spec's unit and not negative."""
-        self._guard.pass_on(self.spec, self._instrument.record, value, attributes)
+        self._guard.record_valid(self.spec, self._instrument.record, value, attributes)
 
 
-def observation_callback(spec: InstrumentSpec, read: Read, guard: Guard) -> Callable[[CallbackOptions], Given]:
-    """The callback of an observable instrument: what ``read`` gives now, and nothing when it fails."""
-    known = KnownSeries(spec)
+def observation_callback(
+    spec: InstrumentSpec, read: ObserveCallback, guard: ObservationGuard
+) -> Callable[[CallbackOptions], Observations]:
+    """Return the callback of an observable instrument: what ``read`` gives now, and nothing when it fails."""
+    known = SeriesCache(spec)
     find, is_finite, limit = known.by_items.get, math.isfinite, spec.limit  # looked up once, not 5 000 times a scrape
 
-    def callback(_: CallbackOptions) -> Given:
-        given = Given()
+    def callback(_: CallbackOptions) -> Observations:
+        given = Observations()
         values = given.values
         known.make_room()
         try:
@@ -213,29 +215,31 @@ class Instruments:
             self._meters["process"].create_counter(spec.name, spec.unit, spec.description)
             for spec in (DROPPED, OVERFLOWED)
         )
-        self.guard = Guard(dropped, overflowed, strict=strict)
+        self.guard = ObservationGuard(dropped, overflowed, strict=strict)
 
     def counter(self, spec: CounterSpec) -> Counter:
-        """The counter of a spec."""
+        """Return the counter of a spec."""
         make = self._meters[spec.scope].create_counter
-        return self._once(spec, lambda: Counter(spec, make(spec.name, spec.unit, spec.description), self.guard))
+        return self._get_or_make(spec, lambda: Counter(spec, make(spec.name, spec.unit, spec.description), self.guard))
 
     def up_down_counter(self, spec: UpDownCounterSpec) -> UpDownCounter:
-        """The up-down counter of a spec."""
+        """Return the up-down counter of a spec."""
         make = self._meters[spec.scope].create_up_down_counter
-        return self._once(spec, lambda: UpDownCounter(spec, make(spec.name, spec.unit, spec.description), self.guard))
+        return self._get_or_make(
+            spec, lambda: UpDownCounter(spec, make(spec.name, spec.unit, spec.description), self.guard)
+        )
 
     def histogram(self, spec: HistogramSpec) -> Histogram:
-        """The histogram of a spec."""
+        """Return the histogram of a spec."""
         make = self._meters[spec.scope].create_histogram
 
         def histogram() -> Histogram:
             instrument = make(spec.name, spec.unit, spec.description, explicit_bucket_boundaries_advisory=spec.buckets)
             return Histogram(spec, instrument, self.guard)
 
-        return self._once(spec, histogram)
+        return self._get_or_make(spec, histogram)
 
-    def observe(self, spec: CounterSpec | UpDownCounterSpec | GaugeSpec, read: Read) -> None:
+    def observe(self, spec: CounterSpec | UpDownCounterSpec | GaugeSpec, read: ObserveCallback) -> None:
         """Have ``read`` called at each scrape."""
         meter = self._meters[spec.scope]
         make = {
@@ -246,9 +250,9 @@ class Instruments:
         if spec.name in self._made:
             raise ValueError(f"{spec.name} is already observed")
         callback = observation_callback(spec, read, self.guard)
-        self._once(spec, lambda: make(spec.name, [callback], spec.unit, spec.description))
+        self._get_or_make(spec, lambda: make(spec.name, [callback], spec.unit, spec.description))
 
-    def _once(self, spec: InstrumentSpec, make: Callable[[], _T]) -> _T:
+    def _get_or_make(self, spec: InstrumentSpec, make: Callable[[], _T]) -> _T:
         known, made = self._made.get(spec.name, (spec, None))
         if known != spec:
             raise ValueError(f"{spec.name} is already declared differently")

@@ -8,8 +8,8 @@ HEAD = "| name | type | labels | exported by | meaning |\n|---|---|---|---|---|\
 _TYPES = {"updowncounter": "gauge"}
 
 
-def table(specs: Iterable[InstrumentSpec]) -> str:
-    """A row for each instrument, under its Prometheus name."""
+def instrument_table(specs: Iterable[InstrumentSpec]) -> str:
+    """Return a row for each instrument, under its Prometheus name."""
     return HEAD + "".join(_row(spec) for spec in specs)
 
 

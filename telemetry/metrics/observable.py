@@ -4,8 +4,8 @@ The SDK (1.45.2) makes a measurement of each observation, cleans and hashes its 
 5 000 series, that was half of a scrape, and after 2 000 products in the life of a process all stock would have been
 one overflow series. A sum or gauge that is read needs no memory, so here it has none.
 
-What a declared instrument reads (`Given`) stays a value by `Series` until a reader asks for data points: the one of
-`telemetry.prometheus.reader` does not.
+What a declared instrument reads (`Observations`) stays a value by `Series` until a reader asks for data points: the
+one of `telemetry.prometheus.reader` does not.
 """
 
 import json
@@ -20,14 +20,14 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics.export import AggregationTemporality, Gauge, Metric, NumberDataPoint, Sum
 
-from .specs import MOST_SERIES, AttributeValues, InstrumentSpec
+from .specs import MAX_SERIES, AttributeValues, InstrumentSpec
 
 Callback = Callable[[CallbackOptions], Iterable[Observation]]
 _logger = logging.getLogger(__name__)
 
 
 def label_text(value: object) -> str:
-    """An attribute's value as a label shows it."""
+    """Return an attribute's value as a label shows it."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     # Half a surrogate pair has no UTF-8, and would cost the whole scrape.
     return text if text.isascii() else text.encode(errors="replace").decode()
@@ -42,7 +42,7 @@ class Series:
         self.attributes: AttributeValues = dict(attributes)
 
 
-class KnownSeries:
+class SeriesCache:
     """The series that a declared instrument has read lately; attributes in another order are the same series."""
 
     def __init__(self, spec: InstrumentSpec) -> None:
@@ -57,7 +57,7 @@ class KnownSeries:
             self.by_items.clear()
 
     def add(self, attributes: AttributeValues) -> Series:
-        """The series of attributes that are as declared: one for all that a scrape cannot tell apart."""
+        """Return the series of attributes that are as declared: one for all that a scrape cannot tell apart."""
         labels = tuple([label_text(attributes[name]) for name in self._spec.attributes])
         series = self._distinct.get(labels)
         if series is None:
@@ -68,7 +68,7 @@ class KnownSeries:
         return series
 
 
-class Given:
+class Observations:
     """What one call of a callback gave: finite values, each series once, all with the same attribute names."""
 
     __slots__ = ("values",)
@@ -80,7 +80,7 @@ class Given:
         return (Observation(value, series.attributes) for series, value in self.values.items())
 
 
-class Points(Sequence[NumberDataPoint]):
+class LazyDataPoints(Sequence[NumberDataPoint]):
     """The data points of a reading, made for whoever looks at them."""
 
     def __init__(self, values: Mapping[Series, float]) -> None:
@@ -102,7 +102,7 @@ class Points(Sequence[NumberDataPoint]):
         return list(self)[index]
 
 
-class Observed:
+class ObservableInstrument:
     """What all of them share."""
 
     def __init__(self, name: str, unit: str, description: str, callbacks: Sequence[Callback]) -> None:
@@ -110,7 +110,7 @@ class Observed:
         self._callbacks = list(callbacks)
 
     def metric(self) -> Metric:
-        """What it shows now; of two observations with the same attributes the later one, `MOST_SERIES` at most."""
+        """Return what it shows now; of two observations of the same attributes the later, `MAX_SERIES` at most."""
         return Metric(self._name, self._description, self._unit, self._data(self._points()))
 
     def _points(self) -> Sequence[NumberDataPoint]:
@@ -119,9 +119,9 @@ class Observed:
         for callback in self._callbacks:
             try:
                 given = callback(CallbackOptions())
-                if isinstance(given, Given) and len(self._callbacks) == 1:
-                    return Points(given.values)
-                for observation in islice(given, MOST_SERIES):
+                if isinstance(given, Observations) and len(self._callbacks) == 1:
+                    return LazyDataPoints(given.values)
+                for observation in islice(given, MAX_SERIES):
                     attributes = observation.attributes or {}
                     if math.isfinite(observation.value):
                         points[(*attributes.items(),)] = NumberDataPoint(attributes, now, now, observation.value)
@@ -133,18 +133,18 @@ class Observed:
         return Gauge(points)
 
 
-class ObservedGauge(Observed, metrics.ObservableGauge):
+class ObservableGauge(ObservableInstrument, metrics.ObservableGauge):
     """A value as it is now."""
 
 
-class ObservedCounter(Observed, metrics.ObservableCounter):
+class ObservableCounter(ObservableInstrument, metrics.ObservableCounter):
     """A total that somebody else keeps."""
 
     def _data(self, points: Sequence[NumberDataPoint]) -> Sum | Gauge:
         return Sum(points, AggregationTemporality.CUMULATIVE, is_monotonic=True)
 
 
-class ObservedUpDownCounter(Observed, metrics.ObservableUpDownCounter):
+class ObservableUpDownCounter(ObservableInstrument, metrics.ObservableUpDownCounter):
     """A sum that somebody else keeps, and that may fall."""
 
     def _data(self, points: Sequence[NumberDataPoint]) -> Sum | Gauge:

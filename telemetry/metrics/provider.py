@@ -1,8 +1,8 @@
 """The meter provider that the service and its instrumentations are given.
 
 Its counters and histograms are those of `telemetry.metrics.aggregation`, its observable instruments those of
-`telemetry.metrics.observable`; `Meters.metrics` gives what they show to a reader, as a MetricProducer of the
-specification does. A gauge that is set, and a callback that is a generator, are left to the SDK inside.
+`telemetry.metrics.observable`; `AggregatingMeterProvider.metrics` gives what they show to a reader, as a MetricProducer
+of the specification does. A gauge that is set, and a callback that is a generator, are left to the SDK inside.
 """
 
 import threading
@@ -13,30 +13,30 @@ from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import Metric
 
-from .aggregation import Counter, Histogram, Kept, UpDownCounter
-from .observable import Observed, ObservedCounter, ObservedGauge, ObservedUpDownCounter
+from .aggregation import Counter, Histogram, UpDownCounter, View
+from .observable import ObservableCounter, ObservableGauge, ObservableInstrument, ObservableUpDownCounter
 
 _Recorded = TypeVar("_Recorded", Counter, UpDownCounter, Histogram)
 _Callbacks = Sequence[metrics.CallbackT] | None
 
 
-class Meters(metrics.MeterProvider):
+class AggregatingMeterProvider(metrics.MeterProvider):
     """A meter provider.
 
     Args:
         inside: makes all other instruments, and ends with this provider.
-        rules: what is kept, by the instrument's name; everything for one that is not named, nothing where it says None.
+        views: what is kept, by the instrument's name; everything for one that is not named, nothing where it says None.
     """
 
-    def __init__(self, inside: MeterProvider, rules: Mapping[str, Kept | None] | None = None) -> None:
+    def __init__(self, inside: MeterProvider, views: Mapping[str, View | None] | None = None) -> None:
         self._inside = inside
-        self._rules = rules or {}
-        self._recorded: dict[tuple[type, str, str], Counter | UpDownCounter | Histogram] = {}
-        self._observed: list[Observed] = []
+        self._views = views or {}
+        self._instruments: dict[tuple[type, str, str], Counter | UpDownCounter | Histogram] = {}
+        self._observed: list[ObservableInstrument] = []
         self._lock = threading.Lock()
 
     def get_meter(self, *args: Any, **options: Any) -> metrics.Meter:  # noqa: ANN401 - passed on as they are
-        """A meter; what is recorded under one name, kind and unit is one, whichever meters make the instruments."""
+        """Return a meter; one name, kind and unit is one instrument, whichever meters make it."""
         return _Meter(self._inside.get_meter(*args, **options), self)
 
     def shutdown(self) -> None:
@@ -44,46 +44,46 @@ class Meters(metrics.MeterProvider):
         self._inside.shutdown()
 
     def metrics(self) -> Iterator[Metric]:
-        """What there is now; each exemplar is given once."""
+        """Return what there is now; each exemplar is given once."""
         with self._lock:
             # Those that are read first: what goes wrong with them is counted in the others.
-            instruments = [*self._observed, *self._recorded.values()]
+            instruments = [*self._observed, *self._instruments.values()]
         for instrument in instruments:
             metric = instrument.metric()
             if metric.data.data_points:
                 yield metric
 
-    def recorded(
+    def instrument(
         self, kind: type[_Recorded], name: str, unit: str, description: str, buckets: Sequence[float] | None = None
     ) -> _Recorded | None:
-        """The instrument, or None when nothing is kept of it."""
-        kept = self._rules.get(name, Kept())
-        if kept is None:
+        """Return the instrument, or None when nothing is kept of it."""
+        view = self._views.get(name, View())
+        if view is None:
             return None
-        if kept.buckets is None and buckets:
-            kept = Kept(attributes=kept.attributes, buckets=tuple(buckets))
+        if view.buckets is None and buckets:
+            view = View(attributes=view.attributes, buckets=tuple(buckets))
         with self._lock:
-            made = self._recorded.setdefault((kind, name, unit), kind(name, unit, description, kept))
+            made = self._instruments.setdefault((kind, name, unit), kind(name, unit, description, view))
         assert isinstance(made, kind)  # noqa: S101 - the kind is part of the key
         return made
 
-    def observe(self, instrument: Observed) -> None:
+    def observe(self, instrument: ObservableInstrument) -> None:
         """Read this instrument, too."""
         with self._lock:
             self._observed.append(instrument)
 
 
 class _Meter(metrics.Meter):
-    def __init__(self, inside: metrics.Meter, meters: Meters) -> None:
+    def __init__(self, inside: metrics.Meter, meters: AggregatingMeterProvider) -> None:
         super().__init__(inside.name, inside.version, inside.schema_url)
         self._inside = inside
         self._meters = meters
 
     def create_counter(self, name: str, unit: str = "", description: str = "") -> metrics.Counter:
-        return self._meters.recorded(Counter, name, unit, description) or metrics.NoOpCounter(name)
+        return self._meters.instrument(Counter, name, unit, description) or metrics.NoOpCounter(name)
 
     def create_up_down_counter(self, name: str, unit: str = "", description: str = "") -> metrics.UpDownCounter:
-        return self._meters.recorded(UpDownCounter, name, unit, description) or metrics.NoOpUpDownCounter(name)
+        return self._meters.instrument(UpDownCounter, name, unit, description) or metrics.NoOpUpDownCounter(name)
 
     def create_histogram(
         self,
@@ -94,7 +94,7 @@ class _Meter(metrics.Meter):
         explicit_bucket_boundaries_advisory: Sequence[float] | None = None,
     ) -> metrics.Histogram:
         buckets = explicit_bucket_boundaries_advisory
-        return self._meters.recorded(Histogram, name, unit, description, buckets) or metrics.NoOpHistogram(name)
+        return self._meters.instrument(Histogram, name, unit, description, buckets) or metrics.NoOpHistogram(name)
 
     def create_gauge(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own
         return self._inside.create_gauge(*args, **options)
@@ -104,28 +104,28 @@ class _Meter(metrics.Meter):
     ) -> metrics.ObservableCounter:
         if _has_generator(callbacks):
             return self._inside.create_observable_counter(name, callbacks, unit, description)
-        return self._read(ObservedCounter(name, unit, description, callbacks or ()))  # type: ignore[arg-type]
+        return self._read(ObservableCounter(name, unit, description, callbacks or ()))  # type: ignore[arg-type]
 
     def create_observable_gauge(
         self, name: str, callbacks: _Callbacks = None, unit: str = "", description: str = ""
     ) -> metrics.ObservableGauge:
         if _has_generator(callbacks):
             return self._inside.create_observable_gauge(name, callbacks, unit, description)
-        return self._read(ObservedGauge(name, unit, description, callbacks or ()))  # type: ignore[arg-type]
+        return self._read(ObservableGauge(name, unit, description, callbacks or ()))  # type: ignore[arg-type]
 
     def create_observable_up_down_counter(
         self, name: str, callbacks: _Callbacks = None, unit: str = "", description: str = ""
     ) -> metrics.ObservableUpDownCounter:
         if _has_generator(callbacks):
             return self._inside.create_observable_up_down_counter(name, callbacks, unit, description)
-        return self._read(ObservedUpDownCounter(name, unit, description, callbacks or ()))  # type: ignore[arg-type]
+        return self._read(ObservableUpDownCounter(name, unit, description, callbacks or ()))  # type: ignore[arg-type]
 
     def _read(self, instrument: "_Instrument") -> "_Instrument":
         self._meters.observe(instrument)
         return instrument
 
 
-_Instrument = TypeVar("_Instrument", bound=Observed)
+_Instrument = TypeVar("_Instrument", bound=ObservableInstrument)
 
 
 def _has_generator(callbacks: _Callbacks) -> bool:

@@ -14,15 +14,12 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import ClassVar, Literal
 
-from opentelemetry.exporter.prometheus._mapping import (
-    map_unit,
-    sanitize_full_name,
-)  # the exporter's own rules
+from .naming import prometheus_name, unit_name
 
 AttributeValues = Mapping[str, str | int | bool]
 Scope = Literal["process", "fleet"]
 
-MOST_SERIES = 2_000
+MAX_SERIES = 2_000
 """How many sets of attributes the SDK keeps for one instrument."""
 
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -39,7 +36,7 @@ class InstrumentSpec:
         description: one sentence; the HELP line.
         attributes: each attribute with its closed set of values, or None when the set is open.
         scope: ``process`` or ``fleet``.
-        limit: how many sets of attributes become series when one of them is open; at most `MOST_SERIES`. What is
+        limit: how many sets of attributes become series when one of them is open; at most `MAX_SERIES`. What is
             recorded beyond it goes to one series labelled ``otel_metric_overflow``, what is read at a scrape is left
             out, and both are counted in ``telemetry_observations_overflowed_total``.
 
@@ -55,11 +52,11 @@ class InstrumentSpec:
     description: str
     attributes: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
     scope: Scope = "process"
-    limit: int = MOST_SERIES
+    limit: int = MAX_SERIES
 
     def __post_init__(self) -> None:
-        if not 1 <= self.limit <= MOST_SERIES:
-            raise ValueError(f"{self.name}: a limit of {self.limit} is not 1 to {MOST_SERIES}")
+        if not 1 <= self.limit <= MAX_SERIES:
+            raise ValueError(f"{self.name}: a limit of {self.limit} is not 1 to {MAX_SERIES}")
 
     @property
     def is_open(self) -> bool:
@@ -69,21 +66,21 @@ class InstrumentSpec:
     @property
     def prometheus_name(self) -> str:
         """The name at ``/metrics``; a histogram's series add ``_bucket``, ``_count`` and ``_sum`` to it."""
-        name = sanitize_full_name(self.name)
-        unit = map_unit(self.unit)
+        name = prometheus_name(self.name)
+        unit = unit_name(self.unit)
         if unit and not name.endswith(f"_{unit}"):
             name = f"{name}_{unit}"
         return name if name.endswith(self._suffix) else name + self._suffix
 
     def combinations(self) -> list[dict[str, str]]:
-        """Every set of attributes that can occur, or none when an attribute is open."""
+        """Return every set of attributes that can occur, or none when an attribute is open."""
         if self.is_open:
             return []
         closed = [values for values in self.attributes.values() if values is not None]
         return [dict(zip(self.attributes, values, strict=True)) for values in product(*closed)]
 
     def problem(self, attributes: AttributeValues) -> str | None:
-        """What is wrong with an observation's attributes, or None."""
+        """Return what is wrong with an observation's attributes, or None."""
         if attributes.keys() != self.attributes.keys():
             return f"attributes {sorted(attributes)} are not the declared {sorted(self.attributes)}"
         for name, value in attributes.items():

@@ -23,7 +23,7 @@ _OFFERED = {Format.TEXT: ("text/plain", "0.0.4"), Format.OPENMETRICS: ("applicat
 
 
 def negotiate(accept: str | None) -> Format:
-    """The format to answer with.
+    """Return the format to answer with.
 
     Args:
         accept: the ``Accept`` header; a range that cannot be read is passed over. When it takes neither format, the
@@ -35,7 +35,7 @@ def negotiate(accept: str | None) -> Format:
 
 
 def _read(media_range: str) -> tuple[str, str | None, float] | None:
-    """The type, version and quality of one range, or None when it is malformed."""
+    """Return the type, version and quality of one range, or None when it is malformed."""
     message = Message()
     message["content-type"] = media_range
     (name, _), *parameters = message.get_params([("", "")])
@@ -48,7 +48,7 @@ def _read(media_range: str) -> tuple[str, str | None, float] | None:
 
 
 def _preference(name: str, version: str, ranges: list[tuple[str, str | None, float]]) -> tuple[float, int]:
-    """The quality that the most specific matching range gives to a format, and how specific that range is."""
+    """Return the quality that the most specific matching range gives to a format, and how specific that range is."""
     patterns = {"*/*": 0, f"{name.partition('/')[0]}/*": 1, name: 2}
     matches = [
         (patterns[asked] + (wanted is not None), quality)

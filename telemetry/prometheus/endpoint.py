@@ -3,11 +3,12 @@
 One `Exposition` gathers the families of this process from three sources: the series of the process (label
 ``worker``), the figures of the process itself, and the series of the fleet, which are left out while another
 process exports them. The text is OpenMetrics 1.0 with exemplars for those who prefer it, version 0.0.4 for everyone
-else.
+else. `MetricsEndpoint` puts the series of its peers, the other processes of the service, into the same answer.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 
 from opentelemetry import context
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -16,6 +17,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from .content_negotiation import Format, negotiate
+from .multiprocess import PeerProcesses, merge
 from .text_format import write
 
 
@@ -35,13 +37,13 @@ class Exposition:
         self.fleet = CollectorRegistry()
         self.own = CollectorRegistry()
         self._lock = threading.Lock()
-        self.own.register(_When(lambda: True, self.process))
-        self.own.register(_Labelled(ProcessCollector(registry=CollectorRegistry()), "worker", worker))
-        self.registry.register(_When(lambda: True, self.own))
-        self.registry.register(_When(exports_fleet, self.fleet))
+        self.own.register(_ConditionalCollector(lambda: True, self.process))
+        self.own.register(_ExtraLabelCollector(ProcessCollector(registry=CollectorRegistry()), "worker", worker))
+        self.registry.register(_ConditionalCollector(lambda: True, self.own))
+        self.registry.register(_ConditionalCollector(exports_fleet, self.fleet))
 
     def render(self, accept: str | None = None) -> tuple[bytes, str]:
-        """The body and the content type of one scrape.
+        """Return the body and the content type of one scrape.
 
         Args:
             accept: the request's ``Accept`` header.
@@ -50,11 +52,11 @@ class Exposition:
         return self._write(self.registry, form), form.value
 
     def render_own(self, accept: str | None = None) -> bytes:
-        """This process's part of the answer that a sibling gives, in the format that the sibling prefers."""
+        """Return this process's part of the answer that a peer gives, in the format that the peer prefers."""
         return self._write(self.own, negotiate(accept))
 
     def families(self) -> list[Metric]:
-        """The families of one scrape, as prometheus_client's objects."""
+        """Return the families of one scrape, as prometheus_client's objects."""
         with self._lock:
             return list(self.registry.collect())
 
@@ -68,7 +70,52 @@ class Exposition:
             context.detach(token)
 
 
-class _When(Collector):
+class MetricsEndpoint:
+    """What `GET /metrics` answers, for this process or for all.
+
+    Args:
+        exposition: the series of this process.
+        peers: the other processes; None when there are none.
+        reraise: raises what went wrong inside a callback, under ``strict``.
+    """
+
+    def __init__(self, exposition: Exposition, peers: PeerProcesses | None, reraise: Callable[[], None]) -> None:
+        self._exposition = exposition
+        self._peers = peers
+        self._reraise = reraise
+
+    def render(self, accept: str | None = None) -> tuple[bytes, str]:
+        """Render the body and the content type of this process's answer.
+
+        Args:
+            accept: the request's ``Accept`` header.
+        """
+        answer = self._exposition.render(accept)
+        self._reraise()
+        return answer
+
+    async def render_all(self, accept: str | None = None) -> tuple[bytes, str]:
+        """Render the answer for this process and all its peers."""
+        if self._peers is None:
+            return self.render(accept)
+        async with self._peers.scrape_peers(negotiate(accept).value) as answers:
+            body, content_type = self.render(accept)
+            return merge([body, *await answers()]), content_type
+
+    @asynccontextmanager
+    async def serving_peers(self) -> AsyncIterator[None]:
+        """Let peers ask for this process's series while the block lasts."""
+        if self._peers is None:
+            yield
+            return
+        await self._peers.start()
+        try:
+            yield
+        finally:
+            await self._peers.stop()
+
+
+class _ConditionalCollector(Collector):
     """The families of another registry, while a condition holds."""
 
     def __init__(self, condition: Callable[[], bool], source: CollectorRegistry) -> None:
@@ -79,7 +126,7 @@ class _When(Collector):
         return self._source.collect() if self._condition() else ()
 
 
-class _Labelled(Collector):
+class _ExtraLabelCollector(Collector):
     """The families of another collector with one label more."""
 
     def __init__(self, source: Collector, name: str, value: str) -> None:

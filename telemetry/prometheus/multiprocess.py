@@ -2,8 +2,8 @@
 
 Whoever is scraped asks the others, writes its own series meanwhile, and puts all families together. Every series of a
 process carries the label ``worker``, so two processes never give the same series. Nothing is kept in files: a process
-that was killed leaves a socket that nobody answers, and the process that takes its slot replaces it. A sibling that
-hangs costs `PATIENCE_SECONDS` and is counted, it never fails the scrape. A question is one line that says, as an
+that was killed leaves a socket that nobody answers, and the process that takes its slot replaces it. A peer that
+hangs costs `TIMEOUT_SECONDS` and is counted, it never fails the scrape. A request is one line that says, as an
 ``Accept`` header would, which format is wanted. An answer begins with its length in `LENGTH_BYTES`, so that half an
 answer is none.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..metrics.specs import CounterSpec
 
-PATIENCE_SECONDS = 0.2
+TIMEOUT_SECONDS = 0.2
 LENGTH_BYTES = 8
 SUFFIX = ".sock"
 _EOF = b"# EOF\n"
@@ -24,18 +24,18 @@ _HELP = b"\n# HELP "
 UNREACHABLE = CounterSpec(
     name="telemetry.worker.unreachable",
     unit="{scrape}",
-    description="Scrapes in which a sibling process did not answer in time; its series are missing from them.",
+    description="Scrapes in which a peer process did not answer in time; its series are missing from them.",
 )
 
 
-class Siblings:
+class PeerProcesses:
     """The processes that share a directory of sockets.
 
     Args:
         directory: Where the sockets are; private to the user that runs the processes.
         name: This process's own, the same as its label ``worker``.
         render: The text of this process's series, as ``/metrics`` would show them to this ``Accept`` header.
-        unreachable: Told the name of a sibling that did not answer in time.
+        unreachable: Told the name of a peer that did not answer in time.
     """
 
     def __init__(
@@ -64,33 +64,33 @@ class Siblings:
             self._path.unlink(missing_ok=True)
 
     @asynccontextmanager
-    async def asked(self, accept: str) -> AsyncIterator[Callable[[], Awaitable[list[bytes]]]]:
-        """Ask every sibling; inside the block the questions are on their way, and all answer at one time.
+    async def scrape_peers(self, accept: str) -> AsyncIterator[Callable[[], Awaitable[list[bytes]]]]:
+        """Ask every peer for its series; inside the block the requests are on their way, and all answer at one time.
 
         Args:
             accept: the format, as an ``Accept`` header of one line.
 
         Yields:
-            What waits for the answers, by name, those that come within `PATIENCE_SECONDS` of then.
+            What waits for the answers, by name, those that come within `TIMEOUT_SECONDS` of then.
         """
         paths = sorted(path for path in self._directory.glob(f"*{SUFFIX}") if path != self._path)
-        questions = [_Question(path, self._unreachable) for path in paths]
+        scrapes = [_PeerScrape(path, self._unreachable) for path in paths]
         try:
-            await asyncio.gather(*(question.send(accept) for question in questions))
+            await asyncio.gather(*(scrape.send(accept) for scrape in scrapes))
             await asyncio.sleep(0)  # uvloop writes at the end of its turn
 
             async def answers() -> list[bytes]:
-                given = await asyncio.gather(*(question.answer() for question in questions))
+                given = await asyncio.gather(*(scrape.answer() for scrape in scrapes))
                 return [answer for answer in given if answer is not None]
 
             yield answers
         finally:
-            for question in questions:
-                question.close()
+            for scrape in scrapes:
+                scrape.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
-            async with asyncio.timeout(PATIENCE_SECONDS):  # after that, nobody waits for the answer
+            async with asyncio.timeout(TIMEOUT_SECONDS):  # after that, nobody waits for the answer
                 accept = await reader.readuntil()
                 text = self._render(accept.decode("latin-1").strip())
                 writer.write(len(text).to_bytes(LENGTH_BYTES, "big") + text)
@@ -100,8 +100,8 @@ class Siblings:
             await writer.wait_closed()
 
 
-class _Question:
-    """What one sibling is asked; one that could not be asked has no answer."""
+class _PeerScrape:
+    """What one peer is asked; one that could not be asked has no answer."""
 
     def __init__(self, path: Path, unreachable: Callable[[str], None]) -> None:
         self._path = path
@@ -111,10 +111,10 @@ class _Question:
 
     async def send(self, accept: str) -> None:
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 self._reader, self._writer = await asyncio.open_unix_connection(self._path)
             self._writer.write(accept.encode("latin-1") + b"\n")
-        except FileNotFoundError:  # it ended between the listing and the question
+        except FileNotFoundError:  # it ended between the listing and the scrape
             pass
         except (TimeoutError, OSError):
             self._unreachable(self._path.name.removesuffix(SUFFIX))
@@ -123,7 +123,7 @@ class _Question:
         if self._reader is None:
             return None
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 length = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES), "big")
                 return await self._reader.readexactly(length)
         except (TimeoutError, OSError, EOFError):
@@ -138,7 +138,7 @@ class _Question:
 
 
 def merge(texts: list[bytes]) -> bytes:
-    """One exposition out of several: each family once, with the samples of all.
+    """Make one exposition out of several: each family once, with the samples of all.
 
     Args:
         texts: as prometheus_client writes them, all in one format, families headed by ``# HELP``.
@@ -160,7 +160,7 @@ def merge(texts: list[bytes]) -> bytes:
 
 
 def _end_of_head(lines: bytes) -> int:
-    """Where the samples begin, after the HELP line and the comments that follow it."""
+    """Return where the samples begin, after the HELP line and the comments that follow it."""
     end = lines.find(b"\n") + 1 or len(lines)
     while lines.startswith(b"#", end):
         end = lines.find(b"\n", end) + 1 or len(lines)

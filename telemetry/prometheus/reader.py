@@ -14,7 +14,6 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
-from opentelemetry.exporter.prometheus._mapping import map_unit, sanitize_attribute, sanitize_full_name
 from opentelemetry.sdk.metrics.export import (
     Gauge,
     Histogram,
@@ -26,16 +25,17 @@ from opentelemetry.sdk.metrics.export import (
     Sum,
 )
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.semconv._incubating.attributes.otel_attributes import OtelComponentTypeValues
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
+from .._private import OtelComponentTypeValues
 from ..metrics.exemplars import Exemplars
-from ..metrics.observable import Points, Series, label_text
-from .text_format import ReadGauge, begin
+from ..metrics.naming import label_name, prometheus_name, unit_name
+from ..metrics.observable import LazyDataPoints, Series, label_text
+from .text_format import PrerenderedGauge, sample_prefix
 
 _logger = logging.getLogger(__name__)
 _Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
@@ -63,9 +63,9 @@ class PrometheusReader(MetricReader):
         self._produce: Callable[[], Iterable[Metric]] = tuple
         self._received: list[MetricsData] = []
         self._refused: set[str] = set()
-        self._begun: dict[str, dict[Series, str]] = {}
+        self._prefixes: dict[str, dict[Series, str]] = {}
 
-    def also(self, produce: Callable[[], Iterable[Metric]]) -> None:
+    def add_producer(self, produce: Callable[[], Iterable[Metric]]) -> None:
         """Read these metrics as well, as a MetricProducer of OpenTelemetry's specification gives them."""
         self._produce = produce
 
@@ -73,7 +73,7 @@ class PrometheusReader(MetricReader):
         """Collect now."""
         self.collect()
         received, self._received = self._received, []
-        gathered: dict[str, _Gathered] = {}
+        gathered: dict[str, _FamilyBuilder] = {}
         for metric in (
             metric
             for data in received
@@ -89,20 +89,20 @@ class PrometheusReader(MetricReader):
         for each in gathered.values():
             yield self._family(each)
 
-    def _family(self, gathered: "_Gathered") -> Family:
+    def _family(self, gathered: "_FamilyBuilder") -> Family:
         made, given = gathered.made, gathered.given
-        if len(given) == 1 and isinstance(given[0], Points) and isinstance(made, GaugeMetricFamily):
+        if len(given) == 1 and isinstance(given[0], LazyDataPoints) and isinstance(made, GaugeMetricFamily):
             return self._read_gauge(made, given[0].values)
         return gathered.family(self._labels, self._exemplars)
 
     def _read_gauge(self, made: Family, values: Mapping[Series, float]) -> Family:
-        begun = self._begun.setdefault(made.name, {})
-        if len(begun) > 2 * len(values):
-            begun = self._begun[made.name] = {}  # most of them went
-        if not values.keys() <= begun.keys():
-            for series in values.keys() - begun.keys():
-                begun[series] = begin(made.name, self._labels_of(series))
-        return ReadGauge(made, values, begun, self._labels_of)
+        prefixes = self._prefixes.setdefault(made.name, {})
+        if len(prefixes) > 2 * len(values):
+            prefixes = self._prefixes[made.name] = {}  # most of them went
+        if not values.keys() <= prefixes.keys():
+            for series in values.keys() - prefixes.keys():
+                prefixes[series] = sample_prefix(made.name, self._labels_of(series))
+        return PrerenderedGauge(made, values, prefixes, self._labels_of)
 
     def _labels_of(self, series: Series) -> dict[str, str]:
         return {**self._labels, **_labels(series.attributes)}
@@ -114,13 +114,13 @@ class PrometheusReader(MetricReader):
     def shutdown(self, timeout_millis: float = 0, **_: object) -> None:
         """Nothing to do: the registry goes with its process."""
 
-    def _gather(self, metric: Metric, gathered: dict[str, "_Gathered"]) -> None:
+    def _gather(self, metric: Metric, gathered: dict[str, "_FamilyBuilder"]) -> None:
         kind = _kind(metric)
-        unit = map_unit(metric.unit or "")
+        unit = unit_name(metric.unit or "")
         if kind is not None:
             # The constructor adds the unit to the name, and takes the suffix of a counter away.
-            family = kind(sanitize_full_name(metric.name), metric.description or "", labels=(), unit=unit)
-            known = gathered.setdefault(family.name, _Gathered(family))
+            family = kind(prometheus_name(metric.name), metric.description or "", labels=(), unit=unit)
+            known = gathered.setdefault(family.name, _FamilyBuilder(family))
             if known.made.type == family.type:
                 known.given.append(metric.data.data_points)
                 return
@@ -136,12 +136,12 @@ class ReaderCollector(Collector):
         self._reader = reader
 
     def collect(self) -> Iterable[Family]:
-        """The families of one scrape."""
+        """Return the families of one scrape."""
         return self._reader.families()
 
 
 @dataclass(slots=True)
-class _Gathered:
+class _FamilyBuilder:
     """One family before its labels are known: every series of it shall have the same names."""
 
     made: _Family
@@ -180,7 +180,7 @@ def _labels(attributes: Mapping[str, Any]) -> dict[str, str]:
 
 @lru_cache(maxsize=1024)
 def _label(name: str) -> str:
-    return sanitize_attribute(name)
+    return label_name(name)
 
 
 def _exemplar(series: tuple[object, ...], point: NumberDataPoint, exemplars: Exemplars) -> Exemplar | None:
@@ -206,5 +206,5 @@ def _bound(bound: float) -> str:
 
 def _target_info(attributes: Mapping[str, Any]) -> Family:
     info = InfoMetricFamily("target", "Target metadata")
-    info.add_metric([], {sanitize_attribute(name): label_text(value) for name, value in attributes.items()})
+    info.add_metric([], {label_name(name): label_text(value) for name, value in attributes.items()})
     return info

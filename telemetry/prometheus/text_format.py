@@ -26,13 +26,13 @@ _SPECIAL = ("_created", "_gsum", "_gcount")
 _PLAIN_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 
-class ReadGauge(Metric):
+class PrerenderedGauge(Metric):
     """The family of a gauge that is read: lines of which only the values are new.
 
     Args:
         family: its name, help and unit.
         values: what was read.
-        begun: the line of each of these series up to its value, and maybe those of others.
+        prefixes: the line of each of these series up to its value, and maybe those of others.
         labels: says what the labels of a series are.
     """
 
@@ -40,23 +40,25 @@ class ReadGauge(Metric):
         self,
         family: Metric,
         values: Mapping[Series, float],
-        begun: Mapping[Series, str],
+        prefixes: Mapping[Series, str],
         labels: Callable[[Series], dict[str, str]],
     ) -> None:
         super().__init__(family.name, family.documentation, family.type, family.unit)
-        self._values, self._begun, self._labels = values, begun, labels
-        del self.samples  # so that `__getattr__` is asked for them
+        self._values, self._prefixes, self._labels = values, prefixes, labels
 
     def lines(self) -> str:
-        """The text of all samples."""
-        begun = self._begun
-        return "".join([f"{begun[series]}{number(value)}\n" for series, value in self._values.items()])
+        """Write the text of all samples."""
+        prefixes = self._prefixes
+        return "".join([f"{prefixes[series]}{format_value(value)}\n" for series, value in self._values.items()])
 
-    def __getattr__(self, name: str) -> list[Sample]:
-        if name != "samples":
-            raise AttributeError(name)
-        self.samples = [Sample(self.name, self._labels(series), value) for series, value in self._values.items()]
-        return self.samples
+    @property
+    def samples(self) -> list[Sample]:
+        """The samples as prometheus_client has them, made for whoever looks: `lines` needs none."""
+        return [Sample(self.name, self._labels(series), value) for series, value in self._values.items()]
+
+    @samples.setter
+    def samples(self, _: list[Sample]) -> None:
+        """Ignore the empty list that `Metric` begins with."""
 
 
 class _Families(Collector):
@@ -70,7 +72,7 @@ class _Families(Collector):
 
 
 def write(families: Iterable[Metric], form: Format) -> bytes:
-    """All families in one format."""
+    """Write all families in one format."""
     ours: list[str] = []
     others: list[Metric] = []
     for family in families:
@@ -83,19 +85,19 @@ def write(families: Iterable[Metric], form: Format) -> bytes:
     return rest.removesuffix(_EOF) + lines + _EOF if form is Format.OPENMETRICS else rest + lines
 
 
-def begin(name: str, labels: Mapping[str, str]) -> str:
-    """A sample's line up to its value."""
+def sample_prefix(name: str, labels: Mapping[str, str]) -> str:
+    """Return a sample's line up to its value."""
     return f"{name}{_braced(labels)} " if labels else f"{name} "
 
 
 @lru_cache(maxsize=16_384)
-def number(value: float) -> str:
-    """A value as both formats have it; a zero has no sign, for the two of them are one here."""
+def format_value(value: float) -> str:
+    """Return a value as both formats have it; a zero has no sign, for the two of them are one here."""
     return str(floatToGoString(float(value) + 0.0))  # type: ignore[no-untyped-call]
 
 
 def _is_plain(family: Metric) -> bool:
-    if isinstance(family, ReadGauge):
+    if isinstance(family, PrerenderedGauge):
         return True
     return (
         family.type in _TYPES
@@ -118,12 +120,12 @@ def _head(family: Metric, form: Format) -> str:
 
 
 def _samples(family: Metric, form: Format) -> str:
-    if isinstance(family, ReadGauge):
+    if isinstance(family, PrerenderedGauge):
         return family.lines()
     shows_exemplars = form is Format.OPENMETRICS and family.type != "gauge"
     return "".join(
         [
-            f"{_begun(sample.name, (*sample.labels.items(),))}{number(sample.value)}"
+            f"{_cached_prefix(sample.name, (*sample.labels.items(),))}{format_value(sample.value)}"
             f"{_shown(sample.exemplar) if sample.exemplar and shows_exemplars else ''}\n"
             for sample in family.samples
         ]
@@ -131,13 +133,13 @@ def _samples(family: Metric, form: Format) -> str:
 
 
 @lru_cache(maxsize=16_384)
-def _begun(name: str, labels: tuple[tuple[str, str], ...]) -> str:
-    return begin(name, dict(labels))
+def _cached_prefix(name: str, labels: tuple[tuple[str, str], ...]) -> str:
+    return sample_prefix(name, dict(labels))
 
 
 def _shown(exemplar: Exemplar) -> str:
     when = "" if exemplar.timestamp is None else f" {exemplar.timestamp}"
-    return f" # {_braced(exemplar.labels)} {number(exemplar.value)}{when}"
+    return f" # {_braced(exemplar.labels)} {format_value(exemplar.value)}{when}"
 
 
 def _braced(labels: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def current_traceparent() -> str:
-    """The current span as a ``traceparent`` of 55 characters, or an empty string outside any span."""
+    """Return the current span as a ``traceparent`` of 55 characters, or an empty string outside any span."""
     context = get_current_span().get_span_context()
     if not context.is_valid:
         return ""
@@ -37,7 +37,7 @@ def inject(carrier: MutableMapping[str, str]) -> None:
 
 
 def consumer_context(traceparent: str) -> Context:
-    """The context that a queue entry carries, trusted; an empty one when it carries none that is valid."""
+    """Return the context that a queue entry carries, trusted; an empty one when it carries none that is valid."""
     if len(traceparent) != TRACEPARENT_LENGTH:
         return Context()
     context = _PROPAGATOR.extract({TRACEPARENT: traceparent}, Context())
@@ -46,7 +46,7 @@ def consumer_context(traceparent: str) -> Context:
 
 
 def is_trusted(context: Context | None, parent: SpanContext) -> bool:
-    """Whether this very parent came from our own queue."""
+    """Return whether this very parent came from our own queue."""
     return context is not None and get_value(_TRUSTED_PARENT, context) == parent.span_id
 
 
@@ -74,5 +74,5 @@ def consumer_span(
 
 
 def suppressed() -> AbstractContextManager[None]:
-    """A block in which instrumentation and `telemetry.store_span` make no spans: for polling."""
+    """Return a block in which instrumentation and `telemetry.store_span` make no spans: for polling."""
     return suppress_instrumentation()

@@ -151,7 +151,7 @@ class EntrySampler(Sampler):
             if self._follows(parent_context, parent):
                 sampler = ALWAYS_ON if parent.trace_flags.sampled else ALWAYS_OFF
             else:
-                trace_id = self._hidden(trace_id)
+                trace_id = self._hashed(trace_id)
         return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:
@@ -161,13 +161,13 @@ class EntrySampler(Sampler):
     def _follows(self, context: Context | None, parent: SpanContext) -> bool:
         return not parent.is_remote or self._trust_client or is_trusted(context, parent)
 
-    def _hidden(self, trace_id: int) -> int:
+    def _hashed(self, trace_id: int) -> int:
         digest = blake2b(trace_id.to_bytes(16, "big"), digest_size=8, key=self._secret).digest()
         return int.from_bytes(digest, "big")
 
 
 def make_sampler(settings: TelemetrySettings, *, recording: bool) -> tuple[Sampler, TraceBudget | None]:
-    """The sampler that the settings ask for, and its budget if it has one.
+    """Return the sampler that the settings ask for, and its budget if it has one.
 
     Args:
         settings: ``sampler`` None asks for the budget.

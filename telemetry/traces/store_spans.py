@@ -57,7 +57,7 @@ def store_span(
     context: Context | None = None,
     links: Iterable[SpanContext] = (),
 ) -> StoreSpan:
-    """A context manager around one round trip to the store.
+    """Return a context manager around one round trip to the store.
 
     Args:
         tracer: who makes the span.

@@ -1,7 +1,7 @@
 """Distributions of durations: counts in fixed buckets that grow by a tenth, so that they can be added up anywhere.
 
 A percentile that is read from the buckets is within `RELATIVE_ERROR` of the exact one for durations between
-`LEAST_SECONDS` and `MOST_SECONDS`. Shorter ones count as the one, longer ones as the other. Means are exact
+`MIN_SECONDS` and `MAX_SECONDS`. Shorter ones count as the one, longer ones as the other. Means are exact
 to the microsecond.
 """
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from math import ceil, sqrt
 
 GROWTH = 1.1
-LEAST_SECONDS = 0.0001
+MIN_SECONDS = 0.0001
 RELATIVE_ERROR = sqrt(GROWTH) - 1
 """A bucket is told by the geometric mean of its bounds: 4.9 % off at most."""
 
-BOUNDS = tuple(LEAST_SECONDS * GROWTH**exponent for exponent in range(145))
-MOST_SECONDS = BOUNDS[-1]
+BOUNDS = tuple(MIN_SECONDS * GROWTH**exponent for exponent in range(145))
+MAX_SECONDS = BOUNDS[-1]
 
 
 @dataclass(slots=True)
-class Distribution:
+class LatencyHistogram:
     """Durations by bucket (the index of the upper bound in `BOUNDS`), and their sum."""
 
     buckets: Counter[int] = field(default_factory=Counter)
@@ -35,13 +35,13 @@ class Distribution:
         """Their mean; 0 when there is none."""
         return self.microseconds / 1e6 / self.count if self.buckets else 0.0
 
-    def add(self, other: "Distribution") -> None:
-        """Takes in another distribution."""
+    def add(self, other: "LatencyHistogram") -> None:
+        """Take in another distribution."""
         self.buckets += other.buckets
         self.microseconds += other.microseconds
 
     def percentile(self, share: float) -> float:
-        """The smallest duration, in seconds, that `share` of all do not exceed; 0 when there is none."""
+        """Return the smallest duration, in seconds, that `share` of all do not exceed; 0 when there is none."""
         rank = max(ceil(share * self.count), 1)
         below = 0
         for bucket, count in sorted(self.buckets.items()):
@@ -53,7 +53,7 @@ class Distribution:
 
 def _middle(bucket: int) -> float:
     if bucket == 0:
-        return LEAST_SECONDS
+        return MIN_SECONDS
     if bucket >= len(BOUNDS):
-        return MOST_SECONDS
+        return MAX_SECONDS
     return sqrt(BOUNDS[bucket - 1] * BOUNDS[bucket])

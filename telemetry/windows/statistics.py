@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from .histogram import Distribution
+from .histogram import LatencyHistogram
 
 SILENT_SECONDS = 5.0
 
@@ -42,7 +42,7 @@ class Slot:
 
 
 @dataclass(slots=True)
-class Figures:
+class WindowStats:
     """What the windows say.
 
     Attributes:
@@ -56,17 +56,17 @@ class Figures:
 
     at: datetime
     seconds: float
-    series: dict[Series, Distribution] = field(default_factory=dict)
+    series: dict[Series, LatencyHistogram] = field(default_factory=dict)
     slots: list[Slot] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    now: list[dict[str, Any]] = field(default_factory=list)
+    heartbeats: list[dict[str, Any]] = field(default_factory=list)
 
-    def take_in(self, row: list[str | bytes]) -> None:
-        """Adds one slot: pairs of `<bucket or us> <method> <status> <route>` and a count."""
+    def add_slot(self, row: list[str | bytes]) -> None:
+        """Add one slot: pairs of `<bucket or us> <method> <status> <route>` and a count."""
         requests = microseconds = 0
         for name, value in pairs(row):
             what, method, status, route = name.split(" ", 3)
-            distribution = self.series.setdefault(Series(method, route, int(status)), Distribution())
+            distribution = self.series.setdefault(Series(method, route, int(status)), LatencyHistogram())
             if what == "us":
                 distribution.microseconds += int(value)
                 microseconds += int(value)
@@ -75,9 +75,9 @@ class Figures:
                 requests += int(value)
         self.slots.append(Slot(requests, microseconds / 1e6))
 
-    def all(self) -> Distribution:
-        """The durations of all requests."""
-        total = Distribution()
+    def all(self) -> LatencyHistogram:
+        """Return the durations of all requests."""
+        total = LatencyHistogram()
         for distribution in self.series.values():
             total.add(distribution)
         return total
@@ -88,20 +88,20 @@ def _text(reply: str | bytes) -> str:
 
 
 def pairs(flat: list[str | bytes]) -> Iterable[tuple[str, str]]:
-    """The pairs of a flat reply, as text."""
+    """Return the pairs of a flat reply, as text."""
     texts = [_text(part) for part in flat]
     return zip(texts[::2], texts[1::2], strict=True)
 
 
 def read_failure(text: str | bytes) -> Failure:
-    """Reads a failure as `Windows.fail` wrote it."""
+    """Read a failure as `RequestWindows.fail` wrote it."""
     fields = json.loads(text)
     del fields["id"]
     return Failure(**fields)
 
 
-def heard(flat: list[str | bytes], at: int) -> list[dict[str, Any]]:
-    """What the processes say that spoke a moment ago."""
+def recent_heartbeats(flat: list[str | bytes], at: int) -> list[dict[str, Any]]:
+    """Return what the processes say that spoke a moment ago."""
     said_now = []
     for _, said in pairs(flat):
         when, _, text = said.partition(" ")

@@ -1,9 +1,9 @@
 """Window statistics of all processes of a service, kept in Redis with a time to live.
 
 A process gathers in memory what its requests were (method, route template, status, duration) and which of them failed.
-Once a second it adds what is new to slots of `SLOT_SECONDS` in Redis, in one script and one round trip; each lot has a
-number, so a lot that a client sends twice counts once. While Redis is down lots wait in memory; beyond
-`MOST_SLOTS_WAITING` the oldest are dropped and counted in `dropped`. Whoever reads gets the figures of all processes,
+Once a second it adds what is new to slots of `SLOT_SECONDS` in Redis, in one script and one round trip; each batch has
+a number, so a batch that a client sends twice counts once. While Redis is down batches wait in memory; beyond
+`MAX_SLOTS_WAITING` the oldest are dropped and counted in `dropped`. Whoever reads gets the figures of all processes,
 the same from each. Every key ends by itself after `KEEP_SECONDS`; the keys share the prefix, which needs a hash tag in
 a cluster.
 """
@@ -14,23 +14,21 @@ import secrets
 import time
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any, Protocol
 
-from redis.exceptions import NoScriptError
-
 from .histogram import BOUNDS
-from .outbox import Outbox
-from .statistics import Failure, Figures, heard, read_failure
+from .numbered_sender import NumberedSender
+from .statistics import Failure, WindowStats, read_failure, recent_heartbeats
 
 SLOT_SECONDS = 10
 KEEP_SECONDS = 3600
-MOST_SLOTS_WAITING = 60
-MOST_SERIES = 500
-MOST_ERRORS = 100
+MAX_SLOTS_WAITING = 60
+MAX_SERIES = 500
+MAX_ERRORS = 100
 SLOTS_PER_READ = 30
 UNMATCHED = "unmatched"
 OVERFLOW = "overflow"
@@ -39,11 +37,8 @@ OVERFLOW = "overflow"
 class RedisClient(Protocol):
     """What is needed of `redis.asyncio.Redis`, or of its cluster client."""
 
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:  # noqa: ANN401 - as redis-py has it
-        """Runs a script that the server knows."""
-
-    def script_load(self, script: str) -> Any:  # noqa: ANN401 - as redis-py has it
-        """Tells the server a script, and returns its digest."""
+    def register_script(self, script: str) -> Callable[..., Awaitable[Any]]:
+        """Make a script that can be awaited with keys and arguments."""
 
 
 @dataclass(slots=True)
@@ -56,12 +51,12 @@ class _Waiting:
 
 
 @dataclass(slots=True)
-class _Lot:
+class _Batch:
     slots: list[_Waiting]
     failures: list[tuple[int, str]]
 
 
-class Windows:
+class RequestWindows:
     """The windows as one process writes and reads them.
 
     Args:
@@ -78,7 +73,7 @@ class Windows:
         prefix: str,
         *,
         worker: str,
-        now: Callable[[], Mapping[str, float | str]] = dict,
+        heartbeat: Callable[[], Mapping[str, float | str]] = dict,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.dropped = 0
@@ -86,19 +81,19 @@ class Windows:
         self._prefix = prefix
         self._worker = worker
         self._source = f"{worker}-{secrets.token_hex(6)}"
-        self._now = now
+        self._heartbeat = heartbeat
         self._clock = clock
-        self._cells: dict[tuple[str, str, int], list[int]] = {}
+        self._counts: dict[tuple[str, str, int], list[int]] = {}
         self._waiting: dict[int, _Waiting] = {}
-        self._failures: deque[tuple[int, str]] = deque(maxlen=MOST_ERRORS)
-        self._outbox = Outbox(self._gather, self._send)
-        self._scripts: dict[str, tuple[str, str]] = {}
+        self._failures: deque[tuple[int, str]] = deque(maxlen=MAX_ERRORS)
+        self._sender = NumberedSender(self._gather, self._send)
+        self._scripts: dict[str, Callable[..., Awaitable[Any]]] = {}
 
     def record(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Takes in one request; its route is the template, or '' if none matched. Costs less than a microsecond."""
-        cell = self._cells.get((method, route, status)) or self._new_cell(method, route, status)
-        cell[bisect_left(BOUNDS, seconds)] += 1
-        cell[-1] += int(seconds * 1e6 + 0.5)
+        """Take in one request; its route is the template, or '' if none matched. Costs less than a microsecond."""
+        counts = self._counts.get((method, route, status)) or self._new_counts(method, route, status)
+        counts[bisect_left(BOUNDS, seconds)] += 1
+        counts[-1] += int(seconds * 1e6 + 0.5)
 
     def fail(
         self,
@@ -110,7 +105,7 @@ class Windows:
         exception: BaseException | None = None,
         trace_id: str | None = None,
     ) -> None:
-        """Takes in the context of a request that failed; of many in one second the last `MOST_ERRORS` are kept."""
+        """Take in the context of a request that failed; of many in one second the last `MAX_ERRORS` are kept."""
         now = time.time()
         failure = Failure(
             time=datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -126,15 +121,15 @@ class Windows:
         self._failures.append((int(now * 1000), text))
 
     async def flush(self) -> None:
-        """Sends what is new; once a second is right, and once more at the end.
+        """Send what is new; once a second is right, and once more at the end.
 
         Raises:
             redis.exceptions.RedisError: Redis is down; what was gathered is kept.
         """
-        await self._outbox.flush()
+        await self._sender.flush()
 
-    async def read(self, window: timedelta, *, failures: int = 0) -> Figures:
-        """Reads the figures of all processes.
+    async def read(self, window: timedelta, *, failures: int = 0) -> WindowStats:
+        """Read the figures of all processes.
 
         Args:
             window: How far back, up to an hour; whole slots are read, so a little more is told.
@@ -144,26 +139,26 @@ class Windows:
             redis.exceptions.RedisError: Redis is down.
         """
         seconds = min(max(window.total_seconds(), 0), KEEP_SECONDS)
-        figures: Figures | None = None
+        stats: WindowStats | None = None
         from_slot = 0
         while True:
             reply = await self._run("read", seconds, SLOT_SECONDS, KEEP_SECONDS, from_slot, SLOTS_PER_READ, failures)
             at, cleared, first, last, slots = reply[:5]
-            if figures is None:
+            if stats is None:
                 begins = max(first * SLOT_SECONDS * 1000, cleared)
-                figures = Figures(datetime.fromtimestamp(at / 1000, UTC), (at - begins) / 1000)
-                figures.failures = [read_failure(text) for text in reply[5]]
-                figures.now = heard(reply[6], at)
+                stats = WindowStats(datetime.fromtimestamp(at / 1000, UTC), (at - begins) / 1000)
+                stats.failures = [read_failure(text) for text in reply[5]]
+                stats.heartbeats = recent_heartbeats(reply[6], at)
                 failures = 0
             for _, row in slots:
-                figures.take_in(row)
+                stats.add_slot(row)
             from_slot = first + SLOTS_PER_READ
             if from_slot > last:
-                return figures
+                return stats
             await asyncio.sleep(0)  # a long window is a long list: others come between
 
     async def clear(self) -> None:
-        """Empties the windows of all processes; what they gathered in the last second may still arrive.
+        """Empty the windows of all processes; what they gathered in the last second may still arrive.
 
         Raises:
             redis.exceptions.RedisError: Redis is down.
@@ -171,56 +166,52 @@ class Windows:
         await self.flush()
         await self._run("clear", SLOT_SECONDS, KEEP_SECONDS)
 
-    def _new_cell(self, method: str, route: str, status: int) -> list[int]:
+    def _new_counts(self, method: str, route: str, status: int) -> list[int]:
         key = (method, route, status)
-        if len(self._cells) >= MOST_SERIES:
+        if len(self._counts) >= MAX_SERIES:
             key = (method, OVERFLOW, 0)
-        return self._cells.setdefault(key, [0] * (len(BOUNDS) + 2))  # one bucket beyond the bounds, and the sum
+        return self._counts.setdefault(key, [0] * (len(BOUNDS) + 2))  # one bucket beyond the bounds, and the sum
 
-    def _gather(self) -> _Lot:
+    def _gather(self) -> _Batch:
         self._set_aside()
-        lot = _Lot(list(self._waiting.values()), list(self._failures))
+        batch = _Batch(list(self._waiting.values()), list(self._failures))
         self._waiting = {}
         self._failures.clear()
-        return lot
+        return batch
 
     def _set_aside(self) -> None:
         now = self._clock()
         waiting = self._waiting.setdefault(int(now // SLOT_SECONDS), _Waiting(now))
-        for (method, route, status), cell in self._cells.items():
+        for (method, route, status), counts in self._counts.items():
             name = f"{method} {status} {route or UNMATCHED}"
-            for bucket, count in enumerate(cell[:-1]):
+            for bucket, count in enumerate(counts[:-1]):
                 if count:
                     waiting.counts[f"{bucket} {name}"] += count
-            waiting.counts[f"us {name}"] += cell[-1]
-            waiting.requests += sum(cell[:-1])
-        self._cells = {}
-        while len(self._waiting) > MOST_SLOTS_WAITING:
+            waiting.counts[f"us {name}"] += counts[-1]
+            waiting.requests += sum(counts[:-1])
+        self._counts = {}
+        while len(self._waiting) > MAX_SLOTS_WAITING:
             self.dropped += self._waiting.pop(min(self._waiting)).requests
 
-    async def _send(self, number: int, lot: _Lot) -> None:
+    async def _send(self, number: int, batch: _Batch) -> None:
         now = self._clock()
         text = json.dumps(
             {
-                "slots": [[int((now - slot.gathered) * 1000), slot.counts] for slot in lot.slots if slot.counts],
-                "errors": lot.failures,
-                "now": json.dumps(dict(self._now())),
+                "slots": [[int((now - slot.gathered) * 1000), slot.counts] for slot in batch.slots if slot.counts],
+                "errors": batch.failures,
+                "now": json.dumps(dict(self._heartbeat())),
             }
         )
         try:
-            await self._run("flush", self._source, number, SLOT_SECONDS, KEEP_SECONDS, MOST_ERRORS, text)
+            await self._run("flush", self._source, number, SLOT_SECONDS, KEEP_SECONDS, MAX_ERRORS, text)
         except BaseException:
             self._set_aside()
             raise
 
     async def _run(self, name: str, *args: str | float) -> Any:  # noqa: ANN401 - each caller types its reply
-        """Runs a script; a server that does not know it is told."""
-        if name not in self._scripts:
+        """Run a script; redis-py loads it into a server that does not know it."""
+        script = self._scripts.get(name)
+        if script is None:
             text = (files(__package__) / "scripts" / f"{name}.lua").read_text()
-            self._scripts[name] = (await self._client.script_load(text), text)
-        sha, text = self._scripts[name]
-        try:
-            return await self._client.evalsha(sha, 1, self._prefix, *args)
-        except NoScriptError:
-            await self._client.script_load(text)
-            return await self._client.evalsha(sha, 1, self._prefix, *args)
+            script = self._scripts[name] = self._client.register_script(text)
+        return await script(keys=[self._prefix], args=args)

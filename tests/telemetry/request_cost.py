@@ -18,7 +18,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from telemetry import Telemetry, TelemetrySettings
-from telemetry.windows.windows import Windows
+from telemetry.windows.windows import RequestWindows
 
 ROUNDS = 9
 REQUESTS = 4_000
@@ -54,7 +54,7 @@ def build(environ: dict[str, str]) -> FastAPI:
     """Build an application of 19 routes."""
     endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}  # never started, so nothing goes there
     telemetry = Telemetry(TelemetrySettings.from_env(endpoint | environ, service_name="cost"), set_global=False)
-    telemetry.listen(Windows(None, "", worker="api-0").record)  # type: ignore[arg-type] # it is never flushed
+    telemetry.on_request(RequestWindows(None, "", worker="api-0").record)  # type: ignore[arg-type] # it is never flushed
     app = FastAPI(telemetry=telemetry.fastapi_config())
     app.add_middleware(Answer)
     app.add_api_route("/orders", lambda: None, methods=["POST"])

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from telemetry import CounterSpec, GaugeSpec, HistogramSpec, Telemetry, TelemetrySettings
-from telemetry.metrics.specs import MOST_SERIES
+from telemetry.metrics.specs import MAX_SERIES
 from telemetry.testing import Capture, capture
 from tests.support import Program, free_port, wait_until
 from tests.telemetry.collector import Collector
@@ -152,8 +152,8 @@ def test_attributes_that_come_and_go_do_not_use_up_the_limit() -> None:
     with capture() as seen:
         seen.telemetry.observe(spec, lambda: [(1, {"product": product}) for product in products])
         for day in range(4):
-            products[:] = [f"{day}-{number}" for number in range(MOST_SERIES)]
-            assert seen.value("shop_left") == MOST_SERIES
+            products[:] = [f"{day}-{number}" for number in range(MAX_SERIES)]
+            assert seen.value("shop_left") == MAX_SERIES
             assert seen.value("shop_left", otel_metric_overflow="true") is None
             assert seen.value("shop_left", product=f"{day}-7") == 1
 
@@ -162,10 +162,10 @@ def test_the_sdk_bounds_instruments_that_are_not_declared() -> None:
     """Beyond 2 000 sets of attributes, one series says that there were more."""
     with capture() as seen:
         counter = seen.telemetry.meter_provider.get_meter("other").create_counter("other")
-        for number in range(MOST_SERIES + 100):
+        for number in range(MAX_SERIES + 100):
             counter.add(1, {"number": number})
         series = {key: value for key, value in seen.metrics().items() if key[0] == "other_total"}
-        assert (len(series), sum(series.values())) == (MOST_SERIES + 1, MOST_SERIES + 100)
+        assert (len(series), sum(series.values())) == (MAX_SERIES + 1, MAX_SERIES + 100)
         assert seen.value("other_total", otel_metric_overflow="true") == 100
 
 
@@ -178,7 +178,7 @@ def test_an_attribute_that_cannot_be_counted_is_dropped() -> None:
     assert 'telemetry_observations_dropped_total{instrument="shop.seen",worker="api-0"} 1.0' in text
 
 
-@pytest.mark.parametrize("limit", [0, -1, MOST_SERIES + 1])
+@pytest.mark.parametrize("limit", [0, -1, MAX_SERIES + 1])
 def test_a_limit_that_cannot_be_kept_is_refused(limit: int) -> None:
     with pytest.raises(ValueError, match=r"shop\.wait: a limit of"):
         HistogramSpec(name="shop.wait", unit="s", description="Wait.", limit=limit)

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from telemetry import CounterSpec, GaugeSpec, Telemetry, TelemetrySettings
-from telemetry.export.delivery import GuardedProcessor, Health, SpanDelivery
+from telemetry.export.health import Health, MonitoredSpanExporter, SafeSpanProcessor
 from telemetry.settings import Interceptor
 from tests.support import eventually, serve
 
@@ -96,15 +96,15 @@ async def test_what_is_broken_is_counted_and_the_answer_is_right(
 def test_an_exporter_that_raises_is_counted() -> None:
     """The thread of the queue lives on."""
     failures: list[str] = []
-    delivery = SpanDelivery(BrokenExporter())
-    delivery.failed = failures.append
+    delivery = MonitoredSpanExporter(BrokenExporter())
+    delivery.count_failure = failures.append
     assert delivery.export([]) is SpanExportResult.FAILURE
     assert failures == ["span_exporter"]
-    assert delivery.health is Health.ILL
+    assert delivery.health is Health.UNHEALTHY
 
 
 def test_under_test_a_broken_processor_is_an_error() -> None:
     """`telemetry.testing` does not hide a defect."""
-    guarded = GuardedProcessor(BrokenProcessor(), lambda _: None, strict=True)
+    guarded = SafeSpanProcessor(BrokenProcessor(), lambda _: None, strict=True)
     with pytest.raises(RuntimeError, match="a defect"):
         guarded.on_end(ReadableSpan("a"))

@@ -11,8 +11,15 @@ from redis.exceptions import ConnectionError as RedisDown
 from redis.exceptions import TimeoutError as RedisSilent
 
 from service.store import connect
-from telemetry.windows.statistics import Figures, Series
-from telemetry.windows.windows import KEEP_SECONDS, MOST_ERRORS, MOST_SERIES, MOST_SLOTS_WAITING, SLOT_SECONDS, Windows
+from telemetry.windows.statistics import Series, WindowStats
+from telemetry.windows.windows import (
+    KEEP_SECONDS,
+    MAX_ERRORS,
+    MAX_SERIES,
+    MAX_SLOTS_WAITING,
+    SLOT_SECONDS,
+    RequestWindows,
+)
 from tests.conftest import MakeServer
 from tests.support import RedisServer, wait_until
 
@@ -32,18 +39,18 @@ class Clock:
         return self.now
 
 
-def process(client: Any, name: str = "api-0", **options: Any) -> Windows:
+def process(client: Any, name: str = "api-0", **options: Any) -> RequestWindows:
     """Return the windows as one process has them."""
-    return Windows(client, PREFIX, worker=name, **options)
+    return RequestWindows(client, PREFIX, worker=name, **options)
 
 
-def serve(windows: Windows, requests: int, seconds: float = 0.01, series: Series = ORDERS) -> None:
+def serve(windows: RequestWindows, requests: int, seconds: float = 0.01, series: Series = ORDERS) -> None:
     """Let a process serve some requests."""
     for _ in range(requests):
         windows.record(*series, seconds)
 
 
-def counts(figures: Figures) -> dict[Series, int]:
+def counts(figures: WindowStats) -> dict[Series, int]:
     """Return how many requests there were of each kind."""
     return {series: found.count for series, found in figures.series.items()}
 
@@ -73,7 +80,7 @@ async def test_all_processes_are_summed_up(store: Redis) -> None:
         assert figures.series[ORDERS].percentile(0.5) == pytest.approx(0.01, rel=0.05)
         assert figures.all().count == sum(slot.requests for slot in figures.slots) == 13
         assert MINUTE.total_seconds() <= figures.seconds <= MINUTE.total_seconds() + SLOT_SECONDS
-        assert sorted(said["connections"] for said in figures.now) == [3, 4]
+        assert sorted(said["connections"] for said in figures.heartbeats) == [3, 4]
 
 
 async def test_every_key_ends_within_an_hour(store: Redis) -> None:
@@ -174,10 +181,10 @@ async def test_while_the_store_is_away_memory_is_bounded(impatient: tuple[RedisS
     clock = Clock()
     windows = process(client, clock=clock)
     server.kill9()
-    slots = MOST_SLOTS_WAITING + 5
+    slots = MAX_SLOTS_WAITING + 5
     for _ in range(slots):
         serve(windows, 2)
-        for _ in range(MOST_ERRORS):
+        for _ in range(MAX_ERRORS):
             windows.fail(method="GET", route="/", status=503, code="store_unavailable")
         with pytest.raises(RedisDown):
             await windows.flush()
@@ -187,19 +194,19 @@ async def test_while_the_store_is_away_memory_is_bounded(impatient: tuple[RedisS
     figures = await windows.read(HOUR, failures=1000)
     assert 0 < windows.dropped <= 10
     assert figures.all().count + windows.dropped == 2 * slots
-    assert len(figures.failures) == MOST_ERRORS
+    assert len(figures.failures) == MAX_ERRORS
 
 
 async def test_the_number_of_series_is_bounded(store: Redis) -> None:
     """What is too much is counted under one name."""
     windows = process(store)
-    for n in range(MOST_SERIES + 1000):
+    for n in range(MAX_SERIES + 1000):
         windows.record("GET", f"/{n}", 200, 0.01)
     await windows.flush()
     figures = await windows.read(MINUTE)
-    assert len(figures.series) == MOST_SERIES + 1
+    assert len(figures.series) == MAX_SERIES + 1
     assert figures.series[Series("GET", "overflow", 0)].count == 1000
-    assert figures.all().count == MOST_SERIES + 1000
+    assert figures.all().count == MAX_SERIES + 1000
 
 
 async def test_failures_are_the_newest_of_all_processes(store: Redis) -> None:
@@ -262,7 +269,7 @@ async def test_a_client_that_reads_bytes_will_do(valkey_server: RedisServer) -> 
         windows.fail(method="GET", route="/", status=500, code="internal_error")
         await windows.flush()
         figures = await windows.read(MINUTE, failures=1)
-        assert (counts(figures), len(figures.failures), len(figures.now)) == ({ORDERS: 2}, 1, 1)
+        assert (counts(figures), len(figures.failures), len(figures.heartbeats)) == ({ORDERS: 2}, 1, 1)
 
 
 @pytest.mark.parametrize("window", [timedelta(0), MINUTE, HOUR, timedelta(days=1)])
@@ -279,5 +286,5 @@ def test_recording_needs_no_store() -> None:
         evalsha: Callable[..., Any] = called.append
         script_load: Callable[..., Any] = called.append
 
-    serve(Windows(NoClient(), PREFIX, worker="api-0"), 1000)
+    serve(RequestWindows(NoClient(), PREFIX, worker="api-0"), 1000)
     assert called == []

@@ -8,20 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.windows.histogram import BOUNDS, LEAST_SECONDS, MOST_SECONDS, RELATIVE_ERROR, Distribution
+from telemetry.windows.histogram import BOUNDS, MAX_SECONDS, MIN_SECONDS, RELATIVE_ERROR, LatencyHistogram
 
-DURATIONS = st.floats(LEAST_SECONDS, MOST_SECONDS)
+DURATIONS = st.floats(MIN_SECONDS, MAX_SECONDS)
 SHARES = st.sampled_from([0.01, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0])
 
 
-def distribution(durations: list[float]) -> Distribution:
+def distribution(durations: list[float]) -> LatencyHistogram:
     """Put durations into buckets."""
-    return Distribution(Counter(bisect_left(BOUNDS, seconds) for seconds in durations))
+    return LatencyHistogram(Counter(bisect_left(BOUNDS, seconds) for seconds in durations))
 
 
 def test_the_stated_bound_is_five_percent_at_most() -> None:
     assert RELATIVE_ERROR <= 0.05
-    assert (LEAST_SECONDS, MOST_SECONDS > 60) == (0.0001, True)
+    assert (MIN_SECONDS, MAX_SECONDS > 60) == (0.0001, True)
 
 
 @given(st.lists(DURATIONS, min_size=1, max_size=300), SHARES)
@@ -41,6 +41,6 @@ def test_adding_up_is_the_same_as_having_counted_together(one: list[float], two:
 
 
 def test_what_is_beyond_the_bounds_counts_as_the_bound() -> None:
-    assert distribution([0.0]).percentile(0.5) == LEAST_SECONDS
-    assert distribution([1e6]).percentile(0.5) == MOST_SECONDS
-    assert Distribution().percentile(0.5) == Distribution().mean_seconds == 0
+    assert distribution([0.0]).percentile(0.5) == MIN_SECONDS
+    assert distribution([1e6]).percentile(0.5) == MAX_SECONDS
+    assert LatencyHistogram().percentile(0.5) == LatencyHistogram().mean_seconds == 0

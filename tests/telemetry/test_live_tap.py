@@ -30,7 +30,7 @@ async def test_the_listener_hears_what_is_exported(interceptor: Interceptor, fai
 
     settings = TelemetrySettings(service_name="t", worker="t-0", sampler="always_off", interceptor=interceptor)
     with capture(settings) as seen:
-        seen.telemetry.listen(listener)
+        seen.telemetry.on_request(listener)
         app: FastAPI = build(seen.telemetry)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:

@@ -17,9 +17,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 
 from telemetry import TelemetrySettings, configure_logging
-from telemetry.export.delivery import Outlet, drain
+from telemetry.export.shutdown import Pipeline, drain
 from telemetry.logs import configuration as logs
-from telemetry.logs.otlp import LogSink
+from telemetry.logs.otlp import OtlpLogSink
 from telemetry.settings import BatchSettings, OtlpLogSettings
 from telemetry.testing import capture
 from tests.support import Program, eventually
@@ -34,7 +34,7 @@ class Lines:
         self.stream = StringIO()
         self.reader = InMemoryMetricReader()
         self.failures: list[str] = []
-        self.sink = LogSink(
+        self.sink = OtlpLogSink(
             OtlpLogSettings(logs_endpoint=f"{collector.endpoint}/v1/logs", timeout_seconds=5),
             BatchSettings(**{"schedule_delay_millis": 60_000, **batch}),
             Resource({"service.name": "shop"}),
@@ -49,8 +49,8 @@ class Lines:
 
     def end(self, timeout: float = 5) -> bool:
         """End it as `Telemetry.shutdown` does."""
-        drained = drain([Outlet("log lines", self.sink.stop, self.sink.delivery)], timeout)
-        self.sink.end(collector_answers=drained)
+        drained = drain([Pipeline("log lines", self.sink.stop, self.sink.exporter)], timeout)
+        self.sink.flush_late(collector_answers=drained)
         return drained
 
     def counted(self, name: str, **attributes: str) -> float:
@@ -77,11 +77,11 @@ def lines_to(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     def lines_to(collector: Collector, **batch: int) -> Iterator[Lines]:
         lines = Lines(collector, **batch)
         configure_logging(level="DEBUG", stream=lines.stream)
-        logs.share_with(lines.sink.take)
+        logs.set_sink(lines.sink.emit)
         try:
             yield lines
         finally:
-            logs.share_with(None)
+            logs.set_sink(None)
 
     yield lines_to
     structlog.reset_defaults()

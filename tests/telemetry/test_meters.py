@@ -13,17 +13,17 @@ from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
 
-from telemetry.metrics.aggregation import Kept
-from telemetry.metrics.provider import Meters
+from telemetry.metrics.aggregation import View
+from telemetry.metrics.provider import AggregatingMeterProvider
 
 VALUES: list[Any] = ["a", "b", 1, 1.0, True, "1", "True", 2, -1, ["a"], ["a", "b"]]
 Observe = Callable[[CallbackOptions], Iterable[Observation]]
 
 
 @pytest.fixture
-def meters() -> Meters:
+def meters() -> AggregatingMeterProvider:
     """Return a provider that nobody reads."""
-    return Meters(SdkMeterProvider([], shutdown_on_exit=False))
+    return AggregatingMeterProvider(SdkMeterProvider([], shutdown_on_exit=False))
 
 
 def points(metrics: Iterable[Metric]) -> dict[tuple[str, str], Any]:
@@ -61,7 +61,7 @@ def test_it_is_what_the_sdk_says() -> None:
     seed = int(os.environ.get("SEED") or random.randrange(2**32))
     reader = InMemoryMetricReader()
     sdk = SdkMeterProvider([reader], shutdown_on_exit=False, exemplar_filter=AlwaysOffExemplarFilter())
-    ours = Meters(SdkMeterProvider([], shutdown_on_exit=False))
+    ours = AggregatingMeterProvider(SdkMeterProvider([], shutdown_on_exit=False))
     for provider in (sdk, ours):
         record(provider, random.Random(seed))
     data = reader.get_metrics_data()
@@ -70,7 +70,7 @@ def test_it_is_what_the_sdk_says() -> None:
     assert points(ours.metrics()) == points(m for m in expected if not m.name.startswith("otel.")), f"SEED={seed}"
 
 
-def test_nothing_is_lost_between_threads(meters: Meters) -> None:
+def test_nothing_is_lost_between_threads(meters: AggregatingMeterProvider) -> None:
     """Four threads, one series."""
     counter = meters.get_meter("test").create_counter("done")
     wait = meters.get_meter("test").create_histogram("wait")
@@ -92,8 +92,8 @@ def test_nothing_is_lost_between_threads(meters: Meters) -> None:
 
 def test_only_what_is_kept_makes_series() -> None:
     """Other attributes are added up, an instrument of which nothing is kept costs nothing."""
-    rules = {"wait": Kept(attributes=("route",), buckets=(1.0,)), "size": None}
-    meters = Meters(SdkMeterProvider([], shutdown_on_exit=False), rules)
+    rules = {"wait": View(attributes=("route",), buckets=(1.0,)), "size": None}
+    meters = AggregatingMeterProvider(SdkMeterProvider([], shutdown_on_exit=False), rules)
     meter = meters.get_meter("test")
     wait, size = meter.create_histogram("wait"), meter.create_histogram("size")
     for number in range(5):
@@ -106,7 +106,7 @@ def test_only_what_is_kept_makes_series() -> None:
     }
 
 
-def test_attributes_that_cannot_be_kept_do_not_fill_the_memory(meters: Meters) -> None:
+def test_attributes_that_cannot_be_kept_do_not_fill_the_memory(meters: AggregatingMeterProvider) -> None:
     """An object that the SDK would leave out is left out, however many there are."""
     counter = meters.get_meter("test").create_counter("done")
     for _ in range(10_000):
@@ -115,7 +115,7 @@ def test_attributes_that_cannot_be_kept_do_not_fill_the_memory(meters: Meters) -
     assert len(series._known) <= 4_000
 
 
-def test_what_is_read_is_what_the_callbacks_give_now(meters: Meters) -> None:
+def test_what_is_read_is_what_the_callbacks_give_now(meters: AggregatingMeterProvider) -> None:
     """A callback that fails costs its own series; of two equal ones the later counts; NaN is none."""
     now: dict[str, float] = {"a": 1, "b": math.nan}
 

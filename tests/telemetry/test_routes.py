@@ -5,7 +5,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from telemetry.http.routes import Routes
-from telemetry.metrics.specs import MOST_SERIES
+from telemetry.metrics.specs import MAX_SERIES
 
 
 async def nothing() -> None:
@@ -60,9 +60,9 @@ def test_only_as_many_templates_are_remembered_as_there_are_routes() -> None:
 def test_a_mount_takes_every_method_but_not_all_are_remembered() -> None:
     """A server that passes made-up methods on, as h11 lets uvicorn do, cannot fill the memory."""
     routes = Routes(app())
-    for number in range(MOST_SERIES + 100):
+    for number in range(MAX_SERIES + 100):
         assert routes.template(scope(f"M{number}", "/admin/users")) == "/admin/users"
-    assert len(routes._plain) == MOST_SERIES
+    assert len(routes._plain) == MAX_SERIES
 
 
 def test_a_route_that_depends_on_the_host_is_looked_up_each_time() -> None:

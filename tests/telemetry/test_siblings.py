@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from telemetry import CounterSpec, GaugeSpec, Telemetry, TelemetrySettings
-from telemetry.prometheus.multiprocess import LENGTH_BYTES, PATIENCE_SECONDS, merge
+from telemetry.prometheus.multiprocess import LENGTH_BYTES, TIMEOUT_SECONDS, merge
 from tests.support import Program, wait_until
 
 TEXT = "text/plain"
@@ -39,7 +39,7 @@ async def fleet(directory: Path, *workers: str) -> AsyncIterator[list[Telemetry]
             with telemetry.tracer("test").start_as_current_span("serve"):
                 telemetry.counter(SERVED).add(number)
             telemetry.observe(STOCK, lambda: [(7.0, {})])
-            await stack.enter_async_context(telemetry.offered())
+            await stack.enter_async_context(telemetry.serving_peers())
             members.append(telemetry)
         yield members
 
@@ -110,7 +110,7 @@ async def test_a_slow_read_of_its_own_costs_no_sibling(tmp_path: Path) -> None:
     """The patience with siblings begins when nothing else is left to do."""
     async with fleet(tmp_path, "api-0", "api-1") as (member, _):
         slow = GaugeSpec(name="shop.slow", unit="", description="Slow.")
-        member.observe(slow, lambda: [(threading.Event().wait(2 * PATIENCE_SECONDS), {})])
+        member.observe(slow, lambda: [(threading.Event().wait(2 * TIMEOUT_SECONDS), {})])
         samples = await scrape(member)
     assert samples["shop_slow", "api-0"] == 0
     assert samples["shop_served_total", "api-1"] == 2
@@ -126,7 +126,7 @@ async def test_who_asks_nothing_is_not_answered_and_not_waited_for(
         writer.write(question)
         if ends:
             writer.write_eof()
-        async with asyncio.timeout(10 * PATIENCE_SECONDS):
+        async with asyncio.timeout(10 * TIMEOUT_SECONDS):
             assert await reader.read() == b""
         writer.close()
 

@@ -1,0 +1,82 @@
+"""The two metrics of the interceptor: how long requests took, and how many are under way.
+
+`RequestMetrics` records them where this package measures a request itself; an instrumentation that does it makes the
+same two instruments, of which `HTTP_VIEWS` keeps the same labels.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+
+from ..metrics.aggregation import Histogram, UpDownCounter, View
+from ..metrics.provider import AggregatingMeterProvider
+from ..metrics.specs import MAX_SERIES, SECONDS_BUCKETS
+
+DURATION = "http.server.request.duration"
+ACTIVE_REQUESTS = "http.server.active_requests"
+
+HTTP_VIEWS: Mapping[str, View | None] = {
+    DURATION: View(
+        attributes=("http.request.method", "http.route", "http.response.status_code"), buckets=SECONDS_BUCKETS
+    ),
+    ACTIVE_REQUESTS: View(attributes=("http.request.method",)),
+    # contrib keeps the response's length on the shared middleware: concurrent requests get each other's.
+    "http.server.request.body.size": None,
+    "http.server.response.body.size": None,
+}
+"""What is kept of the interceptor's metrics: two instruments, with bounded labels."""
+
+RequestListener = Callable[[str, str, int, float], None]
+"""Is told method, route template ('' where none matched), status and seconds of each request."""
+
+_logger = logging.getLogger(__name__)
+
+
+class RequestMetrics:
+    """The two instruments of the interceptor, with each series looked up once.
+
+    Args:
+        meters: where the instrumentation's own come from.
+        listener: is told of each request, as `telemetry.http.duration_listener` does it; None for nobody.
+    """
+
+    def __init__(self, meters: AggregatingMeterProvider, listener: RequestListener | None) -> None:
+        self._duration = meters.instrument(Histogram, DURATION, "s", "Duration of HTTP server requests.")
+        self._active = meters.instrument(
+            UpDownCounter, ACTIVE_REQUESTS, "{request}", "Number of active HTTP server requests."
+        )
+        self._listener = listener
+        self._changes: dict[str, Callable[[float], None]] = {}
+        self._records: dict[tuple[str, str | None, int], Callable[[float], None]] = {}
+
+    def add_active(self, method: str, change: int) -> None:
+        """Return one request more or less is under way."""
+        changed = self._changes.get(method)
+        if changed is None:
+            if self._active is None:
+                return
+            changed = self._changes[method] = self._active.bind({"http.request.method": method})
+        changed(change)
+
+    def record_end(self, method: str, route: str | None, status: int, seconds: float) -> None:
+        """Return a request ended; its status is 0 when it had no answer."""
+        record = self._records.get((method, route, status)) or self._make_record(method, route, status)
+        record(seconds)
+        self.add_active(method, -1)
+        if self._listener is not None:
+            try:
+                self._listener(method, route or "", status, seconds)
+            except Exception:  # telemetry never breaks its host
+                _logger.exception("a listener to request durations failed")
+
+    def _make_record(self, method: str, route: str | None, status: int) -> Callable[[float], None]:
+        if self._duration is None:
+            return lambda _: None
+        attributes: dict[str, str | int] = {"http.request.method": method}
+        if route is not None:
+            attributes["http.route"] = route
+        if status:
+            attributes["http.response.status_code"] = status
+        record = self._duration.bind(attributes)
+        if len(self._records) < MAX_SERIES:
+            self._records[method, route, status] = record
+        return record

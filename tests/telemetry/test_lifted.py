@@ -1,0 +1,69 @@
+"""The folder works under any name, in any place: it is copied, renamed, and used as the README says."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support import Program, RedisServer, eventually, free_port
+from tests.telemetry.collector import Collector
+from tests.telemetry.test_readme_example import ROOT, SHOP
+
+NAME = "watching"
+NO_ORIGINAL = 'import sys\nsys.modules["telemetry"] = None\n'  # whoever imports the folder under its old name fails
+WINDOWS = """
+import asyncio, sys
+from datetime import timedelta
+from redis.asyncio import Redis
+from vendor.watching.windows import RequestWindows
+
+async def main():
+    async with Redis.from_url(sys.argv[1]) as client:
+        windows = RequestWindows(client, "{lifted}:", worker="w")
+        windows.record("GET", "/items/{item}", 200, 0.25)
+        await windows.flush()
+        stats = await windows.read(timedelta(seconds=60))
+        await windows.clear()
+        print([(series.route, histogram.count) for series, histogram in stats.series.items()])
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def lifted(tmp_path: Path) -> Path:
+    """A folder `vendor` with the library in it, under another name."""
+    vendor = tmp_path / "vendor"
+    shutil.copytree(ROOT / "telemetry", vendor / NAME, ignore=shutil.ignore_patterns("__pycache__"))
+    (vendor / "__init__.py").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("interceptor", ["contrib", "native"])
+def test_the_ten_lines_work_inside_another_package(lifted: Path, interceptor: str) -> None:
+    """Series, a span and log lines, and nothing is imported by the name that the folder has here."""
+    shop = SHOP.replace("from telemetry import", f"from vendor.{NAME} import")
+    (lifted / "shop.py").write_text(NO_ORIGINAL + shop)
+    port = free_port()
+    with Collector() as collector:
+        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "TELEMETRY_INTERCEPTOR": interceptor}
+        command = [sys.executable, "-m", "uvicorn", "shop:app", "--port", str(port)]
+        with Program(command, env=env, cwd=lifted) as program:
+            program.wait_for_line("Uvicorn running")
+            assert httpx.get(f"http://127.0.0.1:{port}/items/lamp").json() == {"item": "lamp"}
+            text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+            program.terminate()
+        assert 'http_server_request_duration_seconds_count{http_request_method="GET"' in text
+        eventually(lambda: [span.name for span in collector.spans()] == ["GET /items/{item}"], 5, "the span is there")
+        assert collector.logs()
+
+
+def test_the_windows_find_their_scripts(lifted: Path, valkey_server: RedisServer) -> None:
+    """They are files of the package, whatever it is called."""
+    argv = [sys.executable, "-c", NO_ORIGINAL + WINDOWS, valkey_server.url]
+    done = subprocess.run(argv, cwd=lifted, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[('/items/{item}', 1)]"
