@@ -3,7 +3,7 @@
 import sys
 
 from service.metrics import SPECS
-from telemetry import SELF_SPECS, instrument_table
+from telemetry.self_metrics import SELF_SPECS, instrument_table
 
 INTRODUCTION = """# Metrics
 

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .logs.configuration import configure_logging
-    from .metrics.markdown import instrument_table
     from .metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
     from .runtime import Telemetry
-    from .self_metrics import SELF_SPECS
     from .settings import SettingsError, TelemetrySettings
     from .traces.propagation import consumer_context, consumer_span, current_traceparent, inject, suppressed
     from .traces.store_spans import store_span
@@ -20,7 +18,6 @@ _HOMES = {
     "CounterSpec": ".metrics.specs",
     "GaugeSpec": ".metrics.specs",
     "HistogramSpec": ".metrics.specs",
-    "SELF_SPECS": ".self_metrics",
     "SettingsError": ".settings",
     "Telemetry": ".runtime",
     "TelemetrySettings": ".settings",
@@ -29,14 +26,12 @@ _HOMES = {
     "consumer_context": ".traces.propagation",
     "consumer_span": ".traces.propagation",
     "current_traceparent": ".traces.propagation",
-    "instrument_table": ".metrics.markdown",
     "inject": ".traces.propagation",
     "store_span": ".traces.store_spans",
     "suppressed": ".traces.propagation",
 }
 
 __all__ = [
-    "SELF_SPECS",
     "CounterSpec",
     "GaugeSpec",
     "HistogramSpec",
@@ -49,7 +44,6 @@ __all__ = [
     "consumer_span",
     "current_traceparent",
     "inject",
-    "instrument_table",
     "store_span",
     "suppressed",
 ]

@@ -1,9 +1,13 @@
-"""The instruments by which the telemetry measures itself, in the order in which a list of metrics shows them."""
+"""What the telemetry measures of itself, and instruments as a table: for a page that lists a service's metrics."""
 
 from .export.health import FAILURES
 from .http.late_spans import LATE_SPANS
 from .metrics.instruments import DROPPED, OVERFLOWED
+from .metrics.markdown import instrument_table
 from .prometheus.multiprocess import UNREACHABLE
 from .traces.sampling import SAMPLING_RATIO
 
+__all__ = ["SELF_SPECS", "instrument_table"]
+
 SELF_SPECS = (SAMPLING_RATIO, LATE_SPANS, DROPPED, OVERFLOWED, FAILURES, UNREACHABLE)
+"""The instruments of the telemetry itself, in the order in which a list shows them."""

@@ -143,7 +143,7 @@ from telemetry import Telemetry, TelemetrySettings
 async def main():
     settings = TelemetrySettings(service_name="shop", worker="api-1", socket_dir=pathlib.Path(sys.argv[1]))
     with Telemetry(settings) as telemetry:
-        async with telemetry.offered():
+        async with telemetry.serving_peers():
             print("offered", flush=True)
             await asyncio.Event().wait()
 asyncio.run(main())

@@ -80,7 +80,7 @@ async def test_a_request_is_decided_on_once(settings: TelemetrySettings, per_sec
     """The budget counts each trace once, and a recorded span has the trace id on which it was decided."""
     asked: list[int] = []
     with capture(replace(settings, traces_per_second=per_second)) as seen:
-        entry = seen.telemetry._entry
+        entry = seen.telemetry._head_sampler
         inside = entry._sampler
 
         class Noting(type(inside)):  # type: ignore[misc] # whatever the sampler is
