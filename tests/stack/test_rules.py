@@ -11,7 +11,7 @@ from monitoring.rules.__main__ import HOME, rule_files
 from monitoring.rules.model import RUNBOOK, Timescale
 from monitoring.rules.watch_alerts import OTHER_JOBS, SERVICE_JOBS
 from service.metrics import SPECS
-from service.metrics_page import OF_TELEMETRY
+from telemetry.self_metrics import SELF_SPECS
 from tests.stack.promql import metrics
 from tests.support import executable
 from tests.support.processes import ROOT
@@ -43,7 +43,7 @@ ALERTS = sorted({rule["alert"] for rule in rules("alert")})
 
 def exported() -> set[str]:
     """Return the names at `/metrics` of everything that is declared, and of what the interceptor records."""
-    named = {spec.prometheus_name: spec.kind for spec in (*SPECS, *OF_TELEMETRY)}
+    named = {spec.prometheus_name: spec.kind for spec in (*SPECS, *SELF_SPECS)}
     histograms = [name for name, kind in named.items() if kind == "histogram"]
     histograms.append("http_server_request_duration_seconds")
     return named.keys() | {f"{name}_{part}" for name in histograms for part in ("bucket", "count", "sum")}

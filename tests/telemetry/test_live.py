@@ -65,7 +65,7 @@ async def impatient(make_server: MakeServer) -> AsyncIterator[tuple[RedisServer,
 
 async def test_all_processes_are_summed_up(store: Redis) -> None:
     """Each reads the same figures, its own among them."""
-    one, two = process(store, now=lambda: {"connections": 3}), process(store, "api-1", now=lambda: {"connections": 4})
+    one, two = process(store, heartbeat=lambda: {"connections": 3}), process(store, "api-1", heartbeat=lambda: {"connections": 4})
     serve(one, 3)
     serve(two, 4, 0.02)
     serve(two, 1, series=Series("GET", "", 404))
@@ -103,12 +103,16 @@ class Twice:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self.script_load = client.script_load
 
-    async def evalsha(self, *args: Any) -> Any:
-        """Run the very same call twice."""
-        await self._client.evalsha(*args)
-        return await self._client.evalsha(*args)
+    def register_script(self, text: str) -> Callable[..., Any]:
+        """Make a script that runs the very same call twice."""
+        script = self._client.register_script(text)
+
+        async def twice(**call: Any) -> Any:
+            await script(**call)
+            return await script(**call)
+
+        return twice
 
 
 async def test_what_is_sent_twice_counts_once(store: Redis) -> None:
@@ -283,8 +287,7 @@ def test_recording_needs_no_store() -> None:
     called: list[Any] = []
 
     class NoClient:
-        evalsha: Callable[..., Any] = called.append
-        script_load: Callable[..., Any] = called.append
+        register_script: Callable[..., Any] = called.append
 
     serve(RequestWindows(NoClient(), PREFIX, worker="api-0"), 1000)
     assert called == []
