@@ -1,7 +1,6 @@
 """The folder works under any name, in any place: it is copied, renamed, and used as the README says."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import httpx
 import pytest
 
 from tests.support import Program, RedisServer, eventually, free_port
+from tests.support.processes import run
 from tests.telemetry.collector import Collector
 from tests.telemetry.test_readme_example import ROOT, SHOP
 
@@ -64,6 +64,6 @@ def test_the_ten_lines_work_inside_another_package(lifted: Path, interceptor: st
 def test_the_windows_find_their_scripts(lifted: Path, valkey_server: RedisServer) -> None:
     """They are files of the package, whatever it is called."""
     argv = [sys.executable, "-c", NO_ORIGINAL + WINDOWS, valkey_server.url]
-    done = subprocess.run(argv, cwd=lifted, capture_output=True, text=True, timeout=60, check=False)
+    done = run(argv, cwd=lifted)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[('/items/{item}', 1)]"

@@ -65,7 +65,10 @@ async def impatient(make_server: MakeServer) -> AsyncIterator[tuple[RedisServer,
 
 async def test_all_processes_are_summed_up(store: Redis) -> None:
     """Each reads the same figures, its own among them."""
-    one, two = process(store, heartbeat=lambda: {"connections": 3}), process(store, "api-1", heartbeat=lambda: {"connections": 4})
+    one, two = (
+        process(store, heartbeat=lambda: {"connections": 3}),
+        process(store, "api-1", heartbeat=lambda: {"connections": 4}),
+    )
     serve(one, 3)
     serve(two, 4, 0.02)
     serve(two, 1, series=Series("GET", "", 404))

@@ -3,7 +3,6 @@
 One of these that fails names the release that moved it: look there for what to use instead.
 """
 
-import subprocess
 import sys
 
 import pytest
@@ -11,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.telemetry._api import _RequestTelemetry
 
 from telemetry import _private
+from tests.support.processes import run
 
 MOVED = """
 import sys
@@ -68,7 +68,7 @@ def test_a_name_that_moved_says_so_in_one_line() -> None:
 def test_a_name_that_moved_stops_nobody_who_did_not_choose_it(choice: str, moved: str) -> None:
     """Each choice loads its own."""
     argv = [sys.executable, "-c", MOVED, choice, moved]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    done = run(argv)
     assert done.returncode == 0, done.stderr
 
 
@@ -76,6 +76,6 @@ def test_a_name_that_moved_stops_nobody_who_did_not_choose_it(choice: str, moved
 def test_a_name_that_moved_stops_who_chose_it(choice: str, moved: str) -> None:
     """At once, and it is named."""
     argv = [sys.executable, "-c", MOVED, choice, moved]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    done = run(argv)
     assert done.returncode != 0
     assert "ImportError: fastapi" in done.stderr.splitlines()[-1]

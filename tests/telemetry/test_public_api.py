@@ -78,9 +78,7 @@ WEB = {"fastapi", "starlette", "uvicorn", "prometheus_client", "structlog", "htt
 )
 def test_a_name_brings_only_what_it_needs(statement: str, limit: int) -> None:
     """No web framework and no exporter for a span around a call; `import service.store` took 891 modules once."""
-    done = run(
-        [sys.executable, "-c", LOADED.format(statement=statement)], capture_output=True, text=True, check=True
-    )
+    done = run([sys.executable, "-c", LOADED.format(statement=statement)], check=True)
     count, packages = json.loads(done.stdout)
     assert WEB.isdisjoint(packages)
     assert count <= limit
