@@ -12,10 +12,26 @@ from tests.support.stores import RedisServer, Servers
 
 MakeServer = Callable[..., RedisServer]
 
+LONGEST_FIRST = ("tests/stack/test_alerts", "stack", "tests/stack", "tests/faults", "tests/fundamentals/test_cli")
+"""Starts of names of groups: the processes are busy to the end when what takes minutes does not come last."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker for tests that need a program which not every machine has."""
     config.addinivalue_line("markers", "needs(*programs): skip where a program is neither built nor on the PATH")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what the processes of `pytest -n` share: a file, and one stack for all that use it; the longest begin."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group("stack" if "stack" in getattr(item, "fixturenames", ()) else file))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    name = next(item.iter_markers("xdist_group")).args[0]
+    return next((turn for turn, start in enumerate(LONGEST_FIRST) if name.startswith(start)), len(LONGEST_FIRST))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

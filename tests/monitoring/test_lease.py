@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, ExitStack
 import httpx
 import pytest
 
-from service.background import running
+from service.background import background_tasks
 from service.ledger.lease import TTL_SECONDS, Lease
 from service.ledger.ledger import ledger_scripts
 from service.monitoring.poller import Sampler
@@ -40,7 +40,7 @@ async def test_two_samplers_never_export_in_the_same_instant(shards: Shards) -> 
         samplers = [Sampler(shards, Lease(shards, name)) for name in ("one", "two")]
         ends = [AsyncExitStack() for _ in samplers]
         for end, sampler in zip(ends, samplers, strict=True):
-            await end.enter_async_context(running(sampler.run()))
+            await end.enter_async_context(background_tasks(sampler.run()))
             stack.push_async_exit(end)
 
         def exporters() -> list[int]:
@@ -64,7 +64,7 @@ async def test_a_sampler_ends_wherever_it_is_stopped(shards: Shards) -> None:
     for turns in range(40):
         sampler = Sampler(shards, Lease(shards, "one"))
         async with asyncio.timeout(20):
-            async with running(sampler.run()):
+            async with background_tasks(sampler.run()):
                 for _ in range(turns):
                     await asyncio.sleep(0)
             readings = sampler.readings
