@@ -63,8 +63,9 @@ pictures: $(VENV)/.dev ## take the pictures of the pages in docs/pictures anew (
 
 lock: $(VENV)/.dev ## pin the dependencies anew in requirements/ (UPGRADE=1: at their newest releases within the bounds)
 	$(LOCK) --group build pyproject.toml -o requirements/runtime.txt
-	$(LOCK) --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
-	$(LOCK) --group bench -c requirements/runtime.txt pyproject.toml -o requirements/bench.txt
+	$(LOCK) --group build --extra crowd -c requirements/runtime.txt pyproject.toml -o requirements/crowd.txt
+	$(LOCK) --group dev --extra crowd -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	$(LOCK) --group bench --extra crowd -c requirements/runtime.txt pyproject.toml -o requirements/bench.txt
 	$(LOCK) --group audit -o requirements/audit.txt
 
 newest: $(VENV)/.dev ## forget bounds and pins for the newest releases of everything: for a check, not to be committed
@@ -98,9 +99,9 @@ $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "flash-sale needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python3)" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.runtime: $(VENV)/bin/python requirements/runtime.txt pyproject.toml
+$(VENV)/.runtime: $(VENV)/bin/python requirements/crowd.txt pyproject.toml
 	@echo "installing into $(VENV) (once)"
-	@$(PIP) install --require-hashes -r requirements/runtime.txt
+	@$(PIP) install --require-hashes -r requirements/crowd.txt
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -109,11 +110,11 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $@
 
-$(BENCH_VENV)/.installed: requirements/runtime.txt requirements/bench.txt pyproject.toml
+$(BENCH_VENV)/.installed: requirements/crowd.txt requirements/bench.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "flash-sale needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python3)" >&2; exit 1; }
 	@echo "installing the service and its peers into $(BENCH_VENV) (once)"
 	@test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/runtime.txt
+	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/crowd.txt
 	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/bench.txt
 	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e .
 	@touch $@

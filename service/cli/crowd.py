@@ -57,6 +57,9 @@ def crowd(
     """
     from pydantic import ValidationError
 
+    from service.cli.extras import require_crowd
+
+    require_crowd()
     from service.crowd.command import crowd_command
     from service.crowd.plan import CrowdPlan
 

@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from service.cli import crowd as shoppers
 from service.cli import ledger as books
 from service.cli import processes
+from service.cli.errors import OperatorError
 
 app = typer.Typer(
     name="flash-sale",
@@ -64,7 +65,6 @@ def complain(message: str, status: int) -> int:
 
 def _is_answer(error: Exception) -> bool:
     """Whether an exception is a plain answer to the operator; anything else is a defect and keeps its traceback."""
-    from service.crowd import CrowdError
     from service.ledger.audit import SaleMovesError
     from service.processes.supervisor import RoleFailed
     from service.settings import SettingsError
@@ -74,4 +74,4 @@ def _is_answer(error: Exception) -> bool:
     from telemetry import SettingsError as TelemetrySettingsError
 
     refusals = (SettingsError, TelemetrySettingsError, SchemaMismatchError, StoreRefused, StoreInUse)
-    return isinstance(error, (*refusals, StoreFailed, RoleFailed, SaleMovesError, CrowdError, *STORE_ERRORS))
+    return isinstance(error, (*refusals, StoreFailed, RoleFailed, SaleMovesError, OperatorError, *STORE_ERRORS))

@@ -42,8 +42,20 @@ def run() -> None:
     from service.processes.fleet import Fleet
 
     settings = _settings()
-    workers, crowd = settings.order_workers, settings.crowd
+    workers, crowd = settings.order_workers, _crowd_of(settings)
     _start(settings, Fleet(api=settings.workers, workers=workers, crowd=crowd, demo=True))
+
+
+def _crowd_of(settings: "Settings") -> float:
+    """Return how many orders per second the crowd sends: none where it is not installed and nobody asked for it."""
+    from service.cli.extras import has_crowd, require_crowd
+
+    if not settings.crowd or has_crowd():
+        return settings.crowd
+    if "crowd" in settings.model_fields_set:
+        require_crowd()
+    sys.stderr.write("flash-sale: there is no crowd: it comes with pip install 'flash-sale[crowd]'\n")
+    return 0
 
 
 def api() -> None:
@@ -108,6 +120,9 @@ def _server_of(
 
 async def _shop(url: str, rate: float) -> None:
     """Shops until SIGTERM, and still says what the last round came to."""
+    from service.cli.extras import require_crowd
+
+    require_crowd()
     from service.crowd import run_demo_crowd
 
     task = asyncio.ensure_future(run_demo_crowd(url, rate))

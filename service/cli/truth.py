@@ -1,4 +1,4 @@
-"""`flash-sale crowd --truth`: a crowd between two readings of everything, and the judgement."""
+"""`flash-sale crowd --truth`: a crowd between two readings of everything, and what they agree on."""
 
 import asyncio
 import json
@@ -7,16 +7,18 @@ import sys
 from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING
 
+from service.cli.errors import OperatorError
+
 if TYPE_CHECKING:
     from service.crowd import CrowdPlan, CrowdReport
-    from service.truth import Figures, Row, SpanReceiver, Witness
+    from service.truth import Figures, MetricSources, Row, SpanReceiver
 
-PATIENCE_SECONDS = 15.0  # spans leave every 5 s, refusals reach the ledger every second
+TIMEOUT_SECONDS = 15.0  # spans leave every 5 s, refusals reach the ledger every second
 POLL_SECONDS = 0.5
 
 
 def truth_command(plan: "CrowdPlan", targets: list[str], receive: int | None, *, as_json: bool) -> int:
-    """Runs the plan and prints the report; returns 1 when two witnesses differ."""
+    """Runs the plan and prints the report; returns 1 when two of them differ."""
     report, rows, others = asyncio.run(_run(plan, targets or [f"{plan.base_url}/metrics"], receive))
     wrong = [row for row in rows if not row.agrees]
     if others:
@@ -42,14 +44,12 @@ def _figures(row: "Row") -> dict[str, int | None]:
 
 
 async def _run(plan: "CrowdPlan", targets: list[str], receive: int | None) -> "tuple[CrowdReport, list[Row], int]":
-    import aiohttp
-
     from service.crowd import CrowdError, run_crowd
     from service.crowd.view import progress
     from service.processes.fleet import store_of
     from service.processes.startup import open_shards
     from service.settings import Settings
-    from service.truth import SpanReceiver, Witness
+    from service.truth import MetricSources, SpanReceiver, TargetError
     from telemetry import configure_logging
 
     settings = Settings.from_env(os.environ)
@@ -58,37 +58,39 @@ async def _run(plan: "CrowdPlan", targets: list[str], receive: int | None) -> "t
         spans = await stack.enter_async_context(SpanReceiver(receive)) if receive is not None else None
         url, _ = store_of(settings, stack.enter_context(ExitStack()))
         shards = await stack.enter_async_context(open_shards(settings, url, name="flash-sale-truth", wait_seconds=2))
-        witness = Witness(shards, targets)
+        sources = MetricSources(shards, targets)
         try:
-            before = await witness.read()
+            before = await sources.read()
             with progress(sys.stderr) as show:
                 report = await run_crowd(plan, show)
-            rows, others = await _agreed(report, witness, before, spans)
-        except aiohttp.ClientError as error:
-            raise CrowdError(f"a target does not answer, are --url and --target right? {error}") from None
+            rows, others = await _agreed(report, sources, before, spans)
+        except TargetError as error:
+            raise OperatorError(f"a target does not answer, are --url and --target right? {error}") from None
+        except CrowdError as error:
+            raise OperatorError(str(error)) from None
     return report, rows, others
 
 
 async def _agreed(
-    report: "CrowdReport", witness: "Witness", before: "Figures", spans: "SpanReceiver | None"
+    report: "CrowdReport", sources: "MetricSources", before: "Figures", spans: "SpanReceiver | None"
 ) -> "tuple[list[Row], int]":
-    """The judgement once the queue is empty and everybody agrees; when they do not in time, that of the last reading.
+    """The comparison once the queue is empty and everybody agrees; when they do not in time, that of the last reading.
 
     Besides, how many requests the service counted that the crowd did not send. After one of them nobody can agree.
     """
-    from service.truth import judge
+    from service.truth import compare
 
     loop = asyncio.get_running_loop()
     shortest, end = -1, 0.0
     while True:
-        now = await witness.read()
+        now = await sources.read()
         figures = now.since(before)
-        rows = judge(report, figures, spans)
+        rows = compare(report, figures, spans)
         others = max(figures.metric_requests.total() - report.requests, 0)
         if others or (now.queue_length == 0 and all(row.agrees for row in rows)):
             return rows, others
         if shortest < 0 or now.queue_length < shortest:  # the queue still moves
-            shortest, end = now.queue_length, loop.time() + PATIENCE_SECONDS
+            shortest, end = now.queue_length, loop.time() + TIMEOUT_SECONDS
         if loop.time() > end:
             return rows, others
         await asyncio.sleep(POLL_SECONDS)

@@ -38,7 +38,7 @@ class Row:
         return self.clients <= others.pop() <= self.clients + self.slack
 
 
-def judge(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) -> list[Row]:
+def compare(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) -> list[Row]:
     """Every fact that more than one witness knows.
 
     Args:
@@ -51,15 +51,16 @@ def judge(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) -> 
 
 def _orders(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) -> Iterator[Row]:
     for status in COUNTED:
-        told = None
+        in_spans = None
         if spans is not None and status in SETTLED:
-            told = spans.processed[status]
+            in_spans = spans.processed[status]
         clients = report.accepted if status is Status.PENDING else None
         if status is Status.CANCELLED:
             clients = sum(outcome.count for outcome in report.cancellations if outcome.status == 200)  # noqa: PLR2004
         slack = report.unknown if status is Status.PENDING else sum(report.cancellation_errors.values())
         what = "accepted" if status is Status.PENDING else str(status)
-        yield Row(f"orders {what}", clients, figures.ledger_orders[status], figures.metric_orders[status], told, slack)
+        ledger, metrics = figures.ledger_orders[status], figures.metric_orders[status]
+        yield Row(f"orders {what}", clients, ledger, metrics, in_spans, slack)
     settled = sum(figures.ledger_orders[status] for status in COUNTED if status is not Status.PENDING)
     yield Row("orders that ended", figures.ledger_orders[Status.PENDING], settled, None, None)
 
@@ -77,6 +78,6 @@ def _answers(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) 
         seen[outcome.status] += outcome.count
     known = {int(status) for status, count in figures.metric_requests.items() if count}
     for status in sorted(seen.keys() | known):
-        told = spans.served[ROUTE, status] if spans is not None else None
+        in_spans = spans.served[ROUTE, status] if spans is not None else None
         counted = figures.metric_requests[str(status)]
-        yield Row(f"answers {status}", seen[status], None, counted, told, sum(report.errors.values()))
+        yield Row(f"answers {status}", seen[status], None, counted, in_spans, sum(report.errors.values()))

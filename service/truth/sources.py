@@ -47,7 +47,11 @@ class Figures:
         )
 
 
-class Witness:
+class TargetError(Exception):
+    """A target does not answer; the message says why."""
+
+
+class MetricSources:
     """Reads one store and the `/metrics` of several targets.
 
     Args:
@@ -63,11 +67,14 @@ class Witness:
         """Reads everything now.
 
         Raises:
-            aiohttp.ClientError: A target does not answer.
+            TargetError: A target does not answer.
             redis.exceptions.RedisError: The store does not.
         """
         snapshot = await take_snapshot(self._shards)
-        samples = [sample async for sample in self._scrape()]
+        try:
+            samples = [sample async for sample in self._scrape()]
+        except aiohttp.ClientError as error:
+            raise TargetError(str(error)) from None
         return Figures(
             ledger_orders=Counter({str(status): count for status, count in snapshot.orders.items()}),
             ledger_refusals=Counter(snapshot.rejections),

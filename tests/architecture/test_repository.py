@@ -18,7 +18,12 @@ OF_A_MACHINE = re.compile(r"(?<![\w.])/(?:work|root|home|Users)/[\w.-]+")
 OF_A_REGISTRY = re.compile(
     r"(?<!no-emit-)index-url|files\.pythonhosted|artifactory|jfrog|devpi|//[\w.-]+(?::\d+)?/simple"
 )
-PINS = {"requirements/runtime.txt": (), "requirements/dev.txt": ("dev",)}
+PINS = {
+    "requirements/runtime.txt": ((), ()),
+    "requirements/crowd.txt": ((), ("crowd",)),
+    "requirements/dev.txt": (("dev",), ("crowd",)),
+}
+"""The groups and the extras that each file holds."""
 
 
 def text_of(path: Path) -> str:
@@ -70,8 +75,11 @@ def test_the_pins_hold_every_dependency(file: str) -> None:
     """At a version that pyproject allows."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = list(project["project"]["dependencies"])
-    for group in PINS[file]:
+    groups, extras = PINS[file]
+    for group in groups:
         wanted += project["dependency-groups"][group]
+    for extra in extras:
+        wanted += project["project"]["optional-dependencies"][extra]
     pins = pinned(file)
     for text in wanted:
         requirement = Requirement(text)
@@ -88,11 +96,12 @@ def test_the_pins_name_no_address(file: str) -> None:
     assert " @ " not in text
 
 
-def test_both_files_of_pins_agree() -> None:
+@pytest.mark.parametrize("file", ["requirements/runtime.txt", "requirements/crowd.txt"])
+def test_the_files_of_pins_agree(file: str) -> None:
     """What the service runs with is what it is tested with."""
-    runtime, dev = pinned("requirements/runtime.txt"), pinned("requirements/dev.txt")
-    shared = runtime.keys() & dev.keys()
-    assert {key: runtime[key] for key in shared} == {key: dev[key] for key in shared}
+    runs, dev = pinned(file), pinned("requirements/dev.txt")
+    shared = runs.keys() & dev.keys()
+    assert {key: runs[key] for key in shared} == {key: dev[key] for key in shared}
 
 
 def test_tests_find_and_start_programs_in_one_way() -> None:

@@ -116,5 +116,26 @@ def test_what_the_dockerfile_copies_is_all_that_the_program_needs(tmp_path: Path
 
 def test_the_program_in_the_image_is_not_root() -> None:
     lines = (ROOT / "Dockerfile").read_text().splitlines()
-    assert lines.index("USER 10001:10001") > max(i for i, line in enumerate(lines) if line.startswith("FROM"))
-    assert all(re.search(r":\d+\.\d+\.\d+-", line) for line in lines if line.startswith("FROM"))
+    bases = [(number, *line.split()[1:]) for number, line in enumerate(lines) if line.startswith("FROM")]
+    stages = {base[3]: base[1] for base in bases if len(base) > 3}
+    user = lines.index("USER 10001:10001")
+    (service,) = (base for base in bases if base[2:] == ("AS", "service"))
+    assert [base[0] for base in bases if service[0] < base[0] < user] == []
+    assert (bases[-1][1], stages["crowd"]) == ("service", "service")
+    assert all(re.search(r":\d+\.\d+\.\d+-", base[1]) or base[1] in stages for base in bases)
+
+
+def test_the_image_holds_no_crowd() -> None:
+    """What simulates shoppers is installed into a stage of its own, which the last one does not come from."""
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    stage, installs = "", {}
+    for line in lines:
+        if line.startswith("FROM"):
+            stage = line.split()[-1]
+        installs.setdefault(stage, set()).update(re.findall(r"requirements/(\w+)\.txt$", line))
+    assert {name: files for name, files in installs.items() if files} == {
+        "install": {"runtime"},
+        "install-crowd": {"crowd"},
+    }
+    runtime = (ROOT / "requirements/runtime.txt").read_text()
+    assert not re.search(r"^(aiohttp|yarl|multidict|pydantic-settings)==", runtime, re.MULTILINE)
