@@ -5,6 +5,7 @@ scope `fleet`. What a process alone knows has scope `process` and carries the la
 """
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from operator import attrgetter
 
 from service.ledger.orders import COUNTED
@@ -30,7 +31,6 @@ REASONS = (
 )
 """Why an order was refused: the `code` of the answer."""
 
-SILENT_SECONDS = 5.0
 _WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 300.0, 900.0)
 
 ORDERS = CounterSpec(
@@ -121,7 +121,7 @@ PREDICTED_WAIT = GaugeSpec(
 LIVE_WORKERS = GaugeSpec(
     name="flash_sale.workers",
     unit="{worker}",
-    description="Order workers whose heartbeat is at most 5 s old.",
+    description="Order workers whose heartbeat is at most WORKER_SILENCE_SECONDS old.",
     scope="fleet",
 )
 ETA_ERROR = GaugeSpec(
@@ -223,7 +223,6 @@ _OF_THE_LEDGER: tuple[tuple[GaugeSpec, Callable[[Snapshot], float]], ...] = (
     (OLDEST_AGE, lambda s: s.oldest_age_seconds),
     (DEAD_LETTERS, lambda s: s.dead_letters),
     (PREDICTED_WAIT, lambda s: s.queue_length / s.drain_rate if s.drain_rate else 0.0),
-    (LIVE_WORKERS, lambda s: sum(age <= SILENT_SECONDS for age in s.workers.values())),
     (ETA_ERROR, lambda s: s.eta_error_seconds),
 )
 _OF_PRODUCTS: tuple[tuple[GaugeSpec, Callable[[Snapshot], Iterable[float]]], ...] = (
@@ -235,8 +234,14 @@ _OF_PRODUCTS: tuple[tuple[GaugeSpec, Callable[[Snapshot], Iterable[float]]], ...
 )
 
 
-def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None]) -> None:
-    """Exports what `latest` returns at each scrape; nothing while it returns None."""
+def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None], *, silence: timedelta) -> None:
+    """Export what `latest` returns at each scrape; nothing while it returns None.
+
+    Args:
+        telemetry: Where.
+        latest: The newest snapshot that this process exports, if there is one.
+        silence: After how long without a heartbeat a worker counts as dead.
+    """
 
     def figure(of: Callable[[Snapshot], float]) -> Callable[[], Iterable[tuple[float, Labels]]]:
         return lambda: [(of(snapshot), {})] if (snapshot := latest()) else []
@@ -269,6 +274,7 @@ def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None]) 
             for reason in REASONS
         ],
     )
+    telemetry.observe(LIVE_WORKERS, figure(lambda snapshot: len(snapshot.live_workers(silence))))
     for spec, of in _OF_THE_LEDGER:
         telemetry.observe(spec, figure(of))
     for spec, of_product in _OF_PRODUCTS:

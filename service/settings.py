@@ -137,6 +137,11 @@ class Settings(BaseModel):
         return self
 
     @property
+    def worker_silence(self) -> timedelta:
+        """After how long without a heartbeat a worker counts as dead, wherever that is asked."""
+        return timedelta(seconds=self.worker_silence_seconds)
+
+    @property
     def policy(self) -> LedgerPolicy:
         """What the ledger grants."""
         return LedgerPolicy(

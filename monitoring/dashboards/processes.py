@@ -114,7 +114,7 @@ WORKERS = Row(
         ),
         Graph(
             title="Workers alive",
-            description="Order workers whose heartbeat is at most 5 s old.",
+            description="Order workers whose heartbeat is at most WORKER_SILENCE_SECONDS old.",
             unit="short",
             width=12,
             least=0,

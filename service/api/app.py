@@ -61,7 +61,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(pages.create_router(service.settings))
     for module in (orders_api, inventory_api, monitoring_api, websocket, health):
         app.include_router(module.router)
-    observe_ledger(telemetry, service.sampler.exported)
+    observe_ledger(telemetry, service.sampler.exported, silence=service.settings.worker_silence)
     telemetry.observe(SNAPSHOT_AGE, lambda: [(service.sampler.age_seconds(), {})])
     telemetry.observe(WINDOWS_DROPPED, lambda: [(service.windows.dropped, {})])
     telemetry.observe(ACTIVE_CONNECTIONS, lambda: [(service.connections(), {})])

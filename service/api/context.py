@@ -16,6 +16,7 @@ from service.monitoring.live import CONNECTIONS, Live, open_windows
 from service.monitoring.poller import Sampler
 from service.monitoring.rejections import Rejections
 from service.orders.admission import Admission
+from service.orders.checkout import Checkout
 from service.orders.placement import OrderPlacer
 from service.orders.sold_out import SoldOutCache
 from service.orders.wait_time import WaitEstimator
@@ -55,14 +56,15 @@ class Service:
         self.ledger = Ledger(shards, settings.policy)
         self.catalogue = ProductCatalogue(shards)
         self.sold_out = SoldOutCache()
-        self.line = WaitEstimator(settings.max_wait_seconds)
-        self.placer = OrderPlacer(self.ledger, self.sold_out, self.line)
+        self.wait_estimator = WaitEstimator(settings.max_wait_seconds)
+        self.placer = OrderPlacer(self.ledger, self.sold_out, self.wait_estimator)
         self.admission = Admission(
             self.sold_out,
-            self.line,
+            self.wait_estimator,
             max_in_flight=settings.max_in_flight,
             rate_per_second=settings.rate_limit_per_second,
         )
+        self.checkout = Checkout(self.admission, self.placer)
         self.sampler = Sampler(shards, Lease(shards, settings.fleet_id), on_reading=self._learn)
         worker = telemetry.settings.worker
         self.windows = open_windows(shards, worker, lambda: {CONNECTIONS: self.connections()})
@@ -77,7 +79,7 @@ class Service:
 
     def _learn(self, snapshot: Snapshot, asked: float) -> None:
         self.sold_out.refresh(snapshot, asked)
-        self.line.refresh(snapshot, asked)
+        self.wait_estimator.refresh(snapshot, asked)
 
     def known_order_id(self, order_id: str) -> str:
         """An order id that could be one of ours.

@@ -3,7 +3,7 @@
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,8 +13,9 @@ from service.api.auth import Shopper
 from service.api.context import Service, service_of
 from service.api.errors import describe
 from service.api.strict_json import StrictRoute
-from service.ledger.orders import Cancellation, Order, Outcome, Placement, Status
+from service.ledger.orders import Cancellation, Order, Status
 from service.ledger.snapshot import QueueView
+from service.orders.checkout import PlacedOrder
 from service.problems import FieldProblem, Problem
 
 ProductId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$", examples=["iphone-15-pro"])]
@@ -132,53 +133,22 @@ async def place_order(
     user_id = subject or order.user_id
     if user_id is None:
         raise Problem("invalid", errors=[FieldProblem(location="body", pointer="#/user_id", detail="Field required")])
-    sold = await sell(service, order, user_id, idempotency_key, subject or "")
-    response.status_code = sold.status
-    response.headers.update(dict(sold.headers))
-    return OrderAccepted.of(sold.order)
+    placed = await service.checkout.place_order(
+        product_id=order.product_id,
+        user_id=user_id,
+        quantity=order.quantity,
+        idempotency_key=idempotency_key,
+        key_scope=subject or "",
+    )
+    response.status_code, headers = head_of(placed)
+    response.headers.update(headers)
+    return OrderAccepted.of(placed.order)
 
 
-class Sold(NamedTuple):
-    """An order that was placed, now or by an earlier request with the same key, and how its answer begins."""
-
-    order: Order
-    status: int
-    headers: tuple[tuple[str, str], ...]
-
-
-async def sell(
-    service: Service, order: OrderRequest, user_id: str, idempotency_key: str | None, key_scope: str = ""
-) -> Sold:
-    """Places an order for a user.
-
-    Raises:
-        Problem: It was refused, by admission or by the ledger.
-        redis.exceptions.RedisError: The store is down.
-    """
-    with service.admission.admit(user_id, order.product_id, keyed=idempotency_key is not None):
-        placement = await service.placer.place(
-            product_id=order.product_id,
-            user_id=user_id,
-            quantity=order.quantity,
-            idempotency_key=idempotency_key,
-            key_scope=key_scope,
-        )
-    placed = placement.order
-    if placed is None or placement.outcome not in (Outcome.ACCEPTED, Outcome.REPLAYED):
-        raise refusal(placement)
-    location = ("location", f"/orders/{placed.order_id}")
-    if placement.outcome is Outcome.REPLAYED:
-        return Sold(placed, 200, (location, ("idempotency-replayed", "true")))
-    return Sold(placed, 202, (location,))
-
-
-def refusal(placement: Placement) -> Problem:
-    """The problem that a refusal of the ledger is to the caller: they share their word."""
-    details = {
-        Outcome.SOLD_OUT: f"{placement.units_left} units are left.",
-        Outcome.IDEMPOTENCY_CONFLICT: "The key was used for a request that differs from this one.",
-    }
-    return Problem(placement.outcome.value, details.get(placement.outcome, ""), counted=placement.counted)
+def head_of(placed: PlacedOrder) -> tuple[int, dict[str, str]]:
+    """The status of the answer to an order that was placed, and its headers."""
+    location = {"location": f"/orders/{placed.order.order_id}"}
+    return (200, location | {"idempotency-replayed": "true"}) if placed.replayed else (202, location)
 
 
 @router.get("/orders", responses=describe("unauthorized", "invalid", "store_unavailable"))

@@ -13,7 +13,6 @@ from service.orders.worker import Worker
 from service.store import STORE_ERRORS
 from telemetry import Telemetry
 
-SILENT_SECONDS = 5.0
 LIBRARIES = ("fastapi", "uvicorn", "redis", "opentelemetry-sdk")
 
 Export = Literal["off", "unknown", "ok", "failing"]
@@ -62,18 +61,18 @@ def says(worker: Worker) -> dict[str, float | str]:
 async def condition(service: Service) -> ServiceHealth:
     """Looks at everything now."""
     heartbeats: Mapping[str, float] = {}
+    alive = False
     said: Mapping[str, Mapping[str, Any]] = {}
     queue = None
     try:
         snapshot = await service.sampler.fresh()
         queue = QueueView.of(snapshot)
-        heartbeats = snapshot.workers
+        heartbeats, alive = snapshot.workers, bool(snapshot.live_workers(service.settings.worker_silence))
         said = {str(words["consumer"]): words for words in await service.live.said() if "consumer" in words}
     except STORE_ERRORS:
         pass
-    alive = any(age <= SILENT_SECONDS for age in heartbeats.values())
     return ServiceHealth(
-        status="ok" if queue and alive else "degraded",
+        status="ok" if alive else "degraded",
         version=version("flash-sale"),
         versions=_versions(service.shards.server),
         store="ok" if queue else "unavailable",

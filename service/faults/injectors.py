@@ -33,6 +33,11 @@ class _FaultyShards(Shards):
                 self._cook(product)
         return reply
 
+    async def read_queue(self, *args: Any, **options: Any) -> list[tuple[str, dict[str, str]]]:  # noqa: ANN401 - ditto
+        if self._faults.strikes(Fault.STORE_OUTAGE):
+            raise StoreConnectionError("the fault store_outage is on")
+        return await self._real.read_queue(*args, **options)
+
     def _cook(self, product: list[Any]) -> None:
         if self._faults.strikes(Fault.LEDGER_DRIFT):
             product[_RESTOCKED] = int(product[_RESTOCKED]) + 1

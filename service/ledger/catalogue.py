@@ -7,12 +7,9 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
-
-from opentelemetry.trace import Span, get_current_span
 
 from service.ledger.products import Product
-from service.store import Batcher, BatchTrace, Shards, SharedRead, is_store_down, keys
+from service.store import BatchTrace, ShardBatcher, Shards, SharedRead, is_store_down, keys
 
 REPLY_KEPT = timedelta(minutes=10)
 MAX_BATCH = 128
@@ -28,18 +25,13 @@ class Change(StrEnum):
     BAD_STOCK = "bad_stock"
 
 
-class _Wanted(NamedTuple):
-    product: str
-    span: Span
-
-
 class ProductCatalogue:
     """The products of every shard."""
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
         self._all = SharedRead(self._read_all)
-        self._some = [self._batcher(shard) for shard in shards]
+        self._some = ShardBatcher(shards, self._read_some, limit=MAX_BATCH, ends_all=is_store_down)
 
     async def put(self, product_id: str, **fields: str | int | datetime | None) -> tuple[Change, Product | None]:
         """Creates a product, or changes it; a difference in `stock` is booked as a restock.
@@ -60,8 +52,7 @@ class ProductCatalogue:
 
     async def product(self, product_id: str) -> Product | None:
         """Reads one product."""
-        wanted = _Wanted(keys.escape(product_id), get_current_span())
-        return await self._some[self._shards.of(product_id)].submit(wanted)
+        return await self._some.submit(self._shards.of(product_id), keys.escape(product_id))
 
     async def products(self) -> tuple[Product, ...]:
         """Reads all products, by id."""
@@ -70,22 +61,17 @@ class ProductCatalogue:
     async def aclose(self) -> None:
         """Ends what is being read."""
         await self._all.aclose()
-        for batcher in self._some:
-            await batcher.aclose()
+        await self._some.aclose()
 
     async def _read_all(self, trace: BatchTrace) -> tuple[Product, ...]:
         rows = [row for shard in self._shards for row in await self._shards.run("products", shard, trace=trace)]
         return tuple(sorted(map(Product.from_row, rows), key=lambda product: product.product_id))
 
-    def _batcher(self, shard: int) -> Batcher[_Wanted, Product | None]:
-        async def send(wanted: Sequence[_Wanted]) -> Sequence[Product | None]:
-            trace = BatchTrace.by(each.span for each in wanted)
-            names = list(dict.fromkeys(each.product for each in wanted))
-            rows = await self._shards.run("product", shard, *names, batch=len(names), trace=trace)
-            found = dict(zip(names, (Product.from_row(row) if row else None for row in rows), strict=True))
-            return [found[each.product] for each in wanted]
-
-        return Batcher(send, limit=MAX_BATCH, ends_all=is_store_down)
+    async def _read_some(self, shard: int, wanted: Sequence[str], trace: BatchTrace) -> Sequence[Product | None]:
+        names = list(dict.fromkeys(wanted))
+        rows = await self._shards.run("product", shard, *names, batch=len(names), trace=trace)
+        found = dict(zip(names, (Product.from_row(row) if row else None for row in rows), strict=True))
+        return [found[name] for name in wanted]
 
     async def _change(
         self, mode: str, product_id: str, fields: dict[str, str | int | datetime | None]

@@ -155,6 +155,16 @@ class Ledger:
         granted = await self.shards.run("claim", shard, milliseconds(self.policy.idempotency), *args, batch=len(claims))
         return [bool(grant) for grant in granted]
 
+    async def deliver(self, shard: int, consumer: str, limit: int, block: timedelta) -> list[Entry]:
+        """Hand new queue entries to a consumer, which holds them until their orders end; wait up to `block` for one."""
+        delivered = await self.shards.read_queue(shard, consumer, after=">", limit=limit, block=block)
+        return [read_entry(entry_id, fields) for entry_id, fields in delivered]
+
+    async def delivered(self, shard: int, consumer: str, limit: int) -> list[Entry]:
+        """Read the queue entries that a consumer holds already; it may not know of those whose reply was lost."""
+        held = await self.shards.read_queue(shard, consumer, after="0", limit=limit)
+        return [read_entry(entry_id, fields) for entry_id, fields in held if fields]
+
     async def begin(self, shard: int, entries: Sequence[Entry]) -> list[Begun]:
         """Takes delivered entries in hand: each order is `processing`, with one attempt more."""
         args = [part for entry in entries for part in (entry.entry_id, entry.order_id)]

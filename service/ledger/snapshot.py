@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field as with_default
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from pydantic import BaseModel, Field
@@ -59,6 +59,10 @@ class Snapshot:
     line: int = 0
     capacity: float = 0.0
     waited_seconds: float = 0.0
+
+    def live_workers(self, silence: timedelta) -> list[str]:
+        """Name the workers whose heartbeat is not older than `silence`: those that nobody relieves of their orders."""
+        return [consumer for consumer, age in self.workers.items() if age < silence.total_seconds()]
 
     @property
     def waiting(self) -> int:

@@ -1,26 +1,17 @@
 """Placing an order: its id, its idempotency, and a round trip shared with the other orders of the moment."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from time import monotonic
-
-from opentelemetry.trace import Span, get_current_span
 
 from service.ledger.ledger import Ledger
 from service.ledger.orders import NewOrder, Outcome, Placement, new_order_id
 from service.orders.sold_out import SoldOutCache
 from service.orders.wait_time import WaitEstimator
-from service.store import Batcher, BatchTrace, is_store_down, keys
+from service.store import BatchTrace, ShardBatcher, is_store_down, keys
 from telemetry import current_traceparent
 
 MAX_BATCH = 128
 STOCK_TELLING = (Outcome.ACCEPTED, Outcome.SOLD_OUT)
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    order: NewOrder
-    span: Span
 
 
 class OrderPlacer:
@@ -30,7 +21,7 @@ class OrderPlacer:
         self._ledger = ledger
         self._sold_out = sold_out
         self._wait = wait
-        self._batchers = [self._batcher(shard) for shard in ledger.shards]
+        self._batches = ShardBatcher(ledger.shards, self._send, limit=MAX_BATCH, ends_all=is_store_down)
 
     async def place(
         self, *, product_id: str, user_id: str, quantity: int, idempotency_key: str | None, key_scope: str = ""
@@ -65,17 +56,13 @@ class OrderPlacer:
             fingerprint=fingerprint,
             traceparent=current_traceparent(),
         )
-        return await self._batchers[shard].submit(_Item(order, get_current_span()))
+        return await self._batches.submit(shard, order)
 
-    def _batcher(self, shard: int) -> Batcher[_Item, Placement]:
-        async def send(items: Sequence[_Item]) -> Sequence[Placement]:
-            trace = BatchTrace.by(item.span for item in items)
-            asked = monotonic()
-            placements = await self._ledger.place(shard, [item.order for item in items], trace)
-            for item, placement in zip(items, placements, strict=True):
-                if placement.units_left >= 0 and placement.outcome in STOCK_TELLING:
-                    self._sold_out.record(item.order.product_id, placement.units_left, asked)
-            self._wait.record_enqueued(sum(placement.outcome is Outcome.ACCEPTED for placement in placements))
-            return placements
-
-        return Batcher(send, limit=MAX_BATCH, ends_all=is_store_down)
+    async def _send(self, shard: int, orders: Sequence[NewOrder], trace: BatchTrace) -> Sequence[Placement]:
+        asked = monotonic()
+        placements = await self._ledger.place(shard, orders, trace)
+        for order, placement in zip(orders, placements, strict=True):
+            if placement.units_left >= 0 and placement.outcome in STOCK_TELLING:
+                self._sold_out.record(order.product_id, placement.units_left, asked)
+        self._wait.record_enqueued(sum(placement.outcome is Outcome.ACCEPTED for placement in placements))
+        return placements

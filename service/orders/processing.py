@@ -1,4 +1,4 @@
-"""What is done with one order in hand: payment, and the verdict that follows from it.
+"""What is done with one order in hand: it is charged, and settled or put aside by what comes of it.
 
 Whatever the payment says, the order is ended by `ledger.settle` or put aside by `ledger.defer`. A store that is
 down is waited for: the payment's answer is kept, and if this process dies meanwhile the payment is asked again
@@ -8,12 +8,10 @@ it back.
 
 import asyncio
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from opentelemetry.trace import Span, SpanContext, Tracer, get_current_span
+from opentelemetry.trace import SpanContext, Tracer
 
 from service.ledger.ledger import (
     BeginResult,
@@ -27,10 +25,9 @@ from service.ledger.ledger import (
     SettleResult,
 )
 from service.ledger.orders import Order, Status
-from service.metrics import CHARGES, ORDER_DURATION, ORDER_PROCESSING, ORDER_WAIT
-from service.orders.payments import Declined, PaymentGateway, PaymentRejected, PaymentUnavailable
-from service.orders.refunds import charge_of
-from service.store import STORE_ERRORS, Batcher, BatchTrace
+from service.metrics import ORDER_DURATION, ORDER_PROCESSING, ORDER_WAIT
+from service.orders.charges import Charges, Unsettled
+from service.store import STORE_ERRORS, ShardBatcher
 from telemetry import Telemetry, consumer_span
 
 STORE_PAUSE_SECONDS = 0.25
@@ -38,32 +35,25 @@ MAX_BACKOFF = timedelta(minutes=1)
 MAX_BATCH = 128
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    settlement: Settlement
-    span: Span
-
-
 class Processor:
     """Processes orders for one worker.
 
     Args:
         ledger: The ledger.
-        gateway: Who collects the money.
+        charges: Who collects the money.
         telemetry: Where the times of orders are recorded.
         retry: The pause before the second attempt; it doubles from attempt to attempt.
     """
 
-    def __init__(self, ledger: Ledger, gateway: PaymentGateway, telemetry: Telemetry, *, retry: timedelta) -> None:
+    def __init__(self, ledger: Ledger, charges: Charges, telemetry: Telemetry, *, retry: timedelta) -> None:
         self._ledger = ledger
-        self._gateway = gateway
+        self._charges = charges
         self._retry = retry
         self._tracer: Tracer = telemetry.tracer(__name__)
         self._wait = telemetry.histogram(ORDER_WAIT)
         self._processing = telemetry.histogram(ORDER_PROCESSING)
         self._duration = telemetry.histogram(ORDER_DURATION)
-        self._charges = telemetry.counter(CHARGES)
-        self._settlers = [self._settler(shard) for shard in ledger.shards]
+        self._settlements = ShardBatcher(ledger.shards, ledger.settle, limit=MAX_BATCH)
         self._log = structlog.get_logger("service.orders.processing")
 
     async def process(self, shard: int, entry: Entry, begun: Begun, batch: SpanContext) -> None:
@@ -91,38 +81,15 @@ class Processor:
                 return
             if begun.wait is not None:
                 self._wait.record(begun.wait.total_seconds())
-            status = await self._pay_and_settle(shard, order)
+            status = await self._charge_and_settle(shard, order)
             span.set_attribute("flash_sale.order.status", status)
 
-    async def _pay_and_settle(self, shard: int, order: Order) -> str:
-        try:
-            answer = await self._gateway.charge(charge_of(order, order.payment_key))
-        except PaymentUnavailable as error:
-            self._charges.add(1, {"result": "unavailable"})
-            return await self._defer(shard, order, error.code, error.retry_after)
-        except PaymentRejected as error:
-            self._charges.add(1, {"result": "rejected"})
-            self._log.error("the gateway calls a payment wrong", order_id=order.order_id, error=str(error))
-            # An earlier try may have gone through without our knowing.
-            settlement = Settlement(
-                order.order_id, Status.FAILED, error.code, generation=order.generation, maybe_captured=True
-            )
-            return (await self._settle(shard, settlement)).status
-        except Exception:  # noqa: BLE001 - a defect in a gateway must not end the worker
-            self._charges.add(1, {"result": "failed"})
-            self._log.exception("a payment could not be made", order_id=order.order_id)
-            return await self._defer(shard, order, "internal_error", None)
-        self._charges.add(1, {"result": "declined" if isinstance(answer, Declined) else "captured"})
-        if isinstance(answer, Declined):
-            settlement = Settlement(
-                order.order_id, Status.FAILED, answer.reason or "declined", generation=order.generation
-            )
-            return (await self._settle(shard, settlement)).status
-        settlement = Settlement(
-            order.order_id, Status.CONFIRMED, payment_id=answer.payment_id, generation=order.generation
-        )
-        settled = await self._settle(shard, settlement)
-        if settled.result not in {SettleResult.SETTLED, SettleResult.REPEATED}:
+    async def _charge_and_settle(self, shard: int, order: Order) -> str:
+        answer = await self._charges.charge(order)
+        if isinstance(answer, Unsettled):
+            return await self._defer(shard, order, answer)
+        settled = await self._settle(shard, answer)
+        if answer.payment_id and settled.result not in {SettleResult.SETTLED, SettleResult.REPEATED}:
             self._log.warning(
                 "a payment came too late",
                 order_id=order.order_id,
@@ -136,7 +103,7 @@ class Processor:
         """Ends the order, however long the store takes to come back."""
         while True:
             try:
-                settled = await self._settlers[shard].submit(_Item(settlement, get_current_span()))
+                settled = await self._settlements.submit(shard, settlement)
             except STORE_ERRORS:
                 await asyncio.sleep(STORE_PAUSE_SECONDS)
                 continue
@@ -145,8 +112,8 @@ class Processor:
                 self._duration.record(settled.since_accepted.total_seconds())
             return settled
 
-    async def _defer(self, shard: int, order: Order, reason: str, wish: timedelta | None) -> str:
-        retry = Retry(order.order_id, max(self._backoff(order.attempts), wish or timedelta()), reason)
+    async def _defer(self, shard: int, order: Order, answer: Unsettled) -> str:
+        retry = Retry(order.order_id, max(self._backoff(order.attempts), answer.not_before), answer.reason)
         while True:
             try:
                 (result,) = await self._ledger.defer(shard, [retry])
@@ -155,10 +122,10 @@ class Processor:
                 continue
             break
         if result is DeferResult.DEAD:
-            self._dead_letter(order, reason)
+            self._dead_letter(order, answer.reason)
             return Status.FAILED
         self._log.warning(
-            "an order is tried again later", order_id=order.order_id, reason=reason, attempt=order.attempts
+            "an order is tried again later", order_id=order.order_id, reason=answer.reason, attempt=order.attempts
         )
         return Status.PROCESSING
 
@@ -172,10 +139,3 @@ class Processor:
         pause = min(self._retry * 2 ** min(attempts - 1, 16), MAX_BACKOFF)
         jittered: timedelta = pause * random.uniform(0.75, 1.25)
         return jittered
-
-    def _settler(self, shard: int) -> Batcher[_Item, Settled]:
-        async def send(items: Sequence[_Item]) -> Sequence[Settled]:
-            trace = BatchTrace.by(item.span for item in items)
-            return await self._ledger.settle(shard, [item.settlement for item in items], trace)
-
-        return Batcher(send, limit=MAX_BATCH)

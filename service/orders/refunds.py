@@ -12,9 +12,9 @@ from datetime import timedelta
 import structlog
 
 from service.ledger.ledger import Ledger, OwedRefund
-from service.ledger.orders import Order
 from service.metrics import PAYMENTS_REFUNDED
-from service.orders.payments import Charge, PaymentGateway, PaymentRejected, PaymentUnavailable
+from service.orders.charges import charge_of
+from service.orders.payments import PaymentGateway, PaymentRejected, PaymentUnavailable
 from service.store import STORE_ERRORS
 from telemetry import Telemetry, suppressed
 
@@ -68,14 +68,3 @@ class Refunds:
             return False
         self._count.add(1, {"result": "refunded"})
         return True
-
-
-def charge_of(order: Order, payment_key: str) -> Charge:
-    """What one generation of an order was charged, or is to be."""
-    return Charge(
-        order_id=order.order_id,
-        user_id=order.user_id,
-        amount=order.amount,
-        currency=order.currency,
-        key=payment_key,
-    )

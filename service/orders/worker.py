@@ -17,14 +17,13 @@ from typing import Any
 
 import structlog
 from opentelemetry.trace import Link, SpanKind, Tracer, get_current_span
-from redis.exceptions import ResponseError
 
-from service.ledger.ledger import BeginResult, Entry, Ledger, read_entry
+from service.ledger.ledger import BeginResult, Entry, Ledger
 from service.orders.processing import Processor
-from service.store import STORE_ERRORS, BatchTrace, StoreClient, keys
+from service.store import STORE_ERRORS, BatchTrace
 from telemetry import consumer_context
 
-BLOCK_SECONDS = 1.0
+BLOCK = timedelta(seconds=1)
 MAX_BATCH = 128
 PAUSE_SECONDS = 0.25
 BEATS = 5
@@ -40,8 +39,7 @@ class Worker:
     """One consumer of every shard's queue.
 
     Args:
-        ledger: The ledger.
-        reader: A client of its own for reads that block, at least `BLOCK_SECONDS` long.
+        ledger: The ledger; its store can block for `BLOCK` on top of the time it waits for an answer.
         processor: What is done with an order.
         tracer: Makes the span of a batch.
         consumer: This worker's name in the queue.
@@ -52,7 +50,6 @@ class Worker:
     def __init__(
         self,
         ledger: Ledger,
-        reader: StoreClient,
         processor: Processor,
         tracer: Tracer,
         *,
@@ -61,7 +58,6 @@ class Worker:
         silence: timedelta = timedelta(seconds=5),
     ) -> None:
         self._ledger = ledger
-        self._reader = reader
         self._processor = processor
         self._tracer = tracer
         self.consumer = consumer
@@ -125,26 +121,13 @@ class Worker:
 
     async def _read(self, shard: int) -> list[Entry]:
         room = min(self._concurrency - self.in_flight, MAX_BATCH)
-        queue = keys.queue(shard)
         if self._reread_pending[shard]:
             self._reread_pending[shard] = False  # first: a heartbeat that fails meanwhile asks for another look
-            own = await self._fetch(shard, queue, "0", self._concurrency + MAX_BATCH, None)
+            own = await self._ledger.delivered(shard, self.consumer, self._concurrency + MAX_BATCH)
             missed = [entry for entry in own if not self._has(shard, entry)]
             if missed:
                 return missed
-        return await self._fetch(shard, queue, ">", room, int(BLOCK_SECONDS * 1000))
-
-    async def _fetch(self, shard: int, queue: str, since: str, most: int, block: int | None) -> list[Entry]:
-        try:
-            reply: Any = await self._reader.xreadgroup(
-                keys.GROUP, self.consumer, {queue: since}, count=most, block=block
-            )
-        except ResponseError as error:
-            if not str(error).startswith("NOGROUP"):
-                raise
-            await self._ledger.shards.ensure_group(shard)
-            return []
-        return [read_entry(entry_id, fields) for _, entries in reply or () for entry_id, fields in entries if fields]
+        return await self._ledger.deliver(shard, self.consumer, room, BLOCK)
 
     async def _take(self, shard: int, entries: Sequence[Entry]) -> None:
         """Begins a batch, and processes each order of it in a task of its own.

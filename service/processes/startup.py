@@ -5,7 +5,7 @@ A store that will not do is refused, a late one waited for.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 import structlog
@@ -29,15 +29,22 @@ def telemetry_settings(environ: Mapping[str, str], slot: str) -> TelemetrySettin
 
 @asynccontextmanager
 async def open_shards(
-    settings: Settings, url: str, *, name: str, tracer: Tracer | None = None, wait_seconds: float = 30.0
+    settings: Settings,
+    url: str,
+    *,
+    name: str,
+    tracer: Tracer | None = None,
+    block_seconds: float = 0.0,
+    wait_seconds: float = 30.0,
 ) -> AsyncIterator[Shards]:
-    """Connects, checks the server and prepares the shards; closes the client at the end.
+    """Connects, checks the server and prepares the shards; closes the clients at the end.
 
     Args:
         settings: The service's settings.
         url: Where the store is.
         name: The client's name in `CLIENT LIST`.
         tracer: Makes the spans of store calls.
+        block_seconds: How long a read may block; 0 where none does.
         wait_seconds: How long a store that does not answer yet is waited for.
 
     Raises:
@@ -45,8 +52,15 @@ async def open_shards(
         SchemaMismatchError: The store was first used with another number of shards.
         redis.exceptions.RedisError: The store did not answer in time.
     """
-    async with connect(url, name=name, timeout_seconds=settings.store_timeout_seconds) as client:
-        shards = Shards(client, ledger_scripts(), count=settings.store_shards, tracer=tracer)
+    timeout = settings.store_timeout_seconds
+    async with AsyncExitStack() as clients:
+        client = await clients.enter_async_context(connect(url, name=name, timeout_seconds=timeout))
+        blocking = None
+        if block_seconds:
+            connected = connect(url, name=f"{name}-reader", timeout_seconds=timeout, block_seconds=block_seconds)
+            blocking = await clients.enter_async_context(connected)
+        scripts = ledger_scripts()
+        shards = Shards(client, scripts, count=settings.store_shards, tracer=tracer, blocking_client=blocking)
         await _prepare(shards, wait_seconds)
         yield shards
 

@@ -11,17 +11,17 @@ from service.ledger.ledger import Ledger
 from service.metrics import WORKER_PROGRESS_AGE
 from service.monitoring.live import open_windows
 from service.monitoring.reporting import keep_reporting
+from service.orders.charges import Charges
 from service.orders.maintenance import run_maintenance
 from service.orders.payments import gateway
 from service.orders.processing import Processor
 from service.orders.refunds import Refunds
-from service.orders.worker import BLOCK_SECONDS, Worker, new_consumer
+from service.orders.worker import BLOCK, Worker, new_consumer
 from service.processes.server import serving
 from service.processes.signals import stopped_by_signals
 from service.processes.startup import open_shards
 from service.processes.worker_app import create_worker_app
 from service.settings import Settings
-from service.store import connect
 from telemetry import Telemetry
 
 
@@ -31,26 +31,30 @@ async def serve_worker(
     """Works off the queue; serves `/metrics`, `/healthz` and `/readyz` on the socket if there is one."""
     slot = telemetry.settings.worker
     payments = gateway(settings.payment, telemetry.tracer_provider)
-    reader = connect(store_url, name=f"{slot}-reader", timeout_seconds=5, block_seconds=BLOCK_SECONDS)
     stop = asyncio.Event()
     telemetry.start()
     try:
         async with (
-            reader,
-            open_shards(settings, store_url, name=slot, tracer=telemetry.tracer("service.store")) as real,
+            open_shards(
+                settings,
+                store_url,
+                name=slot,
+                tracer=telemetry.tracer("service.store"),
+                block_seconds=BLOCK.total_seconds(),
+            ) as real,
             watched(settings, store_url, slot) as faults,
         ):
             shards, payments = faulty_shards(real, faults), faulty_gateway(payments, faults, telemetry)
             ledger = Ledger(shards, settings.policy)
-            processor = Processor(ledger, payments, telemetry, retry=timedelta(seconds=settings.order_retry_seconds))
+            charges = Charges(payments, telemetry)
+            processor = Processor(ledger, charges, telemetry, retry=timedelta(seconds=settings.order_retry_seconds))
             worker = Worker(
                 ledger,
-                reader,
                 processor,
                 telemetry.tracer("service.orders.worker"),
                 consumer=new_consumer(slot),
                 concurrency=settings.order_concurrency,
-                silence=timedelta(seconds=settings.worker_silence_seconds),
+                silence=settings.worker_silence,
             )
             windows = open_windows(shards, slot, lambda: says(worker))
             telemetry.observe(WORKER_PROGRESS_AGE, lambda: [(worker.progress_age_seconds(), {})])

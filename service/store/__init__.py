@@ -1,17 +1,17 @@
 """The store: how it is reached, what must be true of it, and how steps run in it. Redis >= 7 or Valkey >= 8."""
 
-from service.store.batching import Batcher
 from service.store.client import STORE_ERRORS, StoreClient, connect, is_store_down
 from service.store.scripts import Script, load_scripts
+from service.store.shard_batcher import ShardBatcher
 from service.store.shards import BatchTrace, SchemaMismatchError, Shards
 from service.store.shared_read import SharedRead
 
 __all__ = [
     "STORE_ERRORS",
     "BatchTrace",
-    "Batcher",
     "SchemaMismatchError",
     "Script",
+    "ShardBatcher",
     "Shards",
     "SharedRead",
     "StoreClient",

@@ -5,6 +5,7 @@ right for one server; more spread the products over the nodes of a Redis Cluster
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from opentelemetry.context import Context
@@ -42,7 +43,15 @@ NONE = BatchTrace(Context())
 
 
 class Shards:
-    """Runs the steps of the ledger; owns nothing, so the client is closed by whoever made it."""
+    """Runs the steps of the ledger; owns nothing, so the clients are closed by whoever made them.
+
+    Args:
+        client: The client for all that is answered at once.
+        scripts: The steps, by name.
+        count: The number of shards.
+        tracer: Makes the spans of store calls.
+        blocking_client: The client for reads that block, which waits longer for an answer; `client` if none is given.
+    """
 
     def __init__(
         self,
@@ -51,8 +60,10 @@ class Shards:
         *,
         count: int = 1,
         tracer: Tracer | None = None,
+        blocking_client: StoreClient | None = None,
     ) -> None:
         self.client = client
+        self._blocking_client = blocking_client or client
         self.count = count
         self.server = "unknown"  # its name and version, once it was looked at
         self._scripts = scripts
@@ -80,6 +91,37 @@ class Shards:
         """
         with store_span(self._tracer, "EVALSHA", step, batch, context=trace.context, links=trace.links):
             return await run_script(self.client, self._scripts[step], [keys.prefix(shard)], args)
+
+    async def read_queue(
+        self, shard: int, consumer: str, *, after: str, limit: int, block: timedelta | None = None
+    ) -> list[tuple[str, dict[str, str]]]:
+        """Deliver entries of a shard's queue to a consumer of the group `workers` (`XREADGROUP`).
+
+        Args:
+            shard: Where.
+            consumer: To whom; made if there is none of this name.
+            after: `>` for entries that were never delivered, or an id to read the consumer's own pending entries after.
+            limit: How many at most.
+            block: How long to wait for a new entry.
+
+        Returns:
+            Entry ids and fields. Nothing from a store that lost the group, which is made again.
+
+        Raises:
+            redis.exceptions.RedisError: The store is down; entries may have been delivered, see `after`.
+        """
+        client = self.client if block is None else self._blocking_client
+        milliseconds = None if block is None else block // timedelta(milliseconds=1)
+        try:
+            reply: Any = await client.xreadgroup(
+                keys.GROUP, consumer, {keys.queue(shard): after}, count=limit, block=milliseconds
+            )
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            await self.ensure_group(shard)
+            return []
+        return [(entry_id, fields) for _, entries in reply or () for entry_id, fields in entries]
 
     async def prepare(self) -> None:
         """Makes the store ready: the number of shards agreed, the scripts loaded, the consumer groups there.

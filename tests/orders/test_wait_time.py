@@ -190,10 +190,12 @@ async def test_who_would_wait_too_long_is_told_when_to_come_again(valkey_server:
         snapshot = await shop.service.sampler.fresh()
         shop.service.sampler._on_reading = lambda *_: None
         # As of a minute to come, so that it is not stale however slow this machine is.
-        shop.service.line.refresh(replace(snapshot, line=100, capacity=1, drain_rate=1, throughput=1), monotonic() + 60)
+        shop.service.wait_estimator.refresh(
+            replace(snapshot, line=100, capacity=1, drain_rate=1, throughput=1), monotonic() + 60
+        )
         refused = await shop.order()
         problem(refused, 503, "overloaded")
         assert 100 < int(refused.headers["retry-after"]) <= 156
         assert await shop.rejections(reason="overloaded") == 1
-        shop.service.line._limit = 0
+        shop.service.wait_estimator._limit = 0
         assert (await shop.order()).status_code == 202

@@ -7,7 +7,7 @@ import statistics
 import tempfile
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -54,7 +54,7 @@ def measure_in_process() -> None:
     """Write the answer of one process without siblings and print its CPU time, a new snapshot each time."""
     latest = [new_snapshot()]
     telemetry = Telemetry(TelemetrySettings(service_name="shop", worker="api-0"), set_global=False)
-    observe_ledger(telemetry, lambda: latest[0])
+    observe_ledger(telemetry, lambda: latest[0], silence=timedelta(seconds=5))
     for accept in FORMATS:
         seconds = []
         for _ in range(SCRAPES):

@@ -1,7 +1,7 @@
-"""The short way of `POST /orders`: what a plainly good order meets instead of the framework's general machinery.
+"""The short way of `POST /orders`: what a plainly correct order meets instead of the framework's general machinery.
 
 FastAPI's routing, dependencies and serialisation cost several times what placing an order does
-(docs/decisions/telemetry-cost.md). A request that is plainly right is answered here, by the same `sell` and the same
+(docs/decisions/telemetry-cost.md). A request that is plainly right is answered here, by the same checkout and the same
 model as in the route. Any other goes on to the route untouched: an odd header, a body that is no order. So what
 is refused, and in which words, has one home; and the OpenAPI document is the route's.
 """
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.context import Service
 from service.api.errors import OnProblem, send_problem
-from service.api.orders import IDEMPOTENCY_KEY, OrderRequest, accepted_json, sell
+from service.api.orders import IDEMPOTENCY_KEY, OrderRequest, accepted_json, head_of
 from service.api.strict_json import parse
 from service.problems import Problem
 
@@ -38,8 +38,8 @@ class OrderFastPathMiddleware:
         if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST" or not self._open:
             await self._app(scope, receive, send)
             return
-        headers = _plain(scope["headers"])
-        if headers is None:
+        sent = _plain(scope["headers"])
+        if sent is None:
             await self._app(scope, receive, send)
             return
         messages = [await receive()]
@@ -49,16 +49,22 @@ class OrderFastPathMiddleware:
         if order is None or order.user_id is None:
             await self._app(scope, _again(messages, receive), send)
             return
-        key = headers.get(b"idempotency-key")
+        key = sent.get(b"idempotency-key")
         try:
-            sold = await sell(self._service, order, order.user_id, key.decode("ascii") if key else None)
+            placed = await self._service.checkout.place_order(
+                product_id=order.product_id,
+                user_id=order.user_id,
+                quantity=order.quantity,
+                idempotency_key=key.decode("ascii") if key else None,
+            )
         except Problem as problem:
             self._on_problem(scope, problem)
             await send_problem(problem, send)
             return
-        body = accepted_json(sold.order)
-        head = [(b"content-length", b"%d" % len(body)), _JSON, *((n.encode(), v.encode()) for n, v in sold.headers)]
-        await send({"type": "http.response.start", "status": sold.status, "headers": head})
+        body = accepted_json(placed.order)
+        status, headers = head_of(placed)
+        head = [(b"content-length", b"%d" % len(body)), _JSON, *((n.encode(), v.encode()) for n, v in headers.items())]
+        await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": body})
 
 

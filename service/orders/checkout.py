@@ -1,0 +1,60 @@
+"""Checkout: placing one order for a user, from admission to the ledger's answer."""
+
+from typing import NamedTuple
+
+from service.ledger.orders import Order, Outcome, Placement
+from service.orders.admission import Admission
+from service.orders.placement import OrderPlacer
+from service.problems import Problem
+
+
+class PlacedOrder(NamedTuple):
+    """An order that was placed: now, or by an earlier request with the same idempotency key (`replayed`)."""
+
+    order: Order
+    replayed: bool
+
+
+class Checkout:
+    """What placing an order takes in one process."""
+
+    def __init__(self, admission: Admission, placer: OrderPlacer) -> None:
+        self._admission = admission
+        self._placer = placer
+
+    async def place_order(
+        self, *, product_id: str, user_id: str, quantity: int, idempotency_key: str | None, key_scope: str = ""
+    ) -> PlacedOrder:
+        """Place an order for a user.
+
+        Args:
+            product_id: What.
+            user_id: For whom.
+            quantity: How many units.
+            idempotency_key: The client's key; the same key and request again give the first order again.
+            key_scope: Whose keys these are: keys of different scopes never meet.
+
+        Raises:
+            Problem: It was refused, by admission or by the ledger.
+            redis.exceptions.RedisError: The store is down; the order may have been placed.
+        """
+        with self._admission.admit(user_id, product_id, keyed=idempotency_key is not None):
+            placement = await self._placer.place(
+                product_id=product_id,
+                user_id=user_id,
+                quantity=quantity,
+                idempotency_key=idempotency_key,
+                key_scope=key_scope,
+            )
+        if placement.order is None or placement.outcome not in (Outcome.ACCEPTED, Outcome.REPLAYED):
+            raise _refusal(placement)
+        return PlacedOrder(placement.order, placement.outcome is Outcome.REPLAYED)
+
+
+def _refusal(placement: Placement) -> Problem:
+    """Return the problem that a refusal of the ledger is to the caller: they share their word."""
+    details = {
+        Outcome.SOLD_OUT: f"{placement.units_left} units are left.",
+        Outcome.IDEMPOTENCY_CONFLICT: "The key was used for a request that differs from this one.",
+    }
+    return Problem(placement.outcome.value, details.get(placement.outcome, ""), counted=placement.counted)
