@@ -46,16 +46,7 @@ async def serve_worker(
         ):
             shards, payments = faulty_shards(real, faults), faulty_gateway(payments, faults, telemetry)
             ledger = Ledger(shards, settings.policy)
-            charges = Charges(payments, telemetry)
-            processor = Processor(ledger, charges, telemetry, retry=timedelta(seconds=settings.order_retry_seconds))
-            worker = Worker(
-                ledger,
-                processor,
-                telemetry.tracer("service.orders.worker"),
-                consumer=new_consumer(slot),
-                concurrency=settings.order_concurrency,
-                silence=settings.worker_silence,
-            )
+            worker = _worker(settings, telemetry, ledger, Charges(payments, telemetry))
             windows = open_windows(shards, slot, lambda: says(worker))
             telemetry.observe(WORKER_PROGRESS_AGE, lambda: [(worker.progress_age_seconds(), {})])
             with stopped_by_signals(stop):
@@ -70,3 +61,15 @@ async def serve_worker(
     finally:
         await payments.aclose()
         await asyncio.to_thread(telemetry.shutdown)
+
+
+def _worker(settings: Settings, telemetry: Telemetry, ledger: Ledger, charges: Charges) -> Worker:
+    retry = timedelta(seconds=settings.order_retry_seconds)
+    return Worker(
+        ledger,
+        Processor(ledger, charges, telemetry, retry=retry),
+        telemetry.tracer("service.orders.worker"),
+        consumer=new_consumer(telemetry.settings.worker),
+        concurrency=settings.order_concurrency,
+        silence=settings.worker_silence,
+    )
