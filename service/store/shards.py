@@ -50,7 +50,7 @@ class Shards:
         scripts: The steps, by name.
         count: The number of shards.
         tracer: Makes the spans of store calls.
-        blocking_client: The client for reads that block, which waits longer for an answer; `client` if none is given.
+        blocking_client: The client that reads the queue, which waits longer for an answer; else `client`.
     """
 
     def __init__(
@@ -110,10 +110,9 @@ class Shards:
         Raises:
             redis.exceptions.RedisError: The store is down; entries may have been delivered, see `after`.
         """
-        client = self.client if block is None else self._blocking_client
         milliseconds = None if block is None else block // timedelta(milliseconds=1)
         try:
-            reply: Any = await client.xreadgroup(
+            reply: Any = await self._blocking_client.xreadgroup(
                 keys.GROUP, consumer, {keys.queue(shard): after}, count=limit, block=milliseconds
             )
         except ResponseError as error:
