@@ -48,9 +48,10 @@ rules: $(VENV)/.dev ## write the rules of Prometheus anew from monitoring/rules 
 drill: $(VENV)/.dev ## break the stack on purpose and see every alert fire (needs what `make stack` needs)
 	$(BIN)/python -m monitoring.drill
 
-docs: $(VENV)/.runtime ## write docs/metrics.md and docs/monitoring.schema.json anew from the declarations
+docs: $(VENV)/.dev ## write docs/metrics.md, docs/monitoring.schema.json and the table in docs/architecture.md anew
 	$(BIN)/python -m service.metrics_page > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
 	$(BIN)/python -m service.monitoring.messages > docs/monitoring.schema.json.new && mv docs/monitoring.schema.json.new docs/monitoring.schema.json
+	$(BIN)/python -m tests.architecture.packages
 
 dashboards: $(VENV)/.runtime ## write monitoring/grafana/dashboards/ anew from monitoring/dashboards/
 	$(BIN)/python -m monitoring.dashboards make
