@@ -1,8 +1,8 @@
 """Each arrow that a contract of pyproject.toml forbids is seen when it is drawn, in a copy of the packages."""
 
+import os
 import re
 import shutil
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.repository import ROOT
+from tests.support.processes import run
 
 CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
 
@@ -45,7 +46,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lint(where: Path) -> str:
     """Return what lint-imports says of the packages in a folder."""
     program = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run([program, "--no-cache"], cwd=where, capture_output=True, text=True, timeout=60, check=False)
+    wide = os.environ | {"COLUMNS": "1000"}  # else it breaks long names into lines
+    done = run([program, "--no-cache"], cwd=where, env=wide)
     assert done.returncode in {0, 1}, done.stderr
     return done.stdout
 
