@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks import machine
-from service.parent_death import bound
+from service.parent_death import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 60.0
@@ -102,7 +102,7 @@ class Program:
     def __enter__(self) -> Self:
         with machine.on(self._cores):
             self._process = subprocess.Popen(  # noqa: S603 - programs of this repository
-                bound(self._argv),
+                die_with_parent(self._argv),
                 env=self._env,
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,

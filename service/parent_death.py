@@ -1,7 +1,7 @@
-"""Children that do not outlive their parent: `bound(argv)` is `argv` with a cord to this process.
+"""Children that do not outlive their parent: `die_with_parent(argv)` is `argv`, bound to the life of this process.
 
-On Linux the kernel holds the cord (`PR_SET_PDEATHSIG`): it works for any program and after `kill -9` of the
-parent, and costs one start of the interpreter. The cord belongs to the thread that starts the child, so
+On Linux the kernel sees to it (`PR_SET_PDEATHSIG`): it works for any program and after `kill -9` of the
+parent, and costs one start of the interpreter. The tie is to the thread that starts the child, so
 children are started from the main thread. On other systems `argv` comes back as it is, and a child may
 outlive a parent that was killed.
 """
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 _PR_SET_PDEATHSIG = 1
 
 
-def bound(argv: Sequence[str], when_parent_dies: signal.Signals = signal.SIGKILL) -> list[str]:
+def die_with_parent(argv: Sequence[str], when_parent_dies: signal.Signals = signal.SIGKILL) -> list[str]:
     """Return the command that runs `argv` in its own place and sends it a signal when this process ends."""
     if sys.platform != "linux":
         return list(argv)
@@ -24,7 +24,7 @@ def bound(argv: Sequence[str], when_parent_dies: signal.Signals = signal.SIGKILL
 
 def _become(parent: int, when_parent_dies: int, argv: list[str]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, when_parent_dies)
-    if os.getppid() != parent:  # it died before the cord was tied
+    if os.getppid() != parent:  # it died before the kernel was asked
         os.kill(os.getpid(), signal.SIGKILL)
     try:
         os.execvp(argv[0], argv)  # noqa: S606 - to become the program is the point

@@ -21,7 +21,7 @@ from deploy.stack.tools import ToolMissing, build
 from monitoring.dashboards.check import check as check_panels
 from service.ledger.catalogue import ProductCatalogue
 from service.ledger.demo import stock_demo
-from service.parent_death import bound
+from service.parent_death import die_with_parent
 from service.processes.startup import open_shards
 from service.settings import Settings, SettingsError
 
@@ -131,7 +131,7 @@ def _crowd(stack: Stack, rate: float) -> subprocess.Popen[bytes] | None:
         return None
     url = stack.url("front" if "front" in stack.parts else "api-1")
     argv = [sys.executable, "-m", "service", "process", "crowd", "--url", url, "--rate", str(rate)]
-    return subprocess.Popen(bound(argv), start_new_session=True)  # noqa: S603 - our own program
+    return subprocess.Popen(die_with_parent(argv), start_new_session=True)  # noqa: S603 - our own program
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 from deploy.stack.compose import ROOT, Service
 from deploy.stack.network import inside
 from deploy.stack.tools import find
-from service.parent_death import bound
+from service.parent_death import die_with_parent
 from service.store.embedded import server_program
 
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - what containers listen on; it is replaced by one loopback address
@@ -102,7 +102,7 @@ class Part:
             ToolMissing: Its program is not on this machine.
         """
         self._lay_out()
-        argv = inside(self.place.hosts, bound(self.argv(), signal.SIGTERM))
+        argv = inside(self.place.hosts, die_with_parent(self.argv(), signal.SIGTERM))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - the programs of docker-compose.yml
                 argv,

@@ -16,15 +16,15 @@ from service.api import faults as faults_api
 from service.api import inventory as inventory_api
 from service.api import monitoring as monitoring_api
 from service.api import orders as orders_api
-from service.api.context import Service
+from service.api.context import ApiContext
 from service.api.middleware.body_limit import BodyLimitMiddleware
 from service.api.middleware.crash_guard import CrashGuardMiddleware
 from service.api.middleware.fast_orders import OrderFastPathMiddleware
 from service.api.middleware.faults import FaultInjectionMiddleware
 from service.background import background_tasks
 from service.metrics import ACTIVE_CONNECTIONS, REASONS, SNAPSHOT_AGE, WINDOWS_DROPPED, observe_ledger
+from service.monitoring.flushing import flush_last, flush_periodically
 from service.monitoring.live import SERVER_ERROR
-from service.monitoring.reporting import keep_reporting, report_last
 from service.orders.maintenance import run_maintenance
 from service.problems import Problem, ProblemDetails
 
@@ -36,13 +36,13 @@ Every error is `application/problem+json` with a stable `code`. A refusal (`sold
 answer, not a failure. Send an `Idempotency-Key` with `POST /orders` and it is safe to send again."""
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(context: ApiContext) -> FastAPI:
     """Builds the application around one process's parts; its lifespan runs what belongs to them."""
-    telemetry = service.telemetry
-    telemetry.on_request(service.windows.record)
+    telemetry = context.telemetry
+    telemetry.on_request(context.windows.record)
 
     def note(scope: Scope, problem: Problem) -> None:
-        _note(service, scope, problem)
+        _note(context, scope, problem)
 
     handlers = errors.ErrorHandlers(note)
     app = FastAPI(
@@ -53,31 +53,31 @@ def create_app(service: Service) -> FastAPI:
         lifespan=_lifespan,
         redirect_slashes=False,
         exception_handlers=handlers.by_type(),
-        middleware=_layers(service, note, handlers.crash),
+        middleware=_layers(context, note, handlers.crash),
     )
-    app.state.service = service
-    if service.faults is not None:
+    app.state.context = context
+    if context.faults is not None:
         app.include_router(faults_api.router)
-    app.include_router(pages.create_router(service.settings))
+    app.include_router(pages.create_router(context.settings))
     for module in (orders_api, inventory_api, monitoring_api, websocket, health):
         app.include_router(module.router)
-    observe_ledger(telemetry, service.sampler.exported, silence=service.settings.worker_silence)
-    telemetry.observe(SNAPSHOT_AGE, lambda: [(service.sampler.age_seconds(), {})])
-    telemetry.observe(WINDOWS_DROPPED, lambda: [(service.windows.dropped, {})])
-    telemetry.observe(ACTIVE_CONNECTIONS, lambda: [(service.connections(), {})])
-    websocket.observe(telemetry, service.broadcast)
+    observe_ledger(telemetry, context.poller.exported, silence=context.settings.worker_silence)
+    telemetry.observe(SNAPSHOT_AGE, lambda: [(context.poller.age_seconds(), {})])
+    telemetry.observe(WINDOWS_DROPPED, lambda: [(context.windows.dropped, {})])
+    telemetry.observe(ACTIVE_CONNECTIONS, lambda: [(context.connections(), {})])
+    websocket.observe(telemetry, context.broadcast)
     telemetry.instrument(app)
-    _document(app, service)
+    _document(app, context)
     return app
 
 
-def _layers(service: Service, note: errors.OnProblem, crash: errors.ErrorHandler) -> list[Middleware]:
+def _layers(context: ApiContext, note: errors.OnProblem, crash: errors.ErrorHandler) -> list[Middleware]:
     """Return the layers around the routes, the outermost first.
 
     Around all of them stand the interceptor of `telemetry`, whose span is current in each, and Starlette's own last
     resort; inside all of them are the exception handlers and the routes.
     """
-    faults = [] if service.faults is None else [Middleware(FaultInjectionMiddleware, faults=service.faults)]
+    faults = [] if context.faults is None else [Middleware(FaultInjectionMiddleware, faults=context.faults)]
     return [
         # First: what is too large is refused before anything reads it, and counted while it is read by the others.
         Middleware(BodyLimitMiddleware, max_bytes=MAX_BODY_BYTES, on_problem=note),
@@ -86,52 +86,52 @@ def _layers(service: Service, note: errors.OnProblem, crash: errors.ErrorHandler
         # Inside the guard, so that an injected crash is answered like a real one; before orders, which it breaks.
         *faults,
         # Last before the routes: what it does not answer goes to them as it came.
-        Middleware(OrderFastPathMiddleware, service=service, on_problem=note),
+        Middleware(OrderFastPathMiddleware, context=context, on_problem=note),
     ]
 
 
-def _note(service: Service, scope: Scope, problem: Problem) -> None:
+def _note(context: ApiContext, scope: Scope, problem: Problem) -> None:
     """Counts an order that was refused, unless the ledger did; keeps the context of a failure."""
     path, method = scope["path"], scope["method"]
     if method == "POST" and path == "/orders" and not problem.counted:
-        service.rejections.count(problem.code if problem.code in REASONS else "other")
+        context.rejections.count(problem.code if problem.code in REASONS else "other")
     status = problem.kind.status
-    if status >= SERVER_ERROR and path not in service.telemetry.settings.excluded_paths:
-        context = get_current_span().get_span_context()
-        service.windows.fail(
+    if status >= SERVER_ERROR and path not in context.telemetry.settings.excluded_paths:
+        span_context = get_current_span().get_span_context()
+        context.windows.fail(
             method=method if method in METHODS else "_OTHER",
             route=errors.route_of(scope),
             status=status,
             code=problem.code,
             exception=problem.__cause__,
-            trace_id=format_trace_id(context.trace_id) if context.is_valid else None,
+            trace_id=format_trace_id(span_context.trace_id) if span_context.is_valid else None,
         )
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Shuts the telemetry down itself: uvicorn ends with the lifespan and never reaches `atexit`."""
-    service: Service = app.state.service
-    service.telemetry.start()
+    context: ApiContext = app.state.context
+    context.telemetry.start()
     try:
         async with (
             background_tasks(
-                service.sampler.run(),
-                run_maintenance(service.ledger),
-                keep_reporting(service.rejections, service.windows),
-                service.broadcast.run(),
+                context.poller.run(),
+                run_maintenance(context.ledger),
+                flush_periodically(context.rejections, context.windows),
+                context.broadcast.run(),
             ),
-            service.telemetry.serving_peers(),
+            context.telemetry.serving_peers(),
         ):
             yield
-            service.draining = True
+            context.draining = True
     finally:
-        await service.aclose()
-        await report_last(service.rejections, service.windows)
-        await asyncio.to_thread(service.telemetry.shutdown)
+        await context.aclose()
+        await flush_last(context.rejections, context.windows)
+        await asyncio.to_thread(context.telemetry.shutdown)
 
 
-def _document(app: FastAPI, service: Service) -> None:
+def _document(app: FastAPI, context: ApiContext) -> None:
     """Puts into the OpenAPI document what the code cannot say: the shape of a problem, who needs a `user_id`."""
     generate = app.openapi
 
@@ -142,9 +142,9 @@ def _document(app: FastAPI, service: Service) -> None:
             problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= problem.pop("$defs", {})
             schemas["ProblemDetails"] = problem
-            if not service.settings.auth_jwt.enabled:
+            if not context.settings.auth_jwt.enabled:
                 _document_without_tokens(document)
-            if service.settings.monitoring_token is None:
+            if context.settings.monitoring_token is None:
                 _leave_out(document, "watcher")
         return app.openapi_schema or document
 

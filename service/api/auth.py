@@ -13,7 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from service.problems import Problem
 from service.settings import JwtSettings
 
-LONGEST_SUBJECT = 255
+MAX_SUBJECT_LENGTH = 255
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="flash-sale"'}
 
 admin_scheme = HTTPBearer(auto_error=False, scheme_name="admin", description="ADMIN_TOKEN")
@@ -28,7 +28,7 @@ async def require_admin(
     Raises:
         Problem: 401 without the right token, 403 when no token is set and so nobody is admin.
     """
-    token = request.app.state.service.settings.admin_token
+    token = request.app.state.context.settings.admin_token
     if token is None:
         raise Problem("admin_disabled", "Set ADMIN_TOKEN to use the admin routes.")
     if given is None:
@@ -45,7 +45,7 @@ async def shopper(
     Raises:
         Problem: 401 without a valid token.
     """
-    settings: JwtSettings = request.app.state.service.settings.auth_jwt
+    settings: JwtSettings = request.app.state.context.settings.auth_jwt
     if not settings.enabled:
         return None
     if given is None:
@@ -54,7 +54,7 @@ async def shopper(
         subject = str(_claims(given.credentials, settings)["sub"])
     except jwt.InvalidTokenError as error:
         raise Problem("unauthorized", f"The token is not valid: {error}.", headers=_CHALLENGE) from None
-    if not 0 < len(subject) <= LONGEST_SUBJECT or any("\ud800" <= letter <= "\udfff" for letter in subject):
+    if not 0 < len(subject) <= MAX_SUBJECT_LENGTH or any("\ud800" <= letter <= "\udfff" for letter in subject):
         raise Problem("unauthorized", "The token's subject cannot name a user.", headers=_CHALLENGE)
     return subject
 

@@ -1,9 +1,10 @@
-"""What the routes share: one object of a process, reached through `service_of`."""
+"""What the routes share: one object of a process, reached through `get_context`."""
 
 import re
 from collections.abc import Callable
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from service.faults import Faults
 from service.ledger.catalogue import ProductCatalogue
@@ -13,7 +14,7 @@ from service.ledger.orders import ORDER_ID, shard_of_order
 from service.ledger.snapshot import Snapshot
 from service.monitoring.broadcast import Broadcast
 from service.monitoring.live import CONNECTIONS, Live, open_windows
-from service.monitoring.poller import Sampler
+from service.monitoring.poller import SnapshotPoller
 from service.monitoring.rejections import Rejections
 from service.orders.admission import Admission
 from service.orders.checkout import Checkout
@@ -28,7 +29,7 @@ from telemetry import Telemetry
 _ORDER_ID = re.compile(ORDER_ID)
 
 
-class Service:
+class ApiContext:
     """The parts of one API process.
 
     Args:
@@ -65,12 +66,12 @@ class Service:
             rate_per_second=settings.rate_limit_per_second,
         )
         self.checkout = Checkout(self.admission, self.placer)
-        self.sampler = Sampler(shards, Lease(shards, settings.fleet_id), on_reading=self._learn)
+        self.poller = SnapshotPoller(shards, Lease(shards, settings.fleet_id), on_reading=self._learn)
         worker = telemetry.settings.worker
         self.windows = open_windows(shards, worker, lambda: {CONNECTIONS: self.connections()})
         self.rejections = Rejections(self.ledger, worker)
-        self.live = Live(self.sampler, self.windows)
-        self.broadcast = Broadcast(self.live, self.sampler)
+        self.live = Live(self.poller, self.windows)
+        self.broadcast = Broadcast(self.live, self.poller)
 
     async def aclose(self) -> None:
         """Ends what is still being read; for when nobody asks any more."""
@@ -92,7 +93,10 @@ class Service:
         return order_id
 
 
-async def service_of(request: Request) -> Service:  # a plain function would be run in a thread, at 60 us a call
+async def get_context(request: Request) -> ApiContext:  # a plain function would be run in a thread, at 60 us a call
     """The service that answers this request."""
-    service: Service = request.app.state.service
-    return service
+    context: ApiContext = request.app.state.context
+    return context
+
+
+Context = Annotated[ApiContext, Depends(get_context)]

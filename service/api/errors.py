@@ -19,14 +19,12 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope, Send
 
+from service.api.strict_json import MAX_NAME_LENGTH
 from service.problems import PROBLEMS, FieldProblem, Problem
 from service.store import is_store_down
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_STORE_SECONDS = 1
-LONGEST_NAME = 64
-
-
 _BY_STATUS = {
     400: "bad_request",
     401: "unauthorized",
@@ -55,8 +53,8 @@ async def send_problem(problem: Problem, send: Send) -> None:
 
 def _body(problem: Problem) -> bytes:
     """The problem as `ProblemDetails` describes it."""
-    context = get_current_span().get_span_context()
-    trace_id = b'"%032x"' % context.trace_id if context.is_valid else b"null"
+    span_context = get_current_span().get_span_context()
+    trace_id = b'"%032x"' % span_context.trace_id if span_context.is_valid else b"null"
     errors = b',"errors":' + to_json(problem.errors) if problem.errors else b""
     return _beginning(problem.code, problem.detail) + trace_id + errors + b"}"
 
@@ -159,7 +157,7 @@ def _allowed(request: Request) -> str:
 def _invalid(request: Request, error: RequestValidationError) -> Problem:
     found = [_field_problem(entry) for entry in error.errors()]
     whole_body = any(field.location == "body" and field.pointer == "#" for field in found)
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()[:LONGEST_NAME]
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()[:MAX_NAME_LENGTH]
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
     if whole_body and has_body and media_type != "application/json" and not media_type.endswith("+json"):
         return Problem("unsupported_media_type", f"The body's type is {media_type or 'not given'!r}.", errors=found)
@@ -176,4 +174,4 @@ def _field_problem(entry: Mapping[str, Any]) -> FieldProblem:
 
 def _token(part: str | int) -> str:
     """One step of a pointer; a name that the caller made up is not repeated at any length."""
-    return quote(str(part)[:LONGEST_NAME].replace("~", "~0").replace("/", "~1"))
+    return quote(str(part)[:MAX_NAME_LENGTH].replace("~", "~0").replace("/", "~1"))

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Body, Depends
 from pydantic import BaseModel
 
 from service.api.auth import Admin
-from service.api.context import Service, service_of
+from service.api.context import Context
 from service.api.errors import describe
-from service.faults.state import MEANINGS, Fault, Faults, Strike
+from service.faults.state import MEANINGS, Fault, FaultRule, Faults
 from service.problems import Problem
 
 REFUSALS = ("unauthorized", "admin_disabled", "store_unavailable")
@@ -16,10 +16,10 @@ REFUSALS = ("unauthorized", "admin_disabled", "store_unavailable")
 router = APIRouter(prefix="/monitoring/faults", tags=["monitoring"], dependencies=[Admin])
 
 
-async def _faults_of(service: Annotated[Service, Depends(service_of)]) -> Faults:
-    if service.faults is None:
+async def _faults_of(context: Context) -> Faults:
+    if context.faults is None:
         raise Problem("not_found")
-    return service.faults
+    return context.faults
 
 
 Switches = Annotated[Faults, Depends(_faults_of)]
@@ -30,7 +30,7 @@ class FaultView(BaseModel):
 
     fault: Fault
     meaning: str
-    strike: Strike | None
+    strike: FaultRule | None
 
 
 class FaultList(BaseModel):
@@ -39,7 +39,7 @@ class FaultList(BaseModel):
     faults: list[FaultView]
 
 
-def _list(on: dict[Fault, Strike]) -> FaultList:
+def _list(on: dict[Fault, FaultRule]) -> FaultList:
     views = [FaultView(fault=fault, meaning=meaning, strike=on.get(fault)) for fault, meaning in MEANINGS.items()]
     return FaultList(faults=views)
 
@@ -51,9 +51,9 @@ async def list_faults(faults: Switches) -> FaultList:
 
 
 @router.put("/{fault}", responses=describe("invalid", *REFUSALS))
-async def switch_on(fault: Fault, faults: Switches, strike: Annotated[Strike | None, Body()] = None) -> FaultList:
+async def switch_on(fault: Fault, faults: Switches, strike: Annotated[FaultRule | None, Body()] = None) -> FaultList:
     """Switches a fault on, in every process within a second."""
-    await faults.switch_on(fault, strike or Strike())
+    await faults.switch_on(fault, strike or FaultRule())
     return _list(await faults.read())
 
 

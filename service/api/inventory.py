@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from service.api.auth import Admin
-from service.api.context import Service, service_of
+from service.api.context import Context
 from service.api.errors import describe
 from service.api.orders import ProductId
 from service.api.strict_json import StrictRoute
@@ -15,7 +15,7 @@ from service.ledger.catalogue import Change
 from service.ledger.products import Product
 from service.problems import FieldProblem, Problem
 
-MOST_UNITS = 1_000_000_000
+MAX_UNITS = 1_000_000_000
 
 
 def _not_a_route(product_id: str) -> str:
@@ -34,17 +34,16 @@ def _rfc_3339(value: Any) -> Any:  # noqa: ANN401 - whatever JSON there is
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["iPhone 15 Pro"])]
 Price = Annotated[int, Field(strict=True, ge=0, le=10**12, description="minor units of `currency`", examples=[99900])]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", description="ISO 4217", examples=["USD"])]
-Units = Annotated[int, Field(strict=True, ge=0, le=MOST_UNITS, description="units left to sell from now on")]
+Units = Annotated[int, Field(strict=True, ge=0, le=MAX_UNITS, description="units left to sell from now on")]
 NewProductId = Annotated[ProductId, AfterValidator(_not_a_route)]
 Moment = Annotated[
     AwareDatetime,
     BeforeValidator(_rfc_3339),
     Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC)),
 ]
-Limit = Annotated[int, Field(strict=True, ge=1, le=MOST_UNITS, description="units a user may hold or buy")]
+Limit = Annotated[int, Field(strict=True, ge=1, le=MAX_UNITS, description="units a user may hold or buy")]
 
 router = APIRouter(tags=["inventory"], route_class=StrictRoute)
-Services = Annotated[Service, Depends(service_of)]
 
 
 class ProductView(BaseModel):
@@ -134,7 +133,7 @@ class Restock(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    quantity: Annotated[int, Field(strict=True, ge=1, le=MOST_UNITS)]
+    quantity: Annotated[int, Field(strict=True, ge=1, le=MAX_UNITS)]
 
 
 _ADMIN_PROBLEMS = describe(
@@ -144,15 +143,15 @@ _ADMIN_PROBLEMS = describe(
 
 
 @router.get("/inventory", responses=describe("store_unavailable"))
-async def list_products(service: Services) -> ProductList:
+async def list_products(context: Context) -> ProductList:
     """Lists all products."""
-    return ProductList(products=[ProductView.of(product) for product in await service.catalogue.products()])
+    return ProductList(products=[ProductView.of(product) for product in await context.catalogue.products()])
 
 
 @router.get("/inventory/metrics", responses=describe("store_unavailable"))
-async def read_figures(service: Services) -> InventoryFigures:
+async def read_figures(context: Context) -> InventoryFigures:
     """Tells how many units there are of everything, and whether the books agree."""
-    products = await service.catalogue.products()
+    products = await context.catalogue.products()
     counted = ("initial_stock", "restocked", "stock", "held", "sold", "drift")
     return InventoryFigures(
         products=[ProductFigures(**{n: getattr(p, n) for n in ProductFigures.model_fields}) for p in products],
@@ -161,9 +160,9 @@ async def read_figures(service: Services) -> InventoryFigures:
 
 
 @router.get("/inventory/{product_id}", responses=describe("unknown_product", "invalid", "store_unavailable"))
-async def read_product(product_id: ProductId, service: Services) -> ProductView:
+async def read_product(product_id: ProductId, context: Context) -> ProductView:
     """Reads one product."""
-    product = await service.catalogue.product(product_id)
+    product = await context.catalogue.product(product_id)
     if product is None:
         raise Problem("unknown_product")
     return ProductView.of(product)
@@ -175,11 +174,11 @@ async def read_product(product_id: ProductId, service: Services) -> ProductView:
     responses={201: {"model": ProductView, "description": "created"}, **_ADMIN_PROBLEMS},
 )
 async def put_product(
-    product_id: NewProductId, product: ProductPut, response: Response, service: Services
+    product_id: NewProductId, product: ProductPut, response: Response, context: Context
 ) -> ProductView:
     """Creates a product, or changes it whole."""
-    change, stored = await service.catalogue.put(product_id, **_fields(product, product.model_fields_set | _ALL))
-    service.sold_out.invalidate(product_id)
+    change, stored = await context.catalogue.put(product_id, **_fields(product, product.model_fields_set | _ALL))
+    context.sold_out.invalidate(product_id)
     if change is Change.CREATED:
         response.status_code = 201
     return _answer(change, stored)
@@ -188,10 +187,10 @@ async def put_product(
 @router.patch(
     "/inventory/{product_id}", dependencies=[Admin], responses={**_ADMIN_PROBLEMS, **describe("unknown_product")}
 )
-async def patch_product(product_id: ProductId, product: ProductPatch, service: Services) -> ProductView:
+async def patch_product(product_id: ProductId, product: ProductPatch, context: Context) -> ProductView:
     """Changes some fields of a product."""
-    answer = await service.catalogue.patch(product_id, **_fields(product, product.model_fields_set))
-    service.sold_out.invalidate(product_id)
+    answer = await context.catalogue.patch(product_id, **_fields(product, product.model_fields_set))
+    context.sold_out.invalidate(product_id)
     return _answer(*answer)
 
 
@@ -200,10 +199,10 @@ async def patch_product(product_id: ProductId, product: ProductPatch, service: S
     dependencies=[Admin],
     responses={**_ADMIN_PROBLEMS, **describe("unknown_product")},
 )
-async def restock_product(product_id: ProductId, restock: Restock, service: Services) -> ProductView:
+async def restock_product(product_id: ProductId, restock: Restock, context: Context) -> ProductView:
     """Adds units to what is left to sell."""
-    answer = await service.catalogue.restock(product_id, restock.quantity)
-    service.sold_out.invalidate(product_id)
+    answer = await context.catalogue.restock(product_id, restock.quantity)
+    context.sold_out.invalidate(product_id)
     return _answer(*answer)
 
 

@@ -3,19 +3,18 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from service.api.auth import Admin
-from service.api.context import Service, service_of
+from service.api.context import Context
 from service.api.errors import describe
-from service.api.service_health import ServiceHealth, condition
-from service.api.watch_auth import Watching
-from service.monitoring.live import MOST_ERRORS, Benchmark, ErrorEntry, MetricsData, errors_of
+from service.api.service_health import ServiceHealth, service_health
+from service.api.watch_auth import WatcherAuth
+from service.monitoring.live import MAX_ERRORS, Benchmark, ErrorEntry, MetricsData, errors_of
 from telemetry.windows import KEEP_SECONDS
 
 router = APIRouter(prefix="/monitoring", tags=["monitoring"])
-Services = Annotated[Service, Depends(service_of)]
 
 
 class ErrorList(BaseModel):
@@ -30,24 +29,26 @@ class Cleared(BaseModel):
     status: Literal["cleared"] = "cleared"
 
 
-@router.get("/metrics", dependencies=[Watching], responses=describe("unauthorized", "store_unavailable"))
-async def read_metrics(service: Services) -> MetricsData:
+@router.get("/metrics", dependencies=[WatcherAuth], responses=describe("unauthorized", "store_unavailable"))
+async def read_metrics(context: Context) -> MetricsData:
     """Tells all figures of the sale and of the requests of the last 60 s, read at most a second ago."""
-    return await service.live.picture()
+    return await context.live.live_metrics()
 
 
-@router.get("/errors", dependencies=[Watching], responses=describe("unauthorized", "store_unavailable"))
-async def read_errors(service: Services) -> ErrorList:
+@router.get("/errors", dependencies=[WatcherAuth], responses=describe("unauthorized", "store_unavailable"))
+async def read_errors(context: Context) -> ErrorList:
     """Lists the last 100 requests of the hour that the service failed."""
-    return ErrorList(errors=errors_of(await service.windows.read(timedelta(0), failures=MOST_ERRORS)))
+    return ErrorList(errors=errors_of(await context.windows.read(timedelta(0), failures=MAX_ERRORS)))
 
 
-@router.get("/benchmark", dependencies=[Watching], responses=describe("unauthorized", "invalid", "store_unavailable"))
+@router.get(
+    "/benchmark", dependencies=[WatcherAuth], responses=describe("unauthorized", "invalid", "store_unavailable")
+)
 async def read_benchmark(
-    service: Services, window_seconds: Annotated[int, Query(ge=10, le=KEEP_SECONDS, description="how far back")] = 60
+    context: Context, window_seconds: Annotated[int, Query(ge=10, le=KEEP_SECONDS, description="how far back")] = 60
 ) -> Benchmark:
     """Tells how many requests there were and how fast they were answered, by all processes together."""
-    return Benchmark.of(await service.windows.read(timedelta(seconds=window_seconds)))
+    return Benchmark.of(await context.windows.read(timedelta(seconds=window_seconds)))
 
 
 @router.post(
@@ -55,13 +56,13 @@ async def read_benchmark(
     dependencies=[Admin],
     responses=describe("unauthorized", "admin_disabled", "store_unavailable"),
 )
-async def clear_metrics(service: Services) -> Cleared:
+async def clear_metrics(context: Context) -> Cleared:
     """Empties the windows and the list of errors; the ledger and everything read from it stay."""
-    await service.windows.clear()
+    await context.windows.clear()
     return Cleared()
 
 
 @router.get("/health")
-async def read_health(service: Services) -> ServiceHealth:
+async def read_health(context: Context) -> ServiceHealth:
     """Tells how the store, the queue, the workers and the export of telemetry are, and all versions."""
-    return await condition(service)
+    return await service_health(context)

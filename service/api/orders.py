@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from service.api.auth import Shopper
-from service.api.context import Service, service_of
+from service.api.context import Context
 from service.api.errors import describe
 from service.api.strict_json import StrictRoute
 from service.ledger.orders import Cancellation, Order, Status
@@ -107,7 +107,6 @@ class OrderPage(BaseModel):
 
 
 router = APIRouter(tags=["orders"], route_class=StrictRoute)
-Services = Annotated[Service, Depends(service_of)]
 
 
 @router.post(
@@ -127,13 +126,13 @@ Services = Annotated[Service, Depends(service_of)]
     },
 )
 async def place_order(
-    order: OrderRequest, response: Response, service: Services, subject: Shopper, idempotency_key: IdempotencyKey = None
+    order: OrderRequest, response: Response, context: Context, subject: Shopper, idempotency_key: IdempotencyKey = None
 ) -> OrderAccepted:
     """Places an order: stock is taken at once and held, payment and confirmation follow."""
     user_id = subject or order.user_id
     if user_id is None:
         raise Problem("invalid", errors=[FieldProblem(location="body", pointer="#/user_id", detail="Field required")])
-    placed = await service.checkout.place_order(
+    placed = await context.checkout.place_order(
         product_id=order.product_id,
         user_id=user_id,
         quantity=order.quantity,
@@ -153,7 +152,7 @@ def head_of(placed: PlacedOrder) -> tuple[int, dict[str, str]]:
 
 @router.get("/orders", responses=describe("unauthorized", "invalid", "store_unavailable"))
 async def list_orders(
-    service: Services,
+    context: Context,
     subject: Shopper,
     user_id: Annotated[UserId | None, Query(description="whose orders; not needed with a token")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
@@ -163,7 +162,7 @@ async def list_orders(
     whose = subject or user_id
     if whose is None:
         raise Problem("invalid", errors=[FieldProblem(location="query", pointer="#/user_id", detail="Field required")])
-    orders = await service.ledger.orders_of(whose, limit + 1, _read_cursor(cursor) if cursor else None)
+    orders = await context.ledger.orders_of(whose, limit + 1, _read_cursor(cursor) if cursor else None)
     page = orders[:limit]
     return OrderPage(
         orders=[OrderView.of(order) for order in page],
@@ -172,15 +171,15 @@ async def list_orders(
 
 
 @router.get("/orders/queue", responses=describe("store_unavailable"))
-async def read_queue(service: Services) -> QueueView:
+async def read_queue(context: Context) -> QueueView:
     """Tells how long the queue is and how fast it moves."""
-    return QueueView.of(await service.sampler.fresh())
+    return QueueView.of(await context.poller.fresh())
 
 
 @router.get("/orders/{order_id}", responses=describe("unauthorized", "unknown_order", "invalid", "store_unavailable"))
-async def read_order(order_id: OrderIdPath, service: Services, subject: Shopper) -> OrderView:
+async def read_order(order_id: OrderIdPath, context: Context, subject: Shopper) -> OrderView:
     """Reads one order."""
-    order = await service.ledger.order(service.known_order_id(order_id))
+    order = await context.ledger.order(context.known_order_id(order_id))
     if order is None or (subject is not None and order.user_id != subject):
         raise Problem("unknown_order")
     return OrderView.of(order)
@@ -190,14 +189,14 @@ async def read_order(order_id: OrderIdPath, service: Services, subject: Shopper)
     "/orders/{order_id}/cancel",
     responses=describe("unauthorized", "unknown_order", "not_cancellable", "invalid", "store_unavailable"),
 )
-async def cancel_order(order_id: OrderIdPath, service: Services, subject: Shopper) -> OrderView:
+async def cancel_order(order_id: OrderIdPath, context: Context, subject: Shopper) -> OrderView:
     """Cancels an order that is not being processed yet; its units go back to stock, once."""
-    outcome, order = await service.ledger.cancel(service.known_order_id(order_id), subject)
+    outcome, order = await context.ledger.cancel(context.known_order_id(order_id), subject)
     if order is None or outcome is Cancellation.UNKNOWN_ORDER:
         raise Problem("unknown_order")
     if outcome is Cancellation.NOT_CANCELLABLE:
         raise Problem("not_cancellable", f"The order is {order.status}.")
-    service.sold_out.invalidate(order.product_id)
+    context.sold_out.invalidate(order.product_id)
     return OrderView.of(order)
 
 

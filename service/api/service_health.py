@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from service.api.context import Service
+from service.api.context import ApiContext
 from service.ledger.snapshot import QueueView
 from service.orders.worker import Worker
 from service.store import STORE_ERRORS
@@ -49,7 +49,7 @@ class ServiceHealth(BaseModel):
     snapshot_age_seconds: float
 
 
-def says(worker: Worker) -> dict[str, float | str]:
+def worker_report(worker: Worker) -> dict[str, float | str]:
     """What an order worker tells the others of itself once a second."""
     return {
         "consumer": worker.consumer,
@@ -58,28 +58,28 @@ def says(worker: Worker) -> dict[str, float | str]:
     }
 
 
-async def condition(service: Service) -> ServiceHealth:
+async def service_health(context: ApiContext) -> ServiceHealth:
     """Looks at everything now."""
     heartbeats: Mapping[str, float] = {}
     alive = False
-    said: Mapping[str, Mapping[str, Any]] = {}
+    reported: Mapping[str, Mapping[str, Any]] = {}
     queue = None
     try:
-        snapshot = await service.sampler.fresh()
+        snapshot = await context.poller.fresh()
         queue = QueueView.of(snapshot)
-        heartbeats, alive = snapshot.workers, bool(snapshot.live_workers(service.settings.worker_silence))
-        said = {str(words["consumer"]): words for words in await service.live.said() if "consumer" in words}
+        heartbeats, alive = snapshot.workers, bool(snapshot.live_workers(context.settings.worker_silence))
+        reported = {str(words["consumer"]): words for words in await context.live.reports() if "consumer" in words}
     except STORE_ERRORS:
         pass
     return ServiceHealth(
         status="ok" if alive else "degraded",
         version=version("flash-sale"),
-        versions=_versions(service.shards.server),
+        versions=_versions(context.shards.server),
         store="ok" if queue else "unavailable",
         queue=queue,
-        workers=[_worker(name, age, said.get(name, {})) for name, age in sorted(heartbeats.items())],
-        telemetry=telemetry_health(service.telemetry),
-        snapshot_age_seconds=round(service.sampler.age_seconds(), 3),
+        workers=[_worker(name, age, reported.get(name, {})) for name, age in sorted(heartbeats.items())],
+        telemetry=telemetry_health(context.telemetry),
+        snapshot_age_seconds=round(context.poller.age_seconds(), 3),
     )
 
 
@@ -90,13 +90,13 @@ def telemetry_health(telemetry: Telemetry) -> TelemetryHealth:
     return TelemetryHealth(spans=found.get("spans", "off"), log_lines=found.get("log lines", "off"))
 
 
-def _worker(consumer: str, heartbeat: float, said: Mapping[str, Any]) -> WorkerHealth:
-    progress = said.get("progress_age_seconds")
+def _worker(consumer: str, heartbeat: float, reported: Mapping[str, Any]) -> WorkerHealth:
+    progress = reported.get("progress_age_seconds")
     return WorkerHealth(
         consumer=consumer,
         heartbeat_age_seconds=heartbeat,
         progress_age_seconds=None if progress is None else round(progress, 3),
-        in_hand=said.get("in_hand"),
+        in_hand=reported.get("in_hand"),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-LONGEST_NAME = 64
+MAX_NAME_LENGTH = 64
 
 
 class StrictRoute(APIRoute):
@@ -61,7 +61,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise ValueError(f"the name {twice[:LONGEST_NAME]!a} is given twice")
+        raise ValueError(f"the name {twice[:MAX_NAME_LENGTH]!a} is given twice")
     return members
 
 

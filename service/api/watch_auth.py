@@ -37,15 +37,15 @@ async def require_watcher(
     Raises:
         Problem: 401 without the right token.
     """
-    settings: Settings = request.app.state.service.settings
+    settings: Settings = request.app.state.context.settings
     if not _is_right(settings.monitoring_token, given.credentials if given else None):
         raise _unauthorized()
 
 
-Watching = Depends(require_watcher)
+WatcherAuth = Depends(require_watcher)
 
 
-def refusal(
+def reject_reason(
     settings: Settings, headers: Headers, subprotocols: list[str], watching: int
 ) -> tuple[Reason, Problem] | None:
     """Why a WebSocket is not let in; None if it is.

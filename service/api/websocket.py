@@ -11,11 +11,11 @@ from contextlib import suppress
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from opentelemetry.trace import get_current_span
 
-from service.api.context import Service
+from service.api.context import ApiContext
 from service.api.errors import respond
-from service.api.watch_auth import SUBPROTOCOL, refusal
+from service.api.watch_auth import SUBPROTOCOL, reject_reason
 from service.metrics import FRAMES, WATCHERS, WATCHERS_REFUSED
-from service.monitoring.broadcast import Broadcast, Watcher
+from service.monitoring.broadcast import Broadcast, Subscriber
 from service.problems import Problem
 from telemetry import Telemetry
 
@@ -23,7 +23,7 @@ GONE = 1006
 POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
 MESSAGES_PER_SECOND = 20
-MOST_MESSAGE_BYTES = 1024
+MAX_MESSAGE_BYTES = 1024
 DENIAL = "websocket.http.response"
 
 router = APIRouter()
@@ -32,22 +32,22 @@ router = APIRouter()
 @router.websocket("/monitoring")
 async def watch(websocket: WebSocket) -> None:
     """Sends snapshots until the client goes."""
-    service: Service = websocket.app.state.service
+    context: ApiContext = websocket.app.state.context
     offered = websocket.scope["subprotocols"]
-    refused = refusal(service.settings, websocket.headers, offered, len(service.broadcast))
+    refused = reject_reason(context.settings, websocket.headers, offered, len(context.broadcast))
     if refused is not None:
         reason, problem = refused
-        service.broadcast.refused[reason] += 1
+        context.broadcast.refused[reason] += 1
         await _refuse(websocket, problem)
         return
     code = GONE
-    with service.broadcast.joined() as watcher, suppress(WebSocketDisconnect):
+    with context.broadcast.subscribe() as subscriber, suppress(WebSocketDisconnect):
         await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        code = await _serve(websocket, watcher, service.broadcast)
+        code = await _serve(websocket, subscriber, context.broadcast)
     get_current_span().set_attributes(
         {
-            "flash_sale.websocket.frames_sent": watcher.sent,
-            "flash_sale.websocket.frames_dropped": watcher.dropped,
+            "flash_sale.websocket.frames_sent": subscriber.sent,
+            "flash_sale.websocket.frames_dropped": subscriber.dropped,
             "flash_sale.websocket.close_code": code,
         }
     )
@@ -75,23 +75,23 @@ async def _refuse(websocket: WebSocket, problem: Problem) -> None:
     await websocket.close(TRY_AGAIN_LATER if overloaded else POLICY_VIOLATION, problem.code)
 
 
-async def _serve(websocket: WebSocket, watcher: Watcher, broadcast: Broadcast) -> int:
+async def _serve(websocket: WebSocket, subscriber: Subscriber, broadcast: Broadcast) -> int:
     """Runs a session and returns the code with which it was closed."""
     async with asyncio.TaskGroup() as group:
-        sending = group.create_task(_send(websocket, watcher, broadcast))
+        sending = group.create_task(_send(websocket, subscriber, broadcast))
         code = await _listen(websocket)
         sending.cancel()
     return code
 
 
-async def _send(websocket: WebSocket, watcher: Watcher, broadcast: Broadcast) -> None:
+async def _send(websocket: WebSocket, subscriber: Subscriber, broadcast: Broadcast) -> None:
     while True:
-        frame = await watcher.take()
+        frame = await subscriber.take()
         try:
             await websocket.send_text(frame)
         except (WebSocketDisconnect, RuntimeError):  # uvicorn's and Starlette's word for "closed already"
             return
-        broadcast.note_sent(watcher)
+        broadcast.note_sent(subscriber)
 
 
 async def _listen(websocket: WebSocket) -> int:

@@ -3,7 +3,7 @@
 uvicorn waits before it sends while the transport's buffer is too full, but it writes pongs without asking, and it
 closes a connection only after everything was written: a client that never reads would be kept for ever, and would hold
 up the end of the process. Here a connection on which nothing moves for `ws_ping_timeout` is cut, so is one that lets
-pongs pile up, and after a shutdown a client has `GOODBYE_SECONDS`.
+pongs pile up, and after a shutdown a client has `CLOSE_TIMEOUT_SECONDS`.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 SEND_BUFFER_BYTES = 64 * 1024
-MOST_UNREAD_BYTES = 1024 * 1024
-GOODBYE_SECONDS = 1.0
+MAX_UNREAD_BYTES = 1024 * 1024
+CLOSE_TIMEOUT_SECONDS = 1.0
 STUCK_SECONDS = 20.0
 
 
@@ -56,7 +56,7 @@ class Connection(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         """Takes data in, unless the client does not read what it is sent for it."""
         super().data_received(data)
-        if self.transport.get_write_buffer_size() > MOST_UNREAD_BYTES:
+        if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
             self.transport.abort()
 
     async def send(self, message: Any) -> None:  # noqa: ANN401 - as uvicorn's
@@ -68,7 +68,7 @@ class Connection(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         """Says 1012, and waits no longer than a moment for the client to read it."""
         super().shutdown()
-        self._cut_after(GOODBYE_SECONDS)
+        self._cut_after(CLOSE_TIMEOUT_SECONDS)
 
     def _cut_after(self, seconds: float) -> None:
         self._cancel_cut()

@@ -66,7 +66,7 @@ def complain(message: str, status: int) -> int:
 def _is_answer(error: Exception) -> bool:
     """Whether an exception is a plain answer to the operator; anything else is a defect and keeps its traceback."""
     from service.ledger.audit import SaleMovesError
-    from service.processes.supervisor import RoleFailed
+    from service.processes.supervisor import ChildFailed
     from service.settings import SettingsError
     from service.store import STORE_ERRORS, SchemaMismatchError
     from service.store.embedded import StoreFailed, StoreInUse
@@ -74,4 +74,4 @@ def _is_answer(error: Exception) -> bool:
     from telemetry import SettingsError as TelemetrySettingsError
 
     refusals = (SettingsError, TelemetrySettingsError, SchemaMismatchError, StoreRefused, StoreInUse)
-    return isinstance(error, (*refusals, StoreFailed, RoleFailed, SaleMovesError, OperatorError, *STORE_ERRORS))
+    return isinstance(error, (*refusals, StoreFailed, ChildFailed, SaleMovesError, OperatorError, *STORE_ERRORS))

@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from service.processes.fleet import Fleet, Running
+    from service.processes.fleet import Endpoints, FleetSpec
     from service.settings import Settings
     from telemetry import Telemetry
 
@@ -39,11 +39,11 @@ def run() -> None:
     REDIS_URL (unset: a store of its own in DATA_DIR, .data) and ADMIN_TOKEN (unset: one is made) say how.
     Ctrl-C stops all of it; the orders are still there next time.
     """
-    from service.processes.fleet import Fleet
+    from service.processes.fleet import FleetSpec
 
     settings = _settings()
     workers, crowd = settings.order_workers, _crowd_of(settings)
-    _start(settings, Fleet(api=settings.workers, workers=workers, crowd=crowd, demo=True))
+    _start(settings, FleetSpec(api=settings.workers, workers=workers, crowd=crowd, demo=True))
 
 
 def _crowd_of(settings: "Settings") -> float:
@@ -60,10 +60,10 @@ def _crowd_of(settings: "Settings") -> float:
 
 def api() -> None:
     """Serve the API with WORKERS processes on HOST:PORT. Without ADMIN_TOKEN the admin routes are off."""
-    from service.processes.fleet import Fleet
+    from service.processes.fleet import FleetSpec
 
     settings = _settings()
-    _start(settings, Fleet(api=settings.workers))
+    _start(settings, FleetSpec(api=settings.workers))
 
 
 def worker() -> None:
@@ -71,10 +71,10 @@ def worker() -> None:
 
     /metrics, /healthz and /readyz are on OTEL_EXPORTER_PROMETHEUS_HOST:OTEL_EXPORTER_PROMETHEUS_PORT (localhost:9464).
     """
-    from service.processes.fleet import Fleet
+    from service.processes.fleet import FleetSpec
 
     settings = _settings()
-    _start(settings, Fleet(workers=max(settings.order_workers, 1), worker_port=_prometheus_address()))
+    _start(settings, FleetSpec(workers=max(settings.order_workers, 1), worker_port=_prometheus_address()))
 
 
 def process(
@@ -143,22 +143,22 @@ def _settings() -> "Settings":
     return settings
 
 
-def _start(settings: "Settings", fleet: "Fleet") -> None:
+def _start(settings: "Settings", fleet: "FleetSpec") -> None:
     from service.processes.fleet import run_fleet
     from service.processes.startup import telemetry_settings
 
     telemetry_settings(os.environ, "main")  # a bad value is refused here, once, not by every child
-    asyncio.run(run_fleet(settings, fleet, lambda running: _announce(running, fleet)))
+    asyncio.run(run_fleet(settings, fleet, lambda endpoints: _announce(endpoints, fleet)))
 
 
-def _announce(running: "Running", fleet: "Fleet") -> None:
-    lines = [f"flash-sale   {running.url}"]
+def _announce(endpoints: "Endpoints", fleet: "FleetSpec") -> None:
+    lines = [f"flash-sale   {endpoints.url}"]
     if fleet.api:
-        lines += [f"live page    {running.url}/", f"shop         {running.url}/shop"]
-        lines += [f"api docs     {running.url}/docs", f"metrics      {running.url}/metrics"]
-    lines += [f"store        {running.store}"]
+        lines += [f"live page    {endpoints.url}/", f"shop         {endpoints.url}/shop"]
+        lines += [f"api docs     {endpoints.url}/docs", f"metrics      {endpoints.url}/metrics"]
+    lines += [f"store        {endpoints.store}"]
     if fleet.api:
-        lines += [f"admin token  {running.admin_token or 'none: the admin routes are off, set ADMIN_TOKEN'}"]
+        lines += [f"admin token  {endpoints.admin_token or 'none: the admin routes are off, set ADMIN_TOKEN'}"]
     if fleet.crowd:
         lines += [f"crowd        {fleet.crowd:g} orders per second"]
     sys.stdout.write("\n".join(["", *lines, "Ctrl-C stops everything.", "", ""]))

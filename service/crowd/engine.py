@@ -12,15 +12,15 @@ import asyncio
 from collections.abc import Callable
 from time import perf_counter
 
-from service.crowd.plan import CrowdPlan, Shopper, shoppers
+from service.crowd.api_client import Answer, ApiClient, NoResponse
+from service.crowd.plan import CrowdPlan, PlannedOrder, planned_orders
 from service.crowd.report import CrowdReport, Progress, Tally
-from service.crowd.shop import Answer, Lost, Shop
 
 OnProgress = Callable[[Progress], None]
 
 PROGRESS_SECONDS = 0.25
 FIRST_PAUSE_SECONDS = 0.02
-LONGEST_PAUSE_SECONDS = 0.5
+MAX_PAUSE_SECONDS = 0.5
 LAST_ANSWERS_SECONDS = 2.0
 READY_POLL_SECONDS = 0.5
 
@@ -38,26 +38,26 @@ async def run_crowd(plan: CrowdPlan, on_progress: OnProgress | None = None) -> C
     Raises:
         CrowdError: the plan names no products and the service tells of none that are for sale.
     """
-    async with Shop(plan) as shop:
-        mix = plan.mix or await _wanted(shop, plan)
-        return await _Crowd(plan, shop, mix).run(on_progress or _ignore)
+    async with ApiClient(plan) as client:
+        mix = plan.mix or await _products_for_sale(client, plan)
+        return await _Crowd(plan, client, mix).run(on_progress or _ignore)
 
 
 async def wait_until_ready(plan: CrowdPlan) -> None:
     """Return as soon as the service says that it is ready; asks twice a second, for ever."""
-    async with Shop(plan) as shop:
-        while not await shop.ready():  # noqa: ASYNC110 - the event is in another process
+    async with ApiClient(plan) as client:
+        while not await client.ready():  # noqa: ASYNC110 - the event is in another process
             await asyncio.sleep(READY_POLL_SECONDS)
 
 
-async def _wanted(shop: Shop, plan: CrowdPlan) -> dict[str, float]:
-    wanted = await shop.wanted()
-    if isinstance(wanted, Lost):
-        started = "" if wanted.arrived else ": is the service started?"
-        raise CrowdError(f"{plan.base_url} does not tell what is for sale ({wanted.kind}){started}")
-    if not wanted:
+async def _products_for_sale(client: ApiClient, plan: CrowdPlan) -> dict[str, float]:
+    weights = await client.product_weights()
+    if isinstance(weights, NoResponse):
+        started = "" if weights.arrived else ": is the service started?"
+        raise CrowdError(f"{plan.base_url} does not tell what is for sale ({weights.kind}){started}")
+    if not weights:
         raise CrowdError(f"nothing is for sale at {plan.base_url}: no product's sale is open")
-    return wanted
+    return weights
 
 
 def _ignore(_: Progress) -> None:
@@ -67,10 +67,10 @@ def _ignore(_: Progress) -> None:
 class _Crowd:
     """One run. The workers share one line of shoppers: whoever is free takes the next."""
 
-    def __init__(self, plan: CrowdPlan, shop: Shop, mix: dict[str, float]) -> None:
+    def __init__(self, plan: CrowdPlan, client: ApiClient, mix: dict[str, float]) -> None:
         self._plan = plan
-        self._shop = shop
-        self._line = shoppers(plan, mix)
+        self._client = client
+        self._line = planned_orders(plan, mix)
         self._tally = Tally(plan)
         self._busy: set[int] = set()
         self._started = perf_counter()
@@ -84,7 +84,7 @@ class _Crowd:
                 await self._until_done(workers, on_progress)
             except asyncio.CancelledError:
                 interrupted = True
-                _forgive()
+                _uncancel()
                 await self._last_answers(workers)
         finally:
             await _stop(workers)
@@ -112,48 +112,48 @@ class _Crowd:
 
     async def _worker(self, number: int) -> None:
         pause = FIRST_PAUSE_SECONDS
-        for shopper in self._line:
-            due = await self._turn(shopper)
+        for planned in self._line:
+            due = await self._turn(planned)
             if due is None:
-                self._tally.unsent += shopper.due is not None
+                self._tally.unsent += planned.due is not None
                 return
             self._busy.add(number)
-            reached = await self._serve(shopper, due)
+            reached = await self._serve(planned, due)
             self._busy.discard(number)
             if reached:
                 pause = FIRST_PAUSE_SECONDS
             else:
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
-    async def _turn(self, shopper: Shopper) -> float | None:
+    async def _turn(self, planned: PlannedOrder) -> float | None:
         """Wait until the shopper is due and return that time; None when the run ends first."""
         now = perf_counter()
         if now >= self._end:
             return None
-        if shopper.due is None:
+        if planned.due is None:
             return now
-        due = self._started + shopper.due
+        due = self._started + planned.due
         if due > now:
             await asyncio.sleep(due - now)
         # uvloop's timers have a grain of a millisecond and may be early.
         return min(due, perf_counter())
 
-    async def _serve(self, shopper: Shopper, due: float) -> bool:
+    async def _serve(self, planned: PlannedOrder, due: float) -> bool:
         """Send one order and all that follows from it; return whether every request had an answer."""
         self._tally.orders += 1
-        if shopper.twice:
-            answers = list(await asyncio.gather(self._place(shopper, due), self._place(shopper, due)))
+        if planned.twice:
+            answers = list(await asyncio.gather(self._place(planned, due), self._place(planned, due)))
         else:
-            answers = [await self._place(shopper, due)]
+            answers = [await self._place(planned, due)]
         order_id = self._tally.decided(answers)
-        if order_id is not None and shopper.cancels:
-            self._tally.cancelled(await self._shop.cancel(order_id))
-        return not any(isinstance(answer, Lost) for answer in answers)
+        if order_id is not None and planned.cancels:
+            self._tally.cancelled(await self._client.cancel(order_id))
+        return not any(isinstance(answer, NoResponse) for answer in answers)
 
-    async def _place(self, shopper: Shopper, due: float) -> Answer | Lost:
+    async def _place(self, planned: PlannedOrder, due: float) -> Answer | NoResponse:
         self._tally.requests += 1
-        answer = await self._shop.place(shopper)
+        answer = await self._client.place(planned)
         self._tally.answered(answer, perf_counter() - due)
         return answer
 
@@ -161,7 +161,7 @@ class _Crowd:
         return perf_counter() - self._started
 
 
-def _forgive() -> None:
+def _uncancel() -> None:
     """Take back the cancellation of this task: it has been heeded."""
     task = asyncio.current_task()
     if task is not None:

@@ -74,7 +74,7 @@ class CrowdPlan(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Shopper:
+class PlannedOrder:
     """One order that somebody wants to place, `due` seconds after the start (None: at once)."""
 
     due: float | None
@@ -86,7 +86,7 @@ class Shopper:
     cancels: bool
 
 
-def shoppers(plan: CrowdPlan, mix: Mapping[str, float]) -> Generator[Shopper, None, None]:
+def planned_orders(plan: CrowdPlan, mix: Mapping[str, float]) -> Generator[PlannedOrder, None, None]:
     """Yield the shoppers of a plan in the order of their coming; the seed decides all but the key's prefix.
 
     Every user comes once before anybody comes twice.
@@ -101,7 +101,7 @@ def shoppers(plan: CrowdPlan, mix: Mapping[str, float]) -> Generator[Shopper, No
         if due is None and plan.rate:
             return
         careful = choices.random()
-        yield Shopper(
+        yield PlannedOrder(
             due=due,
             user_id=next(users),
             product_id=choices.choices(products, cum_weights=product_weights)[0],

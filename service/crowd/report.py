@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.crowd.api_client import PLACED, Answer, NoResponse, Verdict
 from service.crowd.figures import Latencies, OrderIds, Percentiles
 from service.crowd.plan import CrowdPlan
-from service.crowd.shop import PLACED, Answer, Lost, Verdict
 
 
 class Outcome(BaseModel):
@@ -104,15 +104,15 @@ class Tally:
         self._accepted = self._refused = self._unreached = self._violations = 0
         self.orders = self.requests = self.unsent = 0
 
-    def answered(self, answer: Answer | Lost, seconds: float) -> None:
+    def answered(self, answer: Answer | NoResponse, seconds: float) -> None:
         """Count the end of one request, `seconds` after it was due."""
-        if isinstance(answer, Lost):
+        if isinstance(answer, NoResponse):
             self._errors[answer.kind] += 1
         else:
             self._outcomes[answer.status, answer.code] += 1
             self._latencies[answer.verdict].add(seconds)
 
-    def decided(self, answers: list[Answer | Lost]) -> str | None:
+    def decided(self, answers: list[Answer | NoResponse]) -> str | None:
         """Count the fate of one order, given all the answers to it; return its id if it was accepted."""
         ids = {answer.order_id for answer in answers if isinstance(answer, Answer) and answer.order_id}
         if ids:
@@ -122,15 +122,15 @@ class Tally:
                 for order_id in ids:
                     self._order_ids.add(order_id)
             return min(ids)
-        if all(isinstance(answer, Lost) and not answer.arrived for answer in answers):
+        if all(isinstance(answer, NoResponse) and not answer.arrived for answer in answers):
             self._unreached += 1
         elif all(_surely_no_order(answer) for answer in answers):
             self._refused += 1
         return None
 
-    def cancelled(self, answer: Answer | Lost) -> None:
+    def cancelled(self, answer: Answer | NoResponse) -> None:
         """Count the end of one cancellation."""
-        if isinstance(answer, Lost):
+        if isinstance(answer, NoResponse):
             self._cancellation_errors[answer.kind] += 1
         else:
             self._cancellations[answer.status, answer.code] += 1
@@ -182,8 +182,8 @@ class Tally:
         return min(1.0, max(known)) if known else None
 
 
-def _surely_no_order(answer: Answer | Lost) -> bool:
-    return not answer.arrived if isinstance(answer, Lost) else answer.verdict is Verdict.REFUSED
+def _surely_no_order(answer: Answer | NoResponse) -> bool:
+    return not answer.arrived if isinstance(answer, NoResponse) else answer.verdict is Verdict.REFUSED
 
 
 def _outcomes(counts: Counter[tuple[int, str]]) -> list[Outcome]:

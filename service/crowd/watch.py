@@ -7,15 +7,15 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from time import perf_counter
 
+from service.crowd.api_client import ApiClient, NoResponse
 from service.crowd.figures import Latencies
 from service.crowd.plan import CrowdPlan
 from service.crowd.report import CrowdReport, SettleReport
-from service.crowd.shop import Lost, Shop
 
 UNSETTLED = frozenset({"pending", "processing"})
 WATCHERS = 8
 FIRST_POLL_SECONDS = 0.05
-LONGEST_POLL_SECONDS = 1.0
+MAX_POLL_SECONDS = 1.0
 
 
 async def watch_orders(
@@ -27,8 +27,8 @@ async def watch_orders(
     `settled_at`, so the polling adds nothing to it.
     """
     sample = report.order_ids.sample(limit)
-    async with Shop(plan) as shop:
-        watch = _Watch(shop, iter(sample), perf_counter() + deadline.total_seconds())
+    async with ApiClient(plan) as client:
+        watch = _Watch(client, iter(sample), perf_counter() + deadline.total_seconds())
         await asyncio.gather(*(watch.follow_all() for _ in range(min(WATCHERS, len(sample)))))
     return SettleReport(
         watched=len(sample),
@@ -42,8 +42,8 @@ async def watch_orders(
 class _Watch:
     """One follow-up; the watchers share the sample."""
 
-    def __init__(self, shop: Shop, order_ids: Iterator[str], end: float) -> None:
-        self._shop = shop
+    def __init__(self, client: ApiClient, order_ids: Iterator[str], end: float) -> None:
+        self._client = client
         self._order_ids = order_ids
         self._end = end
         self.settled: Counter[str] = Counter()
@@ -62,11 +62,11 @@ class _Watch:
             if left <= 0:
                 return
             await asyncio.sleep(min(pause, left))
-            pause = min(2 * pause, LONGEST_POLL_SECONDS)
+            pause = min(2 * pause, MAX_POLL_SECONDS)
 
     async def _is_over(self, order_id: str) -> bool:
-        answer = await self._shop.order(order_id)
-        if isinstance(answer, Lost):
+        answer = await self._client.order(order_id)
+        if isinstance(answer, NoResponse):
             return False
         status, order = answer
         if status == HTTPStatus.NOT_FOUND:

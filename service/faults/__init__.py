@@ -7,6 +7,6 @@ fault of the books only changes what a snapshot says.
 """
 
 from service.faults.injectors import faulty_gateway, faulty_shards
-from service.faults.state import Fault, Faults, Strike, watched
+from service.faults.state import Fault, FaultRule, Faults, watched
 
-__all__ = ["Fault", "Faults", "Strike", "faulty_gateway", "faulty_shards", "watched"]
+__all__ = ["Fault", "FaultRule", "Faults", "faulty_gateway", "faulty_shards", "watched"]

@@ -25,23 +25,23 @@ class _FaultyShards(Shards):
         self._faults = faults
 
     async def run(self, step: str, shard: int, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as `Shards.run`
-        if self._faults.strikes(Fault.STORE_OUTAGE):
+        if self._faults.should_inject(Fault.STORE_OUTAGE):
             raise StoreConnectionError("the fault store_outage is on")
         reply = await self._real.run(step, shard, *args, **options)
         if step == "snapshot":
             for product in reply[2]:
-                self._cook(product)
+                self._distort(product)
         return reply
 
     async def read_queue(self, *args: Any, **options: Any) -> list[tuple[str, dict[str, str]]]:  # noqa: ANN401 - ditto
-        if self._faults.strikes(Fault.STORE_OUTAGE):
+        if self._faults.should_inject(Fault.STORE_OUTAGE):
             raise StoreConnectionError("the fault store_outage is on")
         return await self._real.read_queue(*args, **options)
 
-    def _cook(self, product: list[Any]) -> None:
-        if self._faults.strikes(Fault.LEDGER_DRIFT):
+    def _distort(self, product: list[Any]) -> None:
+        if self._faults.should_inject(Fault.LEDGER_DRIFT):
             product[_RESTOCKED] = int(product[_RESTOCKED]) + 1
-        if self._faults.strikes(Fault.OVERSELL):
+        if self._faults.should_inject(Fault.OVERSELL):
             product[_SOLD] = int(product[_SOLD]) + int(product[_STOCK]) + 1
             product[_STOCK] = -1
 
@@ -56,21 +56,21 @@ class _FaultyGateway:
 
     async def charge(self, charge: Charge) -> Receipt | Declined:
         """See `PaymentGateway`."""
-        if delay := self._faults.strikes(Fault.PAYMENT_DELAY):
+        if delay := self._faults.should_inject(Fault.PAYMENT_DELAY):
             await asyncio.sleep(delay.seconds)
-        while self._faults.strikes(Fault.PAYMENT_STALL):  # noqa: ASYNC110 - a drill may poll
+        while self._faults.should_inject(Fault.PAYMENT_STALL):  # noqa: ASYNC110 - a drill may poll
             await asyncio.sleep(PAUSE_SECONDS)
-        if self._faults.strikes(Fault.TELEMETRY_MISUSE):
+        if self._faults.should_inject(Fault.TELEMETRY_MISUSE):
             self._charges.add(1, {"result": "misused"})
-        if self._faults.strikes(Fault.PAYMENT_OUTAGE):
+        if self._faults.should_inject(Fault.PAYMENT_OUTAGE):
             raise PaymentUnavailable("the fault payment_outage is on")
-        if self._faults.strikes(Fault.PAYMENT_DECLINES):
+        if self._faults.should_inject(Fault.PAYMENT_DECLINES):
             return Declined("fault")
         return await self._real.charge(charge)
 
     async def refund(self, charge: Charge, *, payment_id: str | None = None) -> None:
         """See `PaymentGateway`."""
-        if self._faults.strikes(Fault.REFUNDS_REJECTED):
+        if self._faults.should_inject(Fault.REFUNDS_REJECTED):
             raise PaymentRejected("the fault refunds_rejected is on", 422)
         await self._real.refund(charge, payment_id=payment_id)
 

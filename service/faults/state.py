@@ -15,7 +15,7 @@ from service.settings import Settings
 from service.store import STORE_ERRORS, StoreClient, connect, keys
 
 INTERVAL_SECONDS = 0.5
-LONGEST_SECONDS = 3600
+MAX_SECONDS = 3600
 
 
 class Fault(StrEnum):
@@ -49,7 +49,7 @@ MEANINGS: dict[Fault, str] = {
 }
 
 
-class Strike(BaseModel):
+class FaultRule(BaseModel):
     """How hard a fault strikes. What a fault has no use for is ignored."""
 
     model_config = ConfigDict(extra="forbid")
@@ -57,7 +57,7 @@ class Strike(BaseModel):
     share: float = Field(1.0, gt=0, le=1, description="of the calls that are hit")
     seconds: float = Field(1.0, gt=0, le=60, allow_inf_nan=False, description="of a delay")
     worker: str | None = Field(None, max_length=64, description="only in this process, say `api-1`; null = all")
-    ttl_seconds: float = Field(60.0, ge=1, le=LONGEST_SECONDS, allow_inf_nan=False, description="off again after that")
+    ttl_seconds: float = Field(60.0, ge=1, le=MAX_SECONDS, allow_inf_nan=False, description="off again after that")
 
 
 def _key(fault: Fault) -> str:
@@ -75,25 +75,25 @@ class Faults:
     def __init__(self, client: StoreClient, worker: str) -> None:
         self._client = client
         self._worker = worker
-        self._on: dict[Fault, Strike] = {}
+        self._on: dict[Fault, FaultRule] = {}
         self._read = monotonic()
         self._log = structlog.get_logger("service.faults")
 
-    def strikes(self, fault: Fault) -> Strike | None:
+    def should_inject(self, fault: Fault) -> FaultRule | None:
         """The fault if it is on here and hits this call."""
-        strike = self._on.get(fault)
-        if strike is None or strike.worker not in (None, self._worker) or monotonic() - self._read > LONGEST_SECONDS:
+        rule = self._on.get(fault)
+        if rule is None or rule.worker not in (None, self._worker) or monotonic() - self._read > MAX_SECONDS:
             return None
-        return strike if random.random() < strike.share else None
+        return rule if random.random() < rule.share else None
 
-    async def switch_on(self, fault: Fault, strike: Strike) -> None:
+    async def switch_on(self, fault: Fault, rule: FaultRule) -> None:
         """Switches a fault on in the whole fleet.
 
         Raises:
             redis.exceptions.RedisError: The store is down.
         """
-        await self._client.set(_key(fault), strike.model_dump_json(), px=int(strike.ttl_seconds * 1000))
-        self._log.warning("a fault was switched on", fault=fault, **strike.model_dump())
+        await self._client.set(_key(fault), rule.model_dump_json(), px=int(rule.ttl_seconds * 1000))
+        self._log.warning("a fault was switched on", fault=fault, **rule.model_dump())
         await self.read()
 
     async def switch_off(self, *faults: Fault) -> None:
@@ -106,14 +106,14 @@ class Faults:
         self._log.warning("faults were switched off", faults=list(faults))
         await self.read()
 
-    async def read(self) -> dict[Fault, Strike]:
+    async def read(self) -> dict[Fault, FaultRule]:
         """Reads which faults are on; `ttl_seconds` is as it was given.
 
         Raises:
             redis.exceptions.RedisError: The store is down.
         """
         found = await self._client.mget([_key(fault) for fault in Fault])
-        self._on = {fault: strike for fault, text in zip(Fault, found, strict=True) if text and (strike := _read(text))}
+        self._on = {fault: rule for fault, text in zip(Fault, found, strict=True) if text and (rule := _read(text))}
         self._read = monotonic()
         return dict(self._on)
 
@@ -127,9 +127,9 @@ class Faults:
             await asyncio.sleep(INTERVAL_SECONDS)
 
 
-def _read(text: str | bytes) -> Strike | None:
+def _read(text: str | bytes) -> FaultRule | None:
     try:
-        return Strike.model_validate_json(text)
+        return FaultRule.model_validate_json(text)
     except ValidationError:  # another version of the service wrote it
         return None
 

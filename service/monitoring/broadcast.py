@@ -1,7 +1,7 @@
 """One picture a second for all who watch a process over WebSockets: made once, serialised once, whoever many they are.
 
 `Broadcast.run` sleeps while nobody watches. Otherwise it makes a frame after each reading of the ledger, at most one a
-second, and puts the same text into the buffer of each `Watcher`, a few at a time, so that requests are served between.
+second, and puts the same text into the buffer of each `Subscriber`, a few at a time: requests are served between.
 A buffer holds `BUFFER_FRAMES`; a client that is slower loses the oldest and is told how many it has lost.
 """
 
@@ -15,17 +15,17 @@ import structlog
 
 from service.monitoring.live import Live
 from service.monitoring.messages import Unavailable, Why
-from service.monitoring.poller import Sampler
+from service.monitoring.poller import SnapshotPoller
 from service.store import STORE_ERRORS
 
 INTERVAL_SECONDS = 1.0
-PATIENCE_SECONDS = 0.25
+READING_TIMEOUT_SECONDS = 0.25
 BUFFER_FRAMES = 4
 AT_ONCE = 20
-BREATH_SECONDS = 0.005
+YIELD_SECONDS = 0.005
 
 
-class Watcher:
+class Subscriber:
     """One client: the frames that wait for it, and how many it was sent and has lost."""
 
     def __init__(self) -> None:
@@ -58,17 +58,17 @@ class Broadcast:
 
     Args:
         live: Makes the picture.
-        sampler: Reads the ledger.
+        poller: Reads the ledger.
     """
 
-    def __init__(self, live: Live, sampler: Sampler) -> None:
-        self.made = 0
+    def __init__(self, live: Live, poller: SnapshotPoller) -> None:
+        self.built = 0
         self.sent = 0
         self.dropped = 0
         self.refused: Counter[str] = Counter()
         self._live = live
-        self._sampler = sampler
-        self._watchers: set[Watcher] = set()
+        self._poller = poller
+        self._subscribers: set[Subscriber] = set()
         self._watched = asyncio.Event()
         self._newest: str | None = None
         self._told = -1
@@ -76,39 +76,39 @@ class Broadcast:
 
     def __len__(self) -> int:
         """How many watch."""
-        return len(self._watchers)
+        return len(self._subscribers)
 
     @contextmanager
-    def joined(self) -> Iterator[Watcher]:
+    def subscribe(self) -> Iterator[Subscriber]:
         """A watcher for as long as the block lasts; it begins with the newest frame if there is one of this second."""
-        watcher = Watcher()
+        subscriber = Subscriber()
         if self._newest is not None:
-            watcher.put(self._newest)
-        self._watchers.add(watcher)
+            subscriber.put(self._newest)
+        self._subscribers.add(subscriber)
         self._watched.set()
         try:
-            yield watcher
+            yield subscriber
         finally:
-            self._watchers.discard(watcher)
-            if not self._watchers:
+            self._subscribers.discard(subscriber)
+            if not self._subscribers:
                 self._watched.clear()
 
-    def note_sent(self, watcher: Watcher) -> None:
+    def note_sent(self, subscriber: Subscriber) -> None:
         """A frame has left for a client."""
-        watcher.sent += 1
+        subscriber.sent += 1
         self.sent += 1
 
     async def run(self) -> None:
         """Makes frames until it is cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            if not self._watchers:
+            if not self._subscribers:
                 self._newest = None
                 self._told = -1
                 await self._watched.wait()
             began = loop.time()
             self._newest = await self._frame()
-            self.made += 1
+            self.built += 1
             await self._publish(self._newest)
             await asyncio.sleep(INTERVAL_SECONDS - 0.1 - (loop.time() - began))
             await self._news()
@@ -117,15 +117,15 @@ class Broadcast:
         """Waits for another reading, or until the last one is no longer shown; so no number is sent twice."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    await self._sampler.reading_after(self._told)
-            if self._sampler.readings > self._told or self._sampler.latest() is None:
+                async with asyncio.timeout(READING_TIMEOUT_SECONDS):
+                    await self._poller.reading_after(self._told)
+            if self._poller.readings > self._told or self._poller.latest() is None:
                 return
 
     async def _frame(self) -> str:
         """The text of this second's message."""
         try:
-            picture = await self._live.picture()
+            picture = await self._live.live_metrics()
             self._told = picture.seq
             return picture.model_dump_json()
         except STORE_ERRORS:
@@ -135,13 +135,13 @@ class Broadcast:
             return self._no_picture("internal_error")
 
     def _no_picture(self, code: Why) -> str:
-        self._told = self._sampler.readings
-        age = round(self._sampler.age_seconds(), 3)
+        self._told = self._poller.readings
+        age = round(self._poller.age_seconds(), 3)
         return Unavailable(code=code, timestamp=datetime.now(UTC), snapshot_age_seconds=age).model_dump_json()
 
     async def _publish(self, frame: str) -> None:
-        for number, watcher in enumerate(list(self._watchers)):
+        for number, subscriber in enumerate(list(self._subscribers)):
             if number and number % AT_ONCE == 0:
-                await asyncio.sleep(BREATH_SECONDS)
-            if watcher in self._watchers:
-                self.dropped += watcher.put(frame)
+                await asyncio.sleep(YIELD_SECONDS)
+            if subscriber in self._subscribers:
+                self.dropped += subscriber.put(frame)

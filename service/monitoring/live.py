@@ -1,6 +1,6 @@
 """The live figures of the whole fleet: what the ledger says, and what the windows of all processes say.
 
-Every process makes the same picture, about once a second and only when somebody looks. `Live.picture` is that one
+Every process makes the same picture, about once a second and only when somebody looks. `Live.live_metrics` is that one
 picture for all who ask in between.
 """
 
@@ -13,14 +13,14 @@ from pydantic import BaseModel, Field
 from service.ledger.orders import Status
 from service.ledger.snapshot import QueueView
 from service.metrics import REASONS
-from service.monitoring.poller import Sampler
+from service.monitoring.poller import SnapshotPoller
 from service.store import BatchTrace, Shards, SharedRead, keys
 from telemetry import suppressed
 from telemetry.windows import SLOT_SECONDS, LatencyHistogram, RequestWindows, WindowStats
 
 WINDOW = timedelta(seconds=60)
 ERRORS_SHOWN = 20
-MOST_ERRORS = 100
+MAX_ERRORS = 100
 SERVER_ERROR = 500
 CONNECTIONS = "connections"
 
@@ -127,23 +127,23 @@ def open_windows(shards: Shards, worker: str, now: Callable[[], Mapping[str, flo
 class Live:
     """The live picture as one process makes it."""
 
-    def __init__(self, sampler: Sampler, windows: RequestWindows) -> None:
-        self._sampler = sampler
+    def __init__(self, poller: SnapshotPoller, windows: RequestWindows) -> None:
+        self._poller = poller
         self._windows = windows
-        self._made: MetricsData | None = None
-        self._making = SharedRead(self._make)
+        self._built: MetricsData | None = None
+        self._building = SharedRead(self._build)
         self._listening = SharedRead(self._listen)
 
-    async def picture(self) -> MetricsData:
+    async def live_metrics(self) -> MetricsData:
         """The picture of this second.
 
         Raises:
             redis.exceptions.RedisError: The store is down; there is no old picture.
         """
-        made = await self._making()
-        return made.model_copy(update={"snapshot_age_seconds": round(self._sampler.age_seconds(), 3)})
+        made = await self._building()
+        return made.model_copy(update={"snapshot_age_seconds": round(self._poller.age_seconds(), 3)})
 
-    async def said(self) -> list[dict[str, Any]]:
+    async def reports(self) -> list[dict[str, Any]]:
         """What each process that is not silent said of itself last, within a second.
 
         Raises:
@@ -153,21 +153,21 @@ class Live:
 
     async def aclose(self) -> None:
         """Ends what is under way."""
-        await self._making.aclose()
+        await self._building.aclose()
         await self._listening.aclose()
 
     async def _listen(self, _: BatchTrace) -> list[dict[str, Any]]:
         with suppressed():
             return (await self._windows.read(timedelta(0))).heartbeats
 
-    async def _make(self, _: BatchTrace) -> MetricsData:
-        snapshot = self._sampler.latest() or await self._sampler.fresh()
-        seq = self._sampler.readings
-        if self._made is not None and self._made.seq == seq:
-            return self._made
+    async def _build(self, _: BatchTrace) -> MetricsData:
+        snapshot = self._poller.latest() or await self._poller.fresh()
+        seq = self._poller.readings
+        if self._built is not None and self._built.seq == seq:
+            return self._built
         with suppressed():
             figures = await self._windows.read(WINDOW, failures=ERRORS_SHOWN)
-        self._made = MetricsData(
+        self._built = MetricsData(
             seq=seq,
             timestamp=snapshot.taken_at,
             snapshot_age_seconds=0.0,
@@ -178,7 +178,7 @@ class Live:
             processing_time_avg_ms=snapshot.processing_time_avg_ms,
             queue=QueueView.of(snapshot),
             estimated_wait_seconds=snapshot.estimated_wait_seconds,
-            active_connections=round(sum(said.get(CONNECTIONS, 0) for said in figures.heartbeats)),
+            active_connections=round(sum(reported.get(CONNECTIONS, 0) for reported in figures.heartbeats)),
             requests=requests_of(figures),
             products=[
                 ProductMetrics(**{name: getattr(product, name) for name in ProductMetrics.model_fields})
@@ -186,7 +186,7 @@ class Live:
             ],
             errors=errors_of(figures),
         )
-        return self._made
+        return self._built
 
 
 def requests_of(figures: WindowStats) -> list[RequestMetrics]:

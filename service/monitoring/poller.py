@@ -18,7 +18,7 @@ INTERVAL_SECONDS = 1.0
 STALE_SECONDS = 3.0
 
 
-class Sampler:
+class SnapshotPoller:
     """Keeps the newest snapshot; none while the store does not answer, so that nothing stale is ever shown."""
 
     def __init__(

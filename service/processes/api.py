@@ -5,7 +5,7 @@ import socket
 import uvicorn
 
 from service.api.app import create_app
-from service.api.context import Service
+from service.api.context import ApiContext
 from service.faults import faulty_shards, watched
 from service.processes.server import http_server
 from service.processes.signals import polite_signals
@@ -24,7 +24,7 @@ async def serve_api(settings: Settings, telemetry: Telemetry, store_url: str, li
     ):
         server: uvicorn.Server
         shards = faulty_shards(real, faults)
-        service = Service(settings, telemetry, shards, lambda: len(server.server_state.connections), faults)
-        server = http_server(create_app(service), settings)
+        context = ApiContext(settings, telemetry, shards, lambda: len(server.server_state.connections), faults)
+        server = http_server(create_app(context), settings)
         with polite_signals():
             await server.serve(sockets=[listener])

@@ -13,22 +13,30 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 from service.ledger.catalogue import ProductCatalogue
 from service.ledger.demo import stock_demo
 from service.processes.sockets import listen
 from service.processes.startup import open_shards
-from service.processes.supervisor import Role, Supervisor
+from service.processes.supervisor import ChildSpec, Supervisor
 from service.settings import Settings
 from service.store.embedded import EmbeddedStore, attach
 
-FIRST, SECOND, THIRD = range(3)
 TOKEN_BYTES = 12
 
 
+class StopStage(IntEnum):
+    """In which order children end: who orders first, then who takes orders, then who works them off."""
+
+    CROWD = 0
+    API = 1
+    WORKERS = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fleet:
+class FleetSpec:
     """What a command starts: how many API processes and order workers, a crowd, a demo catalogue."""
 
     api: int = 0
@@ -39,7 +47,7 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class Endpoints:
     """Where the fleet can be reached, for whoever tells the operator."""
 
     url: str
@@ -63,13 +71,13 @@ def store_of(settings: Settings, stack: ExitStack, *, own: bool = False) -> tupl
     return store.url, store
 
 
-async def run_fleet(settings: Settings, fleet: Fleet, announce: Callable[[Running], None]) -> None:
+async def run_fleet(settings: Settings, fleet: FleetSpec, announce: Callable[[Endpoints], None]) -> None:
     """Starts everything, and ends everything at SIGTERM, SIGINT, SIGHUP or when a part cannot be kept alive.
 
     Raises:
         SettingsError: A port cannot be had.
         StoreRefused, StoreInUse, StoreFailed: The store will not do.
-        RoleFailed: A process died again and again.
+        ChildFailed: A process died again and again.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -86,10 +94,10 @@ async def run_fleet(settings: Settings, fleet: Fleet, announce: Callable[[Runnin
             if fleet.demo:
                 await stock_demo(ProductCatalogue(shards))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flash-sale-")))
-        running = _running(settings, fleet, url, store, sockets)
-        env = _environment(url, running.admin_token, directory)
-        supervisor = Supervisor(_roles(fleet, sockets, running.url, env), grace_seconds=settings.shutdown_seconds + 1)
-        announce(running)
+        endpoints = _endpoints(settings, fleet, url, store, sockets)
+        env = _environment(url, endpoints.admin_token, directory)
+        supervisor = Supervisor(_specs(fleet, sockets, endpoints.url, env), grace_seconds=settings.shutdown_seconds + 1)
+        announce(endpoints)
         await _keep(supervisor, store, stop)
 
 
@@ -108,16 +116,16 @@ async def _keep(supervisor: Supervisor, store: EmbeddedStore | None, stop: async
         await keeper
 
 
-def _running(
-    settings: Settings, fleet: Fleet, url: str, store: EmbeddedStore | None, sockets: Mapping[str, socket.socket]
-) -> Running:
+def _endpoints(
+    settings: Settings, fleet: FleetSpec, url: str, store: EmbeddedStore | None, sockets: Mapping[str, socket.socket]
+) -> Endpoints:
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     if token is None and fleet.demo:
         token = secrets.token_urlsafe(TOKEN_BYTES)
     listener = sockets.get("api") or sockets.get("worker")
     port = listener.getsockname()[1] if listener else 0
     host = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::", "::1") else settings.host  # noqa: S104 - compared, not bound
-    return Running(f"http://{host}:{port}", str(settings.data_dir) if store else _without_secrets(url), token)
+    return Endpoints(f"http://{host}:{port}", str(settings.data_dir) if store else _without_secrets(url), token)
 
 
 def _without_secrets(url: str) -> str:
@@ -135,21 +143,21 @@ def _environment(url: str, token: str | None, directory: Path) -> dict[str, str]
     return env | ({"ADMIN_TOKEN": token} if token else {})
 
 
-def _roles(fleet: Fleet, sockets: Mapping[str, socket.socket], url: str, env: Mapping[str, str]) -> list[Role]:
-    def role(name: str, stage: int, *args: str, fds: tuple[int, ...] = ()) -> Role:
+def _specs(fleet: FleetSpec, sockets: Mapping[str, socket.socket], url: str, env: Mapping[str, str]) -> list[ChildSpec]:
+    def child(name: str, stage: StopStage, *args: str, fds: tuple[int, ...] = ()) -> ChildSpec:
         argv = [sys.executable, "-m", "service", "process", name, *args]
-        return Role(name=name, argv=argv, env=env, pass_fds=fds, stage=stage)
+        return ChildSpec(name=name, argv=argv, env=env, pass_fds=fds, stage=stage)
 
-    roles = []
+    specs = []
     for slot in range(fleet.api):
         fd = sockets["api"].fileno()
-        roles.append(role(f"api-{slot}", SECOND, "--fd", str(fd), fds=(fd,)))
+        specs.append(child(f"api-{slot}", StopStage.API, "--fd", str(fd), fds=(fd,)))
     for slot in range(fleet.workers):
         if slot == 0 and "worker" in sockets:
             fd = sockets["worker"].fileno()
-            roles.append(role("order-0", THIRD, "--fd", str(fd), fds=(fd,)))
+            specs.append(child("order-0", StopStage.WORKERS, "--fd", str(fd), fds=(fd,)))
         else:
-            roles.append(role(f"order-{slot}", THIRD))
+            specs.append(child(f"order-{slot}", StopStage.WORKERS))
     if fleet.crowd:
-        roles.append(role("crowd", FIRST, "--url", url, "--rate", str(fleet.crowd)))
-    return roles
+        specs.append(child("crowd", StopStage.CROWD, "--url", url, "--rate", str(fleet.crowd)))
+    return specs

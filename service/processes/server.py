@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from service.api.websocket import MOST_MESSAGE_BYTES
+from service.api.websocket import MAX_MESSAGE_BYTES
 from service.api.websocket_protocol import Connection
 from service.processes.sockets import BACKLOG
 from service.settings import Settings
@@ -24,7 +24,7 @@ def http_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
             server_header=False,
             backlog=BACKLOG,
             ws=Connection,
-            ws_max_size=MOST_MESSAGE_BYTES,
+            ws_max_size=MAX_MESSAGE_BYTES,
             ws_ping_interval=settings.monitoring_ping_seconds,
             ws_ping_timeout=settings.monitoring_ping_seconds,
             ws_per_message_deflate=False,  # 40 kB and a compression a second for each client

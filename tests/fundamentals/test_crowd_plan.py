@@ -8,14 +8,14 @@ from pydantic import ValidationError
 
 from service.crowd import CrowdPlan
 from service.crowd.figures import Latencies, OrderIds
-from service.crowd.plan import shoppers
+from service.crowd.plan import planned_orders
 from tests.fundamentals.scripted_service import plan_for
 
 
 def test_line_follows_the_plan() -> None:
     """Every user comes once before any comes twice; products, quantities and times follow their weights."""
     plan = plan_for("http://shop", orders=None, rate=1000, duration=timedelta(seconds=4), users=500)
-    line = list(shoppers(plan, plan.mix or {}))
+    line = list(planned_orders(plan, plan.mix or {}))
     assert 3600 < len(line) < 4400
     assert len({shopper.user_id for shopper in line[:500]}) == 500
     assert line[0].user_id == line[500].user_id
@@ -31,7 +31,7 @@ def test_line_follows_the_plan() -> None:
 def test_any_number_of_users_is_visited_whole(users: int) -> None:
     """The walk over the users leaves nobody out."""
     plan = plan_for("http://shop", orders=users, users=users)
-    assert len({shopper.user_id for shopper in shoppers(plan, {"p": 1})}) == users
+    assert len({shopper.user_id for shopper in planned_orders(plan, {"p": 1})}) == users
 
 
 def test_percentiles_are_within_half_a_percent() -> None:

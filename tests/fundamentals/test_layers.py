@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.faults import Fault, Faults, Strike
+from service.faults import Fault, FaultRule, Faults
 from service.store import connect
 from tests.support import RedisServer
 from tests.support.shop import Shop, open_shop, problem
@@ -21,7 +21,7 @@ async def broken(valkey_server: RedisServer) -> AsyncIterator[Shop]:
         faults = Faults(client, "api-0")
         async with open_shop(valkey_server.url, faults=faults) as shop:
             await shop.put()
-            await faults.switch_on(Fault.API_ERRORS, Strike())
+            await faults.switch_on(Fault.API_ERRORS, FaultRule())
             yield shop
             await faults.switch_off(Fault.API_ERRORS)
 

@@ -12,31 +12,31 @@ import pytest
 import structlog
 
 from service.processes import supervisor
-from service.processes.supervisor import Role, RoleFailed, Supervisor
+from service.processes.supervisor import ChildFailed, ChildSpec, Supervisor
 from tests.support import Program, cannot_run, eventually, wait_until
 from tests.support.processes import alive, exists, run, send_signal
 
 PARENT = """
 import asyncio, sys
-from service.processes.supervisor import Role, Supervisor
+from service.processes.supervisor import ChildSpec, Supervisor
 child = "import os, time; print('child', os.getpid(), flush=True); time.sleep(60)"
-roles = [Role(name=name, argv=[sys.executable, "-c", child]) for name in ("a", "b")]
+roles = [ChildSpec(name=name, argv=[sys.executable, "-c", child]) for name in ("a", "b")]
 asyncio.run(Supervisor(roles).run(asyncio.Event()))
 """
 
 
-def python(script: str, name: str = "role", **options: object) -> Role:
+def python(script: str, name: str = "role", **options: object) -> ChildSpec:
     """Return a role that runs a piece of Python."""
-    return Role(name=name, argv=[sys.executable, "-c", script], **options)  # type: ignore[arg-type]
+    return ChildSpec(name=name, argv=[sys.executable, "-c", script], **options)  # type: ignore[arg-type]
 
 
-def sleeper(name: str = "role", **options: object) -> Role:
+def sleeper(name: str = "role", **options: object) -> ChildSpec:
     """Return a role that lives until it is ended."""
-    return Role(name=name, argv=["sleep", "60"], **options)  # type: ignore[arg-type]
+    return ChildSpec(name=name, argv=["sleep", "60"], **options)  # type: ignore[arg-type]
 
 
 @asynccontextmanager
-async def running(*roles: Role, grace_seconds: float = 5.0) -> AsyncIterator[Supervisor]:
+async def running(*roles: ChildSpec, grace_seconds: float = 5.0) -> AsyncIterator[Supervisor]:
     """Run roles for the length of a block, and check that nothing of them is left after it."""
     stop = asyncio.Event()
     keeper = Supervisor(roles, grace_seconds=grace_seconds)
@@ -116,7 +116,7 @@ async def test_a_role_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: P
 async def test_a_role_that_cannot_come_up_ends_everything_with_its_exit_code() -> None:
     """Five failures in a row, and no process is left."""
     keeper = Supervisor([sleeper("good"), python("raise SystemExit(3)", "bad")])
-    with pytest.raises(RoleFailed, match="bad failed 5 times in a row with exit status 3") as failed:
+    with pytest.raises(ChildFailed, match="bad failed 5 times in a row with exit status 3") as failed:
         await asyncio.wait_for(keeper.run(asyncio.Event()), 20)
     assert failed.value.exit_code == 3
     assert keeper.pids == {}

@@ -20,8 +20,8 @@ async def heartbeat(shop: Shop, age_seconds: float) -> None:
 
 async def exported(shop: Shop) -> float | None:
     """Return what `/metrics` says of live workers."""
-    await shop.service.sampler.fresh()
-    await wait_until(shop.service.sampler.exported, 10, "the lease is ours")
+    await shop.service.poller.fresh()
+    await wait_until(shop.service.poller.exported, 10, "the lease is ours")
     return shop.seen.value("flash_sale_workers")
 
 

@@ -12,7 +12,7 @@ import pytest
 from service.background import background_tasks
 from service.ledger.lease import TTL_SECONDS, Lease
 from service.ledger.ledger import ledger_scripts
-from service.monitoring.poller import Sampler
+from service.monitoring.poller import SnapshotPoller
 from service.store import Shards, connect
 from tests.conftest import MakeServer
 from tests.support import RedisServer, eventually, wait_until
@@ -37,14 +37,14 @@ async def shards(valkey_server: RedisServer) -> AsyncIterator[Shards]:
 async def test_two_samplers_never_export_in_the_same_instant(shards: Shards) -> None:
     """Looked at thousands of times while the holder ends; the other follows in time."""
     async with AsyncExitStack() as stack:
-        samplers = [Sampler(shards, Lease(shards, name)) for name in ("one", "two")]
+        samplers = [SnapshotPoller(shards, Lease(shards, name)) for name in ("one", "two")]
         ends = [AsyncExitStack() for _ in samplers]
-        for end, sampler in zip(ends, samplers, strict=True):
-            await end.enter_async_context(background_tasks(sampler.run()))
+        for end, poller in zip(ends, samplers, strict=True):
+            await end.enter_async_context(background_tasks(poller.run()))
             stack.push_async_exit(end)
 
         def exporters() -> list[int]:
-            found = [n for n, sampler in enumerate(samplers) if sampler.exported() is not None]
+            found = [n for n, poller in enumerate(samplers) if poller.exported() is not None]
             assert len(found) <= 1
             return found
 
@@ -62,14 +62,14 @@ async def test_two_samplers_never_export_in_the_same_instant(shards: Shards) -> 
 async def test_a_sampler_ends_wherever_it_is_stopped(shards: Shards) -> None:
     """Also in the turn in which it has sent a command: there Python 3.11's `wait_for` loses a cancellation."""
     for turns in range(40):
-        sampler = Sampler(shards, Lease(shards, "one"))
+        poller = SnapshotPoller(shards, Lease(shards, "one"))
         async with asyncio.timeout(20):
-            async with background_tasks(sampler.run()):
+            async with background_tasks(poller.run()):
                 for _ in range(turns):
                     await asyncio.sleep(0)
-            readings = sampler.readings
+            readings = poller.readings
             await shards.client.ping()
-            assert sampler.readings == readings
+            assert poller.readings == readings
 
 
 async def test_a_holder_that_overslept_does_not_believe_its_lease(shards: Shards) -> None:

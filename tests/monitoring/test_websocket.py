@@ -86,10 +86,10 @@ async def test_one_picture_is_made_for_all(shop: Shop, valkey_server: RedisServe
     assert len(texts) == len({json.loads(text)["seq"] for text in texts}) <= 8
     assert spent <= 9 * (seconds + 2)
     await wait_until(lambda: len(shop.service.broadcast) == 0, PATIENCE, "all are gone")
-    made = shop.service.broadcast.made
-    reading = shop.service.sampler.readings
-    await wait_until(lambda: shop.service.sampler.readings > reading + 2, PATIENCE, "the ledger is read on")
-    assert shop.service.broadcast.made <= made + 1
+    made = shop.service.broadcast.built
+    reading = shop.service.poller.readings
+    await wait_until(lambda: shop.service.poller.readings > reading + 2, PATIENCE, "the ledger is read on")
+    assert shop.service.broadcast.built <= made + 1
 
 
 @pytest.mark.parametrize("interceptor", ["contrib", "native"])

@@ -25,7 +25,7 @@ async def figures(shop: Shop) -> dict[str, Any]:
     """Return the live figures, with everything in them that the process has counted."""
     await shop.service.rejections.flush()
     await shop.service.windows.flush()
-    await shop.service.sampler.fresh()
+    await shop.service.poller.fresh()
     body: dict[str, Any] = (await shop.client.get("/monitoring/metrics")).json()
     return body
 

@@ -39,7 +39,7 @@ async def test_metrics_say_what_the_ledger_says(shop: Shop) -> None:
     await shop.order(quantity=3)
     cancelled = await shop.order()
     await shop.client.post(f"{cancelled.headers['location']}/cancel")
-    await shop.service.sampler.fresh()
+    await shop.service.poller.fresh()
     await wait_until(lambda: shop.seen.value("flash_sale_orders_total") is not None, 10, "the lease is ours")
     answer = await shop.client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -106,7 +106,7 @@ async def test_metrics_are_in_a_format_that_prometheus_reads(shop: Shop, accept:
 async def test_the_live_figures_are_those_of_the_ledger(shop: Shop) -> None:
     """At most a second old."""
     await shop.order(quantity=3)
-    await shop.service.sampler.fresh()
+    await shop.service.poller.fresh()
     body = (await shop.client.get("/monitoring/metrics")).json()
     assert body["type"] == "snapshot"
     assert body["orders"] == {"pending": 1, "confirmed": 0, "failed": 0, "expired": 0, "cancelled": 0}

@@ -104,7 +104,7 @@ async def test_an_order_whose_answer_was_lost_is_placed_once(shop: Shop, server:
     again = await shop.order("key")
     assert again.status_code in (200, 202)
     assert (await shop.order("key")).json()["order_id"] == again.json()["order_id"]
-    await shop.service.sampler.fresh()
+    await shop.service.poller.fresh()
     assert (await shop.product())["held"] == 1
 
 

@@ -23,7 +23,7 @@ async def shop(valkey_server: RedisServer) -> AsyncIterator[Shop]:
     """Yield a shop with two lamps, which reads the ledger when the test says so."""
     async with open_shop(valkey_server.url) as opened:
         await opened.put(stock=2)
-        await opened.service.sampler.fresh()
+        await opened.service.poller.fresh()
         yield opened
         assert violations(await dump_ledger(opened.service.shards)) == []
 

@@ -187,8 +187,8 @@ async def test_who_would_wait_too_long_is_told_when_to_come_again(valkey_server:
     """503 with the time until the line is short enough; refusals are counted, and a limit of 0 is none."""
     async with open_shop(valkey_server.url, max_wait_seconds=4) as shop:
         await shop.put(stock=10)
-        snapshot = await shop.service.sampler.fresh()
-        shop.service.sampler._on_reading = lambda *_: None
+        snapshot = await shop.service.poller.fresh()
+        shop.service.poller._on_reading = lambda *_: None
         # As of a minute to come, so that it is not stale however slow this machine is.
         shop.service.wait_estimator.refresh(
             replace(snapshot, line=100, capacity=1, drain_rate=1, throughput=1), monotonic() + 60

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from service.parent_death import bound
+from service.parent_death import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,7 +25,7 @@ def start(
 
     Start it from a thread that lives as long as it is needed: for the kernel, that thread is the parent.
     """
-    return subprocess.Popen(bound(argv, when_parent_dies), **options)
+    return subprocess.Popen(die_with_parent(argv, when_parent_dies), **options)
 
 
 def run(
@@ -54,7 +54,7 @@ def run(
         subprocess.CalledProcessError: Its status was not 0 and `check` is set.
     """
     return subprocess.run(
-        bound([str(word) for word in argv]),
+        die_with_parent([str(word) for word in argv]),
         cwd=cwd,
         env=env,
         input=stdin or "",

@@ -11,7 +11,7 @@ import httpx
 from fastapi import FastAPI
 
 from service.api.app import create_app
-from service.api.context import Service
+from service.api.context import ApiContext
 from service.faults import Faults
 from service.processes.server import serving
 from service.processes.startup import open_shards
@@ -32,7 +32,7 @@ class Shop:
     client: httpx.AsyncClient
     url: str
     app: FastAPI
-    service: Service
+    service: ApiContext
     seen: Capture
 
     async def put(self, product_id: str = "lamp", **changes: Any) -> dict[str, Any]:
@@ -51,8 +51,8 @@ class Shop:
     async def rejections(self, **labels: str) -> float:
         """Return what `/metrics` says of refused orders, once this process has reported what it refused."""
         await self.service.rejections.flush()
-        await self.service.sampler.fresh()
-        await wait_until(self.service.sampler.exported, 10, "the lease is ours")
+        await self.service.poller.fresh()
+        await wait_until(self.service.poller.exported, 10, "the lease is ours")
         return self.seen.value("flash_sale_rejections_total", **labels) or 0
 
     async def product(self, product_id: str = "lamp") -> dict[str, Any]:
@@ -84,10 +84,10 @@ async def open_shop(
         async with open_shards(
             chosen, store_url, name="api-0", tracer=seen.telemetry.tracer("service.store")
         ) as shards:
-            app = create_app(Service(chosen, seen.telemetry, shards, faults=faults))
+            app = create_app(ApiContext(chosen, seen.telemetry, shards, faults=faults))
             async with serving(app, chosen, listener), httpx.AsyncClient(base_url=url, timeout=15) as client:
                 await client.get("/healthz")
-                yield Shop(client, url, app, app.state.service, seen)
+                yield Shop(client, url, app, app.state.context, seen)
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

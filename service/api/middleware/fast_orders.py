@@ -13,7 +13,7 @@ from collections.abc import Collection
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.context import Service
+from service.api.context import ApiContext
 from service.api.errors import OnProblem, send_problem
 from service.api.orders import IDEMPOTENCY_KEY, OrderRequest, accepted_json, head_of
 from service.api.strict_json import parse
@@ -27,11 +27,11 @@ _JSON = (b"content-type", b"application/json")
 class OrderFastPathMiddleware:
     """An ASGI layer inside all others; stands aside where shoppers show tokens."""
 
-    def __init__(self, app: ASGIApp, service: Service, on_problem: OnProblem) -> None:
+    def __init__(self, app: ASGIApp, context: ApiContext, on_problem: OnProblem) -> None:
         self._app = app
-        self._service = service
+        self._context = context
         self._on_problem = on_problem
-        self._open = not service.settings.auth_jwt.enabled
+        self._open = not context.settings.auth_jwt.enabled
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -51,7 +51,7 @@ class OrderFastPathMiddleware:
             return
         key = sent.get(b"idempotency-key")
         try:
-            placed = await self._service.checkout.place_order(
+            placed = await self._context.checkout.place_order(
                 product_id=order.product_id,
                 user_id=order.user_id,
                 quantity=order.quantity,

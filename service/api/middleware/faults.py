@@ -23,8 +23,8 @@ class FaultInjectionMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http" and scope["path"].startswith(FAULTY_PREFIXES):
-            if delay := self._faults.strikes(Fault.API_DELAY):
+            if delay := self._faults.should_inject(Fault.API_DELAY):
                 await asyncio.sleep(delay.seconds)
-            if self._faults.strikes(Fault.API_ERRORS):
+            if self._faults.should_inject(Fault.API_ERRORS):
                 raise FaultError("the fault api_errors is on")
         await self._app(scope, receive, send)

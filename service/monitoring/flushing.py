@@ -11,31 +11,31 @@ INTERVAL_SECONDS = 1.0
 LAST_SECONDS = 1.0
 
 
-class Counts(Protocol):
+class Flushable(Protocol):
     """What keeps its counts when the store is down, and sends them the next time."""
 
     async def flush(self) -> None:
         """Sends what is new."""
 
 
-async def keep_reporting(*counts: Counts) -> None:
-    """Reports until it is cancelled; while the store is down it goes on trying, the sampler has told the log."""
+async def flush_periodically(*counts: Flushable) -> None:
+    """Reports until it is cancelled; while the store is down it goes on trying, the poller has told the log."""
     loop = asyncio.get_running_loop()
     while True:
         began = loop.time()
-        await _report(counts)
+        await _flush(counts)
         await asyncio.sleep(max(INTERVAL_SECONDS - (loop.time() - began), 0.05))
 
 
-async def report_last(*counts: Counts) -> None:
+async def flush_last(*counts: Flushable) -> None:
     """Reports what is left, if the store takes it in time."""
     with suppress(TimeoutError):
         async with asyncio.timeout(LAST_SECONDS):
-            await _report(counts)
+            await _flush(counts)
 
 
-async def _report(counts: tuple[Counts, ...]) -> None:
-    async def flush(one: Counts) -> None:
+async def _flush(counts: tuple[Flushable, ...]) -> None:
+    async def flush(one: Flushable) -> None:
         with suppressed(), suppress(*STORE_ERRORS):
             await one.flush()
 

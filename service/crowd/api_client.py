@@ -11,7 +11,7 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
-from service.crowd.plan import CrowdPlan, Shopper
+from service.crowd.plan import CrowdPlan, PlannedOrder
 
 # Below uvicorn's 5 s, so that the client closes an idle connection and the server never does so
 # under an order that is on its way.
@@ -48,14 +48,14 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class NoResponse:
     """No answer, and why. `arrived` is False when the request certainly never reached the service."""
 
     kind: str
     arrived: bool
 
 
-class Shop:
+class ApiClient:
     """A client of one service. Use as an async context manager."""
 
     def __init__(self, plan: CrowdPlan) -> None:
@@ -77,67 +77,67 @@ class Shop:
     ) -> None:
         await self._session.close()
 
-    async def place(self, shopper: Shopper) -> Answer | Lost:
+    async def place(self, planned: PlannedOrder) -> Answer | NoResponse:
         """Place the shopper's order."""
         order = {
-            "product_id": shopper.product_id,
-            "user_id": shopper.user_id,
-            "quantity": shopper.quantity,
+            "product_id": planned.product_id,
+            "user_id": planned.user_id,
+            "quantity": planned.quantity,
         }
         headers = {"Content-Type": "application/json"}
-        if shopper.key is not None:
-            headers["Idempotency-Key"] = shopper.key
+        if planned.key is not None:
+            headers["Idempotency-Key"] = planned.key
         answer = await self._ask("POST", self._orders, json.dumps(order).encode(), headers)
-        if isinstance(answer, Lost):
+        if isinstance(answer, NoResponse):
             return answer
         status, body = answer
         if status not in {HTTPStatus.ACCEPTED, HTTPStatus.OK}:
             return Answer(status, _code(status, body))
         order_id = body.get("order_id")
         if not isinstance(order_id, str) or not order_id:
-            return Lost("unreadable_answer", arrived=True)
+            return NoResponse("unreadable_answer", arrived=True)
         return Answer(status, "accepted" if status == HTTPStatus.ACCEPTED else "replayed", order_id)
 
-    async def cancel(self, order_id: str) -> Answer | Lost:
+    async def cancel(self, order_id: str) -> Answer | NoResponse:
         """Cancel an order."""
         answer = await self._ask("POST", self._orders / order_id / "cancel")
-        return answer if isinstance(answer, Lost) else Answer(answer[0], _code(*answer))
+        return answer if isinstance(answer, NoResponse) else Answer(answer[0], _code(*answer))
 
-    async def order(self, order_id: str) -> tuple[int, dict[str, Any]] | Lost:
+    async def order(self, order_id: str) -> tuple[int, dict[str, Any]] | NoResponse:
         """Return the status and the body of `GET /orders/{order_id}`."""
         return await self._ask("GET", self._orders / order_id)
 
     async def ready(self) -> bool:
         """Whether `GET /readyz` says yes."""
         answer = await self._ask("GET", URL(self._plan.base_url) / "readyz")
-        return not isinstance(answer, Lost) and answer[0] == HTTPStatus.OK
+        return not isinstance(answer, NoResponse) and answer[0] == HTTPStatus.OK
 
-    async def wanted(self) -> dict[str, float] | Lost:
+    async def product_weights(self) -> dict[str, float] | NoResponse:
         """Weigh the products whose sale is open: alike, but few still ask for what is sold out."""
         answer = await self._ask("GET", URL(self._plan.base_url) / "inventory")
-        if isinstance(answer, Lost):
+        if isinstance(answer, NoResponse):
             return answer
         status, body = answer
         if status != HTTPStatus.OK:
-            return Lost(f"http_{status}", arrived=True)
+            return NoResponse(f"http_{status}", arrived=True)
         now = datetime.now(UTC)
         products = [product for product in body.get("products", []) if _is_open(product, now)]
         return {p["product_id"]: 1 if p.get("stock", 0) > 0 else SOLD_OUT_WEIGHT for p in products}
 
     async def _ask(
         self, method: str, url: URL, body: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> tuple[int, dict[str, Any]] | Lost:
+    ) -> tuple[int, dict[str, Any]] | NoResponse:
         try:
             async with self._session.request(method, url, data=body, headers=headers) as response:
                 return response.status, _fields(await response.read())
         except aiohttp.ClientConnectorError:
-            return Lost("connect", arrived=False)
+            return NoResponse("connect", arrived=False)
         except TimeoutError:
-            return Lost("timeout", arrived=True)
+            return NoResponse("timeout", arrived=True)
         except aiohttp.ClientConnectionError:
-            return Lost("disconnected", arrived=True)
+            return NoResponse("disconnected", arrived=True)
         except aiohttp.ClientError as error:
-            return Lost(type(error).__name__, arrived=True)
+            return NoResponse(type(error).__name__, arrived=True)
 
 
 def _fields(text: bytes) -> dict[str, Any]:
