@@ -1,13 +1,14 @@
 """Coroutines that run beside the real work, and end with it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
 CANCEL_AGAIN_SECONDS = 0.5
+MIN_PAUSE_SECONDS = 0.05
 
 
 @asynccontextmanager
@@ -26,6 +27,38 @@ async def background_tasks(*coroutines: Coroutine[Any, Any, None]) -> AsyncItera
         yield
     finally:
         await _end(tasks)
+
+
+async def every(
+    seconds: float,
+    work: Callable[[], Awaitable[bool | None]],
+    *,
+    outage: tuple[type[Exception], ...] = (),
+    on_outage: Callable[[Exception], None] = lambda _: None,
+) -> NoReturn:
+    """Do some work again and again until cancelled, a round every `seconds` however long a round takes.
+
+    Args:
+        seconds: From the beginning of one round to that of the next; a round that takes longer delays the next, which
+            then begins `MIN_PAUSE_SECONDS` later, and none is made up for.
+        work: One round. Where it returns True there is more to do, and the next round begins at once.
+        outage: The errors that say that something is down for a time: the round ends, the next comes in its turn.
+        on_outage: Told each such error.
+
+    Raises:
+        Exception: Whatever else a round raises ends the work.
+    """
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    while True:
+        more = None
+        try:
+            more = await work()
+        except outage as error:
+            on_outage(error)
+        now = loop.time()
+        due = now if more else max(due + seconds, now + MIN_PAUSE_SECONDS)
+        await asyncio.sleep(due - now)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

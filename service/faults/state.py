@@ -1,6 +1,5 @@
 """Which faults are on: kept in the store with a time to live, read twice a second by every process."""
 
-import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +9,7 @@ from time import monotonic
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.background import background_tasks
+from service.background import background_tasks, every
 from service.settings import Settings
 from service.store import STORE_ERRORS, StoreClient, connect, keys
 
@@ -119,12 +118,11 @@ class Faults:
 
     async def watch(self) -> None:
         """Reads twice a second until it is cancelled."""
-        while True:
-            try:
-                await self.read()
-            except STORE_ERRORS:
-                self._on = {}
-            await asyncio.sleep(INTERVAL_SECONDS)
+
+        async def read() -> None:
+            await self.read()
+
+        await every(INTERVAL_SECONDS, read, outage=STORE_ERRORS, on_outage=lambda _: self._on.clear())
 
 
 def _read(text: str | bytes) -> FaultRule | None:

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 from typing import Protocol
 
+from service.background import every
 from service.store import STORE_ERRORS
 from telemetry import suppressed
 
@@ -19,12 +20,8 @@ class Flushable(Protocol):
 
 
 async def flush_periodically(*counts: Flushable) -> None:
-    """Reports until it is cancelled; while the store is down it goes on trying, the poller has told the log."""
-    loop = asyncio.get_running_loop()
-    while True:
-        began = loop.time()
-        await _flush(counts)
-        await asyncio.sleep(max(INTERVAL_SECONDS - (loop.time() - began), 0.05))
+    """Report until cancelled; while the store is down it goes on trying, the poller has told the log."""
+    await every(INTERVAL_SECONDS, lambda: _flush(counts))
 
 
 async def flush_last(*counts: Flushable) -> None:

@@ -9,6 +9,7 @@ from time import monotonic
 
 import structlog
 
+from service.background import every
 from service.ledger.lease import Lease
 from service.ledger.snapshot import ProductRows, Snapshot, take_snapshot
 from service.store import STORE_ERRORS, BatchTrace, Shards, SharedRead
@@ -39,6 +40,8 @@ class SnapshotPoller:
         self._reading = SharedRead(self._read)
         self.readings = 0
         self._next = asyncio.Event()
+        self._down = False
+        self._log = structlog.get_logger("service.monitoring.poller")
 
     def latest(self) -> Snapshot | None:
         """The newest snapshot; None when the last reading failed or is long ago."""
@@ -68,29 +71,23 @@ class SnapshotPoller:
     async def run(self) -> None:
         """Reads the ledger once a second until it is cancelled; nothing is under way after that."""
         try:
-            await self._keep_reading()
+            await every(INTERVAL_SECONDS, self._round, outage=STORE_ERRORS, on_outage=self._lost)
         finally:
             await self._reading.aclose()
 
-    async def _keep_reading(self) -> None:
-        log = structlog.get_logger("service.monitoring.poller")
-        loop = asyncio.get_running_loop()
-        down = False
-        while True:
-            began = loop.time()
-            try:
-                with suppressed():
-                    await self._lease.renew()
-                await self.fresh()
-                if down:
-                    log.info("the store answers again")
-                down = False
-            except STORE_ERRORS as error:
-                self._snapshot = None
-                if not down:
-                    log.warning("the store does not answer", error=str(error))
-                down = True
-            await asyncio.sleep(max(INTERVAL_SECONDS - (loop.time() - began), 0.05))
+    async def _round(self) -> None:
+        with suppressed():
+            await self._lease.renew()
+        await self.fresh()
+        if self._down:
+            self._log.info("the store answers again")
+        self._down = False
+
+    def _lost(self, error: Exception) -> None:
+        self._snapshot = None
+        if not self._down:
+            self._log.warning("the store does not answer", error=str(error))
+        self._down = True
 
     async def _read(self, _: BatchTrace) -> Snapshot:
         asked = self._clock()

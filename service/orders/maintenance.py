@@ -3,10 +3,11 @@
 Any number of processes may do it.
 """
 
-import asyncio
+from functools import partial
 
 import structlog
 
+from service.background import every
 from service.ledger.ledger import Ledger
 from service.store import STORE_ERRORS
 from telemetry import suppressed
@@ -16,25 +17,21 @@ MAX_BATCH = 500
 
 
 async def run_maintenance(ledger: Ledger) -> None:
-    """Does it twice a second until it is cancelled; a store that is down is waited for."""
+    """Do it twice a second until cancelled; a store that is down is waited for."""
+    await every(INTERVAL_SECONDS, partial(_round, ledger), outage=STORE_ERRORS)
+
+
+async def _round(ledger: Ledger) -> bool:
+    """Do what is due, up to `MAX_BATCH` of a kind in each shard; say whether there is more."""
     log = structlog.get_logger("service.orders.maintenance")
-    while True:
-        try:
-            with suppressed():
-                busy = await _round(ledger, log)
-        except STORE_ERRORS:
-            busy = False
-        await asyncio.sleep(0 if busy else INTERVAL_SECONDS)
-
-
-async def _round(ledger: Ledger, log: structlog.stdlib.BoundLogger) -> bool:
     busy = False
     for shard in ledger.shards:
-        expired = await ledger.expire(shard, MAX_BATCH)
+        with suppressed():
+            expired = await ledger.expire(shard, MAX_BATCH)
+            promoted = await ledger.promote(shard, MAX_BATCH)
+            forgotten = await ledger.forget(shard, MAX_BATCH)
         if expired:
             log.info("reservations ended", shard=shard, orders=len(expired))
-        promoted = await ledger.promote(shard, MAX_BATCH)
-        forgotten = await ledger.forget(shard, MAX_BATCH)
         if forgotten:
             log.info("orders were forgotten after their retention", shard=shard, orders=forgotten)
         busy |= MAX_BATCH in (len(expired), promoted, forgotten)

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import structlog
 
+from service.background import every
 from service.ledger.ledger import Ledger, OwedRefund
 from service.metrics import PAYMENTS_REFUNDED
 from service.orders.charges import charge_of
@@ -33,19 +34,22 @@ class Refunds:
         self._log = structlog.get_logger("service.orders.refunds")
 
     async def run(self) -> None:
-        """Looks twice a second until it is cancelled; a store that is down is waited for."""
-        made: dict[int, list[OwedRefund]] = {shard: [] for shard in self._ledger.shards}
-        while True:
-            busy = False
+        """Look twice a second until cancelled; a shard whose store is down is waited for, and delays no other."""
+        async with asyncio.TaskGroup() as tasks:
             for shard in self._ledger.shards:
-                try:
-                    with suppressed():
-                        owed = await self._ledger.refunds(shard, LEASE, MAX_BATCH, made[shard])
-                except STORE_ERRORS:
-                    continue
-                made[shard] = await self._make(owed)
-                busy |= bool(made[shard])
-            await asyncio.sleep(0 if busy else INTERVAL_SECONDS)
+                tasks.create_task(self._keep_looking(shard))
+
+    async def _keep_looking(self, shard: int) -> None:
+        made: list[OwedRefund] = []
+
+        async def look() -> bool:
+            nonlocal made
+            with suppressed():
+                owed = await self._ledger.refunds(shard, LEASE, MAX_BATCH, made)
+            made = await self._make(owed)
+            return bool(made)
+
+        await every(INTERVAL_SECONDS, look, outage=STORE_ERRORS)
 
     async def _make(self, owed: Sequence[OwedRefund]) -> list[OwedRefund]:
         """Makes refunds; returns those that need no other try."""

@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 from opentelemetry.trace import Link, SpanKind, Tracer, get_current_span
 
+from service.background import every
 from service.ledger.ledger import BeginResult, Entry, Ledger
 from service.orders.processing import Processor
 from service.store import STORE_ERRORS, BatchTrace
@@ -178,20 +179,22 @@ class Worker:
             self._reread_pending[key[0]] = True
 
     async def _beat(self, shard: int) -> None:
-        """Says that this consumer is alive, and takes over from those that are silent."""
-        pause = self._silence.total_seconds() / BEATS
-        for beat in count(1):
-            if beat % BEATS == 0:
+        """Say that this consumer is alive, and take over from those that are silent."""
+        beats = count(1)
+
+        async def beat() -> None:
+            if next(beats) % BEATS == 0:
                 self._reread_pending[shard] = True
-            try:
-                room = max(self._concurrency - self.in_flight, 0)
-                taken = await self._ledger.reclaim(shard, self.consumer, self._silence, room)
-                if taken:
-                    self._log.warning("took over from a silent worker", shard=shard, orders=len(taken))
-                    await self._take(shard, taken)
-            except STORE_ERRORS:
-                self._reread_pending[shard] = True
-            await asyncio.sleep(pause)
+            room = max(self._concurrency - self.in_flight, 0)
+            taken = await self._ledger.reclaim(shard, self.consumer, self._silence, room)
+            if taken:
+                self._log.warning("took over from a silent worker", shard=shard, orders=len(taken))
+                await self._take(shard, taken)
+
+        def lost(_: Exception) -> None:
+            self._reread_pending[shard] = True
+
+        await every(self._silence.total_seconds() / BEATS, beat, outage=STORE_ERRORS, on_outage=lost)
 
     async def _leave(self) -> None:
         for shard in self._ledger.shards:

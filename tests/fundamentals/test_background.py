@@ -1,10 +1,14 @@
 """Coroutines beside the real work end with it, whatever a library makes of a cancellation."""
 
 import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
-from service.background import background_tasks
+from service.background import background_tasks, every
 
 
 async def test_they_run_as_long_as_the_block() -> None:
@@ -49,3 +53,72 @@ async def test_one_that_fails_is_told_and_harms_nobody(capsys: pytest.CaptureFix
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     assert "a background task failed" in capsys.readouterr().out
+
+
+def at_once(main: Callable[[asyncio.AbstractEventLoop], Coroutine[Any, Any, None]]) -> None:
+    """Run a coroutine in an event loop of asyncio's own whose clock jumps to the next timer instead of waiting."""
+
+    class Clock(selectors.DefaultSelector):
+        now = 0.0
+
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            Clock.now += timeout or 0
+            return super().select(0)
+
+    class Loop(asyncio.SelectorEventLoop):
+        def time(self) -> float:
+            return Clock.now
+
+    with asyncio.Runner(loop_factory=lambda: Loop(Clock())) as runner:
+        runner.run(main(runner.get_loop()))
+
+
+@pytest.mark.parametrize(
+    ("takes", "starts"),
+    [(0.0, [0, 1, 2, 3, 4]), (0.7, [0, 1, 2, 3, 4]), (1.5, [0, 1.55, 3.1, 4.65, 6.2])],
+)
+def test_rounds_begin_in_time_however_long_they_take(takes: float, starts: list[float]) -> None:
+    """A slow round does not delay those after it by what it took; none is made up for; an outage changes nothing."""
+
+    async def main(loop: asyncio.AbstractEventLoop) -> None:
+        began: list[float] = []
+        told: list[str] = []
+
+        async def work() -> None:
+            began.append(loop.time())
+            await asyncio.sleep(takes)
+            if len(began) % 2:
+                raise ConnectionError(str(len(began)))
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(starts[-1] + 0.01):
+                await every(1, work, outage=(OSError,), on_outage=lambda error: told.append(str(error)))
+        assert began == pytest.approx(starts)
+        assert told == [str(number) for number in (1, 3, 5)][: len(told)]
+        assert len(told) >= 2
+
+    at_once(main)
+
+
+def test_more_to_do_is_done_at_once() -> None:
+    async def main(loop: asyncio.AbstractEventLoop) -> None:
+        began: list[float] = []
+
+        async def work() -> bool:
+            began.append(loop.time())
+            return len(began) < 4
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.5):
+                await every(1, work)
+        assert began == pytest.approx([0, 0, 0, 0, 1])
+
+    at_once(main)
+
+
+async def test_an_error_that_is_no_outage_ends_the_work() -> None:
+    async def work() -> None:
+        raise KeyError("a defect")
+
+    with pytest.raises(KeyError):
+        await every(0.001, work, outage=(OSError,))
