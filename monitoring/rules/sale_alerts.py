@@ -49,7 +49,7 @@ def _store(t: Timescale) -> tuple[Alert, ...]:
             expr=down,
             hold=t.hold("10s"),
             summary="No API process can read the store.",
-            description="The ledger was last read {{ $value | humanizeDuration }} ago, by the luckiest process.",
+            description="No process has read the ledger for {{ $value | humanizeDuration }}.",
         ),
         Alert(
             name="SnapshotStale",

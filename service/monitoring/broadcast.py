@@ -1,4 +1,4 @@
-"""One picture a second for all who watch a process over WebSockets: made once, serialised once, whoever many they are.
+"""One picture a second for all who watch a process over WebSockets: made once, serialised once, however many they are.
 
 `Broadcast.run` sleeps while nobody watches. Otherwise it makes a frame after each reading of the ledger, at most one a
 second, and puts the same text into the buffer of each `Subscriber`, a few at a time: requests are served between.

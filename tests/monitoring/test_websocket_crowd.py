@@ -106,7 +106,7 @@ async def test_five_hundred_watch_and_fifty_never_read(fleet: Fleet, valkey_serv
         assert late[int(len(late) * 0.95)] < 4, "frames come on time"
         since = [client.frames - before for client, before in zip(clients, frames, strict=True)]
         assert max(since) - min(since) <= 2, "nobody is left behind"
-        assert for_all < for_one + 4, "whoever many watch"
+        assert for_all < for_one + 4, "however many watch"
 
 
 async def lost(fleet: Fleet) -> bool:
