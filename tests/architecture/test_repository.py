@@ -61,12 +61,12 @@ def test_no_file_names_a_path_of_a_machine_or_a_registry() -> None:
 
 def pinned(file: str) -> dict[str, str]:
     """Return the version of each distribution that a file of pins holds, having checked that each has hashes."""
-    found = {}
+    found: dict[str, str] = {}
     for entry in re.split(r"\n(?=\S)", (ROOT / file).read_text().strip()):
         matched = re.match(r"([\w.-]+)(?:\[[\w,-]+\])?==(\S+)", entry)
         assert matched, f"{file}: {entry.splitlines()[0]!r} pins nothing"
         assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry), f"{file}: {matched[1]} has no hash"
-        found[canonicalize_name(matched[1])] = matched[2]
+        found[str(canonicalize_name(matched[1]))] = matched[2]
     return found
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from functools import partial
 from random import Random
 
 import httpx
@@ -38,14 +39,15 @@ class Storm:
                     if answer.status_code == 202 and self._chance.random() < 0.3:
                         await client.post(f"{answer.headers['Location']}/cancel")
 
+    def _refused(self, times: int) -> bool:
+        return self.told["sold_out"] > times
+
     async def restock(self) -> None:
         """Bring more units whenever all were sold."""
         async with httpx.AsyncClient(base_url=self._url, headers=ADMIN, timeout=30) as client:
             for units in RESTOCKS:
                 seen = self.told["sold_out"]
-                await wait_until(
-                    lambda n=seen + 50: self.told["sold_out"] > n, DEADLINE_SECONDS, "shoppers are refused"
-                )
+                await wait_until(partial(self._refused, seen + 50), DEADLINE_SECONDS, "shoppers are refused")
                 answer = await client.post(f"/inventory/{PRODUCT}/restock", json={"quantity": units})
                 assert answer.is_success, answer.text
 

@@ -38,6 +38,11 @@ class Script:
         """How many orders there are."""
         return self.statuses[202]
 
+    async def accepts(self, more: int) -> None:
+        """Wait until it has accepted so many orders more."""
+        goal = self.accepted + more
+        await wait_until(lambda: self.accepted >= goal, 15, f"{more} orders are accepted")
+
     async def order(self, request: Request) -> JSONResponse:
         """Take an order down, and answer when nothing holds the answer back."""
         body = await request.json()

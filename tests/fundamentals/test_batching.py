@@ -126,7 +126,7 @@ async def test_a_caller_who_gives_up_harms_nobody() -> None:
     gone.cancel()
     await wait_until(lambda: away.cancelled() and gone.cancelled(), what="both gave up")
     line.gate.set()
-    assert await asyncio.gather(also_away, stays) == [4, 8]
+    assert (await also_away, await stays) == (4, 8)
     assert line.sent == [[1, 2], [4]]
 
 

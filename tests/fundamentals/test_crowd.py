@@ -146,8 +146,7 @@ async def test_restart_of_the_service_is_survived() -> None:
     run = asyncio.create_task(run_crowd(plan))
     for stay in (50, 50):
         async with serve_at(port, script):
-            goal = script.accepted + stay
-            await wait_until(lambda goal=goal: script.accepted >= goal, 10)
+            await script.accepts(stay)
         seen = len(script.bodies)
     run.cancel()
     report = await run
@@ -159,6 +158,7 @@ async def test_restart_of_the_service_is_survived() -> None:
 
 async def test_broken_connections_leave_the_fate_open() -> None:
     """A connection that dies under an order, a silent service and a strange answer are told apart."""
+    number = 0
 
     async def misbehave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal number
@@ -170,7 +170,6 @@ async def test_broken_connections_leave_the_fate_open() -> None:
             await reader.read()  # until the client has had enough
         writer.close()
 
-    number = 0
     server = await asyncio.start_server(misbehave, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
@@ -272,8 +271,7 @@ async def test_demo_crowd_outlives_the_service(capsys: pytest.CaptureFixture[str
     demo = asyncio.create_task(run_demo_crowd(f"http://127.0.0.1:{port}", 100, round_length=timedelta(seconds=0.2)))
     for _ in range(2):
         async with serve_at(port, script):
-            goal = script.accepted + 40
-            await wait_until(lambda goal=goal: script.accepted >= goal, 15)
+            await script.accepts(40)
     assert not demo.done()
     demo.cancel()
     with pytest.raises(asyncio.CancelledError):

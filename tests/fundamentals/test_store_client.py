@@ -77,7 +77,7 @@ async def test_a_blocking_read_may_outlast_the_timeout(store_server: RedisServer
 async def test_one_call_too_many_is_refused_at_once(valkey_server: RedisServer) -> None:
     """A limit of connections protects the store; whoever is beyond it hears of it without waiting."""
     async with connect(valkey_server.url, name="test", max_connections=1, block_seconds=5) as client:
-        blocked = asyncio.create_task(client.blpop(["list"], timeout=5))
+        blocked = asyncio.ensure_future(client.blpop(["list"], timeout=5))
         await wait_until(lambda: client.connection_pool._in_use_connections, what="the call is out")
         assert await outage(client.ping()) < SHORT
         blocked.cancel()
@@ -99,7 +99,7 @@ async def test_a_store_that_is_busy_with_a_script_is_an_outage(make_server: Make
     """BUSY has no class of its own in the client library."""
     server = make_server("redis", busy_reply_threshold="1")
     async with connect(server.url, name="test") as client, connect(server.url, name="loop") as other:
-        looping = asyncio.create_task(other.eval("while true do end", 0))
+        looping = asyncio.ensure_future(other.eval("while true do end", 0))
 
         async def busy() -> bool:
             try:
@@ -116,7 +116,7 @@ async def test_a_store_that_is_busy_with_a_script_is_an_outage(make_server: Make
 async def test_a_mistake_of_ours_is_no_outage(store: Redis) -> None:
     """It must end as a 500 with a stack trace, not hide behind a 503."""
     with pytest.raises(STORE_ERRORS) as failed:
-        await store.execute_command("NO-SUCH-COMMAND")
+        await store.execute_command("NO-SUCH-COMMAND")  # type: ignore[no-untyped-call]
     assert not is_store_down(failed.value)
     assert not is_store_down(ValueError("x"))
 

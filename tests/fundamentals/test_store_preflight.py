@@ -72,10 +72,10 @@ async def test_a_wrong_password_and_a_user_without_info_are_refused(make_server:
     right = server.url.replace("redis://", "redis://:right@")
     async with connect(right, name="admin") as admin:
         assert (await check(admin)).server == "redis"
-        await admin.execute_command("ACL", "SETUSER", "poor", "on", ">pw", "+client", "+hello", "+ping")
+        await admin.execute_command("ACL", "SETUSER", "poor", "on", ">pw", "+client", "+hello", "+ping")  # type: ignore[no-untyped-call]
         poor = server.url.replace("redis://", "redis://poor:pw@")
         assert await refusal(server, poor) == "the user of REDIS_URL may not run INFO in the store"
-        await admin.execute_command("ACL", "SETUSER", "managed", "on", ">pw", "+@all", "-config")
+        await admin.execute_command("ACL", "SETUSER", "managed", "on", ">pw", "+@all", "-config")  # type: ignore[no-untyped-call]
     managed = server.url.replace("redis://", "redis://managed:pw@")
     async with connect(managed, name="test") as client:
         assert (await check(client)).maxmemory_policy == "noeviction"

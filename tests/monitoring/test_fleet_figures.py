@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -45,7 +45,7 @@ def send(url: str, first: int, orders: int) -> Answers:
 
 def scraped(fleets: list[Fleet], name: str, label: str) -> dict[str, float]:
     """Return a plain sum over all targets, by one label."""
-    found: Counter[str] = Counter()
+    found: defaultdict[str, float] = defaultdict(float)
     for fleet in fleets:
         for family in text_string_to_metric_families(httpx.get(f"{fleet.url}/metrics", timeout=30).text):
             for sample in family.samples:

@@ -4,6 +4,7 @@ import os
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from service.ledger.snapshot import ProductRows, take_snapshot
 from service.store import Shards, connect
 from tests.support import RedisServer
 
-FIELDS = {"name": "Lamp", "price": 100, "currency": "EUR", "stock": 10, "limit": None, "closes": None}
+FIELDS: dict[str, Any] = {"name": "Lamp", "price": 100, "currency": "EUR", "stock": 10, "limit": None, "closes": None}
 OPENS = datetime(2020, 1, 1, tzinfo=UTC)
 
 

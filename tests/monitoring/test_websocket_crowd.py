@@ -51,8 +51,8 @@ async def crowd(fleet: Fleet, reading: int, deaf: int) -> AsyncIterator[list[Wat
     finally:
         for client in clients:
             await client.close()
-        for client in silent:
-            client.close()
+        for deaf_one in silent:
+            deaf_one.close()
 
 
 async def metric(fleet: Fleet, name: str) -> float:

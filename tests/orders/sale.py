@@ -75,7 +75,7 @@ class Sale:
         price: int = 99_900,
     ) -> tuple[Change, Product | None]:
         """Create a product that is on sale now, or set all its fields."""
-        fields = {"name": product_id.title(), "price": price, "currency": "EUR", "stock": stock}
+        fields: dict[str, Any] = {"name": product_id.title(), "price": price, "currency": "EUR", "stock": stock}
         return await self.catalogue.put(product_id, **fields, limit=limit, opens=opens, closes=closes)
 
     async def units(self, product_id: str = "phone") -> tuple[int, int, int]:
@@ -136,7 +136,7 @@ class Sale:
 
     async def deliver(self, consumer: str = "w1", limit: int = 100, shard: int = 0) -> list[Entry]:
         """Let a consumer read new entries of the queue."""
-        read = await self.shards.client.xreadgroup(keys.GROUP, consumer, {keys.queue(shard): ">"}, count=limit)
+        read: Any = await self.shards.client.xreadgroup(keys.GROUP, consumer, {keys.queue(shard): ">"}, count=limit)
         return [read_entry(entry_id, fields) for _, entries in read or [] for entry_id, fields in entries]
 
     async def begin(self, *entries: Entry) -> list[Begun]:

@@ -123,7 +123,7 @@ async def test_without_the_token_nothing_is_changed(shop: Shop, method: str, pat
     """401 with a challenge, for no token and for any other."""
     before = await shop.put()
     for token in TOKENS:
-        headers = {"Authorization": token.encode()} if token is not None else {}
+        headers = [(b"Authorization", token.encode())] if token is not None else []
         answer = await shop.client.request(method, path, json=body, headers=headers)
         problem(answer, 401, "unauthorized")
         assert answer.headers["www-authenticate"] == 'Bearer realm="flash-sale"'

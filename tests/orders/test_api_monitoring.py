@@ -143,7 +143,7 @@ def test_a_fleet_sells_and_all_its_books_agree(valkey_server: RedisServer) -> No
             order: dict[str, Any] = client.get(placed.headers["location"]).json()
             return order if order["status"] == "confirmed" else None
 
-        order = eventually(settled, 15, "the order is confirmed")
+        order = eventually(settled, 15, "the order is confirmed") or {}
         assert order["payment_id"]
         assert order["settled_at"] >= order["accepted_at"]
         assert client.post(f"{placed.headers['location']}/cancel").json()["code"] == "not_cancellable"

@@ -1,6 +1,7 @@
 """Dead letters: orders that could not be processed, for a person to look at, give another generation, or let go."""
 
 from datetime import datetime, timedelta
+from functools import partial
 
 from redis.asyncio import Redis
 
@@ -134,7 +135,7 @@ async def test_letters_of_all_shards_are_listed_in_the_order_of_their_death(stor
         letters.append(order.order_id)
         died = (await sale.order(order)).settled_at
         assert died is not None
-        await wait_until(lambda died=died: _later(sale, died), what="a later millisecond")
+        await wait_until(partial(_later, sale, died), what="a later millisecond")
     assert [letter.order_id for letter in await sale.dead_letters.list()] == letters
     assert [letter.order_id for letter in await sale.dead_letters.list(2)] == letters[:2]
     await sale.dead_letters.requeue(letters, timedelta(hours=1))

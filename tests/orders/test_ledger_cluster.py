@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -54,7 +55,8 @@ async def test_every_step_works_in_every_shard(cluster: Redis) -> None:
     assert (in_parts.orders, in_parts.buyers) == (dump.orders, dump.buyers)
     listed = await sale.ledger.orders_of("ann", 100)
     assert {order.order_id for order in listed} == set(dump.orders)
-    found = [key async for key in cluster.scan_iter(**{NEVER_DECODE: True})]
+    never_decode: dict[str, Any] = {NEVER_DECODE: True}
+    found = [key async for key in cluster.scan_iter(**never_decode)]
     assert {key[:8].decode() for key in found} == {keys.prefix(shard) for shard in range(SHARDS)}
 
 

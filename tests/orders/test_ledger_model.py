@@ -6,6 +6,7 @@ the ledger's clock: a step takes a millisecond, a reservation or a delay ends wi
 
 import secrets
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import Phase, seed, settings
@@ -15,7 +16,7 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 from service.ledger.dead_letters import Requeued
 from service.ledger.ledger import Entry, Retry, Settlement
 from service.ledger.orders import NewOrder, Status
-from tests.orders.machine import SaleMachine
+from tests.orders.machine import SaleMachine, result_of
 from tests.orders.sale import AT_ONCE, LONG, outcomes
 from tests.support import RedisServer
 
@@ -48,7 +49,7 @@ class LedgerMachine(SaleMachine):
         names = (f"00{number:028x}" for number in range(first, first + len(wishes)))
         self.ask([self.sale.request(*wish[:3], key=wish[3], order_id=next(names)) for wish in wishes], due, sending)
 
-    @precondition(lambda self: getattr(self, "requests", None))
+    @precondition(lambda self: bool(getattr(self, "requests", None)))
     @rule(number=NUMBERS, due=st.booleans(), sending=SENDINGS)
     def place_again(self, number: int, due: bool, sending: tuple[int, int]) -> None:
         """A request from long ago once more, as it was."""
@@ -92,7 +93,7 @@ class LedgerMachine(SaleMachine):
             order = self.model.orders[entry.order_id]
             order.entry, order.owner = entry.entry_id, consumer
 
-    @precondition(lambda self: getattr(self, "model", None) and (self.model.undelivered or self.model.delayed))
+    @precondition(lambda self: hasattr(self, "model") and bool(self.model.undelivered or self.model.delayed))
     @rule(consumer=CONSUMERS, fates=st.lists(FATES, min_size=3, max_size=3), sending=SENDINGS)
     def serve(self, consumer: str, fates: list[str], sending: tuple[int, int]) -> None:
         """A worker does what workers do: takes orders, ends some, puts others aside, forgets the rest."""
@@ -137,12 +138,16 @@ class LedgerMachine(SaleMachine):
 
     def end(self, name: str, fate: str, sending: tuple[int, int], generation: int | None = None) -> None:
         """Settle an order."""
-        status = Status.CONFIRMED if fate == "confirmed" else Status.FAILED
+        settlement = (
+            Settlement(name, Status.CONFIRMED, generation=generation)
+            if fate == "confirmed"
+            else Settlement(name, Status.FAILED, generation=generation)
+        )
 
         async def settle() -> str:
-            return (await self.sale.ledger.settle(0, [Settlement(name, status, generation=generation)]))[0].result
+            return (await self.sale.ledger.settle(0, [settlement]))[0].result
 
-        self.told(sending, lambda: self.model.settle(name, status, generation), settle)
+        self.told(sending, lambda: self.model.settle(name, settlement.status, generation), settle)
 
     @precondition(SaleMachine.some_order)
     @rule(number=NUMBERS, due=st.booleans(), sending=SENDINGS)
@@ -211,7 +216,7 @@ class LedgerMachine(SaleMachine):
         self.told(sending, self.model.promote, lambda: self.sale.ledger.promote(0))
         back = self.model.undelivered[before:]
         if len(back) > 1:
-            tail = self.runner.run(self.client.xrevrange("{fs:00}:queue", count=len(back)))
+            tail: Any = self.runner.run(result_of(self.client.xrevrange("{fs:00}:queue", count=len(back))))
             actual = [fields["o"] for _, fields in reversed(tail)]
             assert sorted(actual) == sorted(back)
             self.model.undelivered[before:] = actual

@@ -1,6 +1,7 @@
 """What becomes of entries whose worker went, in order or not: the next worker gets them, and nothing is lost."""
 
 from datetime import timedelta
+from functools import partial
 
 from service.ledger.ledger import BeginResult, Entry
 from service.ledger.orders import Status
@@ -17,7 +18,9 @@ async def consumers(sale: Sale) -> dict[str, int]:
 
 async def reclaimed(sale: Sale, consumer: str, most: int = 100) -> list[Entry]:
     """Reclaim until there is something to have: the others' heartbeats must first be a millisecond old."""
-    return await wait_until(lambda: sale.ledger.reclaim(0, consumer, SILENCE, most), what="something to reclaim")
+    reclaim = partial(sale.ledger.reclaim, 0, consumer, SILENCE, most)
+    found: list[Entry] = await wait_until(reclaim, what="something to reclaim")
+    return found
 
 
 async def test_a_dead_workers_entries_move_to_the_next(sale: Sale) -> None:

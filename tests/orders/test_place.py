@@ -3,6 +3,7 @@
 import asyncio
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from redis.client import NEVER_DECODE
@@ -256,7 +257,8 @@ async def test_any_name_of_a_product_and_a_buyer_is_kept_apart(sale: Sale, name:
     assert await sale.try_buy(name, name) is Outcome.LIMIT_EXCEEDED
     assert [listed.order_id for listed in await sale.ledger.orders_of(name, 10)] == [order.order_id]
     assert (await sale.units(name), await sale.units("phone")) == ((3, 2, 0), (5, 0, 0))
-    found = {key async for key in sale.shards.client.scan_iter(**{NEVER_DECODE: True})}
+    never_decode: dict[str, Any] = {NEVER_DECODE: True}
+    found = {key async for key in sale.shards.client.scan_iter(**never_decode)}
     assert all(key.startswith(b"{fs:00}:") for key in found)
     assert all(key.isascii() for key in found if key != b"{fs:00}:o:" + bytes.fromhex(order.order_id[2:]))
 

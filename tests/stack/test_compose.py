@@ -49,7 +49,7 @@ def test_the_memory_limits_sum_to_under_two_gigabytes() -> None:
     assert all(limits)
 
 
-@pytest.mark.parametrize("name", SERVICES.keys() - ONCE)
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - ONCE))
 def test_each_service_is_hardened_and_pinned(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True

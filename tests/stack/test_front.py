@@ -1,6 +1,7 @@
 """The published port in front of both replicas, as deploy/front/nginx.conf has it."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -35,7 +36,7 @@ def test_the_published_port_leads_to_both_replicas_and_past_one_that_is_gone(tmp
                 stack.kill(gone)
                 for number in range(10):
                     key = f"{gone}-{number}"
-                    eventually(lambda key=key: accepted(client, key), 15, f"{key} is accepted")
+                    eventually(partial(accepted, client, key), 15, f"{key} is accepted")
                 stack.start(gone)
             assert client.get("/metrics").status_code == httpx.codes.NOT_FOUND
         with connect(f"{url.replace('http', 'ws')}/monitoring", proxy=None) as socket:

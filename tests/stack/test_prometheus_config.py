@@ -2,6 +2,7 @@
 
 import re
 import time
+from functools import partial
 
 import httpx
 import yaml
@@ -26,8 +27,8 @@ TARGETS = {
 
 def test_promtool_and_amtool_call_the_configuration_valid() -> None:
     for argv in (
-        [executable("promtool"), "check", "config", CONFIG],
-        [executable("amtool"), "check-config", ROOT / "monitoring/alertmanager/alertmanager.yml"],
+        [executable("promtool"), "check", "config", str(CONFIG)],
+        [executable("amtool"), "check-config", str(ROOT / "monitoring/alertmanager/alertmanager.yml")],
     ):
         done = run(argv)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -70,7 +71,7 @@ def test_the_trace_of_every_exemplar_is_in_jaeger(sale: Sale) -> None:
     load = Load(sale)
     load.send(60)
     for metric in ("http_server_request_duration_seconds_bucket", "flash_sale_order_processing_seconds_bucket"):
-        found = eventually(lambda metric=metric: exemplars(sale, metric, since), 60, f"{metric} has exemplars")
+        found = eventually(partial(exemplars, sale, metric, since), 60, f"{metric} has exemplars")
         assert all(re.fullmatch(r"[0-9a-f]{32}", trace) for trace in found)
         for trace in found:
-            eventually(lambda trace=trace: sale.trace(trace, least=1), 30, f"{trace} is in Jaeger")
+            eventually(partial(sale.trace, trace, least=1), 30, f"{trace} is in Jaeger")

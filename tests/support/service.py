@@ -88,7 +88,7 @@ class Fleet:
 
     def pid(self, role: str) -> int:
         """Return the process id under which a role was last started, waiting for its first start."""
-        return eventually(lambda: self._last_pid(role), START_SECONDS, f"{role} has been started")
+        return eventually(lambda: self._last_pid(role) or 0, START_SECONDS, f"{role} has been started")
 
     def kill(self, role: str, number: signal.Signals = signal.SIGKILL) -> int:
         """Send a signal to a role and return the id of the process that got it."""

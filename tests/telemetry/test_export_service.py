@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -79,6 +80,11 @@ async def sell_and_end(store: RedisServer, collector: Collector) -> tuple[dict[s
         return answered, [json.loads(line) for line in fleet.log.splitlines() if line.startswith("{")]
 
 
+def ended(pid: int) -> bool:
+    """Whether a process has ended."""
+    return not alive(pid)
+
+
 async def test_sigterm_under_load_loses_nothing(store: RedisServer) -> None:
     """Each answer has its spans, each confirmed order has its spans, each log line was received."""
     with Collector() as collector:
@@ -126,5 +132,5 @@ def test_without_a_collector_each_process_ends_in_time(store: RedisServer, mode:
             for role in ("api-0", "order-0"):
                 begun = time.monotonic()
                 pid = fleet.kill(role, signal.SIGTERM)
-                eventually(lambda pid=pid: not alive(pid), 5, f"{role} has ended")
+                eventually(partial(ended, pid), 5, f"{role} has ended")
                 assert time.monotonic() - begun < 5

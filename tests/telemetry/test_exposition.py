@@ -89,7 +89,7 @@ async def test_the_content_type_is_that_of_the_body_over_http() -> None:
     assert (plain_answer.headers["content-type"], answer.headers["content-type"]) == (TEXT, OPENMETRICS)
     assert "# EOF" not in plain_answer.text
     assert list(plain(plain_answer.text))
-    assert list(strict(answer.text))
+    assert list(strict(answer.text))  # type: ignore[no-untyped-call]
 
 
 def test_both_formats_say_the_same() -> None:

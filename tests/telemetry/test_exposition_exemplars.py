@@ -1,5 +1,7 @@
 """Exemplars: each names a trace that the collector has, for every scraper, for a while."""
 
+from typing import Literal
+
 import httpx
 import pytest
 from opentelemetry import trace
@@ -27,7 +29,7 @@ def exemplars(body: bytes, prefix: str = "shop_") -> dict[tuple[str, str], Exemp
     """Return the exemplars of an answer by series name and bucket."""
     return {
         (sample.name, sample.labels.get("le", "")): sample.exemplar
-        for family in text_string_to_metric_families(body.decode())
+        for family in text_string_to_metric_families(body.decode())  # type: ignore[no-untyped-call]
         for sample in family.samples
         if sample.exemplar and sample.name.startswith(prefix)
     }
@@ -50,7 +52,7 @@ def settings(collector: Collector) -> TelemetrySettings:
 
 
 @pytest.mark.parametrize("interceptor", ["contrib", "native"])
-async def test_a_request_leaves_the_exemplar_of_its_own_server_span(interceptor: str) -> None:
+async def test_a_request_leaves_the_exemplar_of_its_own_server_span(interceptor: Literal["contrib", "native"]) -> None:
     """Trace, span, value and time are those of a request that was served; the value lies in its bucket."""
     chosen = TelemetrySettings(
         service_name="shop", worker="api-0", sampler="parentbased_always_on", interceptor=interceptor
@@ -70,7 +72,7 @@ async def test_a_request_leaves_the_exemplar_of_its_own_server_span(interceptor:
     for (_, bound), exemplar in found.items():
         span = spans[exemplar.labels["trace_id"], exemplar.labels["span_id"]]
         assert span.start_time
-        assert abs(float(exemplar.timestamp) - span.start_time / 1e9) < 5
+        assert abs(float(str(exemplar.timestamp)) - span.start_time / 1e9) < 5
         assert exemplar.value <= float(bound)
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -61,6 +62,11 @@ async def impatient(make_server: MakeServer) -> AsyncIterator[tuple[RedisServer,
     server = make_server("valkey", aof=True)
     async with connect(server.url, name="test", timeout_seconds=0.2) as client:
         yield server, client
+
+
+def passed(moment: float) -> bool:
+    """Whether a time is past by more than a millisecond."""
+    return time.time() > moment + 0.001
 
 
 async def test_all_processes_are_summed_up(store: Redis) -> None:
@@ -225,8 +231,7 @@ async def test_failures_are_the_newest_of_all_processes(store: Redis) -> None:
             method="GET", route="/a/{b}", status=500, code="internal_error", exception=KeyError(), trace_id=trace_id
         )
         await windows.flush()
-        noted = time.time()
-        await wait_until(lambda noted=noted: time.time() > noted + 0.001, what="the next has a time of its own")
+        await wait_until(partial(passed, time.time()), what="the next has a time of its own")
     newest, *_ = failures = (await two.read(MINUTE, failures=2)).failures
     assert [failure.trace_id for failure in failures] == ["0" * 31 + "2", "0" * 31 + "1"]
     assert (newest.method, newest.route, newest.status, newest.code) == ("GET", "/a/{b}", 500, "internal_error")

@@ -56,14 +56,15 @@ class Lines:
     def counted(self, name: str, **attributes: str) -> float:
         """Return what the SDK has counted."""
         data = self.reader.get_metrics_data()
-        return sum(
+        values: list[float] = [
             point.value  # type: ignore[union-attr]
             for resource in (data.resource_metrics if data else ())
             for scope in resource.scope_metrics
             for metric in scope.metrics
             for point in metric.data.data_points
             if metric.name == name and attributes.items() <= dict(point.attributes or {}).items()
-        )
+        ]
+        return sum(values)
 
 
 @pytest.fixture

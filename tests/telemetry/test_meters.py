@@ -36,7 +36,7 @@ def points(metrics: Iterable[Metric]) -> dict[tuple[str, str], Any]:
             if hasattr(point, "value"):
                 shown[metric.name, key] = (metric.unit, metric.description, point.value)
             else:
-                shown[metric.name, key] = (point.count, round(point.sum, 6), list(point.bucket_counts))
+                shown[metric.name, key] = (point.count, round(point.sum, 6), list(point.bucket_counts))  # type: ignore[union-attr]
     return shown
 
 

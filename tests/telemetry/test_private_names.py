@@ -44,7 +44,7 @@ def test_the_list_is_complete() -> None:
     """What is offered for import is what is looked up."""
     assert sorted(_private.__all__) == sorted(_private.NAMES)
     with pytest.raises(AttributeError):
-        _ = _private.something_else  # type: ignore[attr-defined]
+        _ = _private.something_else
 
 
 def test_fastapi_keeps_its_settings_where_they_were() -> None:

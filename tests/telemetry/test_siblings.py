@@ -4,13 +4,14 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
@@ -50,7 +51,8 @@ async def scrape(telemetry: Telemetry, accept: str = TEXT) -> dict[tuple[str, st
     assert content_type.startswith(accept)
     samples: dict[tuple[str, str], float] = {}
     seen = set()
-    for family in openmetrics(body.decode()) if accept == OPENMETRICS else plain(body.decode()):
+    read: Callable[[str], Iterable[Metric]] = openmetrics if accept == OPENMETRICS else plain
+    for family in read(body.decode()):
         for sample in family.samples:
             series = (sample.name, tuple(sorted(sample.labels.items())))
             assert series not in seen, f"{series} is in the answer twice"
@@ -75,7 +77,11 @@ async def test_openmetrics_of_all_ends_once_and_has_the_exemplars_of_all(tmp_pat
         body, _ = await members[0].exposition_of_all(OPENMETRICS)
     assert (body.count(b"# EOF\n"), body.endswith(b"\n# EOF\n")) == (1, True)
     assert body.count(b"# TYPE shop_served counter\n") == 1
-    served = next(family for family in openmetrics(body.decode()) if family.name == "shop_served")
+    served = next(
+        family
+        for family in openmetrics(body.decode())  # type: ignore[no-untyped-call]
+        if family.name == "shop_served"
+    )
     exemplars = {sample.labels["worker"]: sample.exemplar for sample in served.samples}
     assert all(exemplars.values())
     assert len({exemplar.labels["trace_id"] for exemplar in exemplars.values() if exemplar}) == 3
