@@ -116,19 +116,20 @@ def test_what_the_dockerfile_copies_is_all_that_the_program_needs(tmp_path: Path
 
 def test_the_program_in_the_image_is_not_root() -> None:
     lines = (ROOT / "Dockerfile").read_text().splitlines()
-    bases = [(number, *line.split()[1:]) for number, line in enumerate(lines) if line.startswith("FROM")]
-    stages = {base[3]: base[1] for base in bases if len(base) > 3}
+    bases = {number: line.split()[1:] for number, line in enumerate(lines) if line.startswith("FROM")}
+    stages = {base[2]: base[0] for base in bases.values() if len(base) > 2}
     user = lines.index("USER 10001:10001")
-    (service,) = (base for base in bases if base[2:] == ("AS", "service"))
-    assert [base[0] for base in bases if service[0] < base[0] < user] == []
-    assert (bases[-1][1], stages["crowd"]) == ("service", "service")
-    assert all(re.search(r":\d+\.\d+\.\d+-", base[1]) or base[1] in stages for base in bases)
+    (service,) = (number for number, base in bases.items() if base[1:] == ["AS", "service"])
+    assert [number for number in bases if service < number < user] == []
+    assert (bases[max(bases)][0], stages["crowd"]) == ("service", "service")
+    assert all(re.search(r":\d+\.\d+\.\d+-", base[0]) or base[0] in stages for base in bases.values())
 
 
 def test_the_image_holds_no_crowd() -> None:
     """What simulates shoppers is installed into a stage of its own, which the last one does not come from."""
     lines = (ROOT / "Dockerfile").read_text().splitlines()
-    stage, installs = "", {}
+    stage = ""
+    installs: dict[str, set[str]] = {}
     for line in lines:
         if line.startswith("FROM"):
             stage = line.split()[-1]
