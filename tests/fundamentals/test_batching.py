@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.store import Batcher
+from service.store.batching import Batcher
 from tests.support import wait_until
 
 

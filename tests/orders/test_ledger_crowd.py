@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 
 from service.ledger.ledger import ledger_scripts
 from service.ledger.orders import NewOrder, Outcome, Placement, Status
-from service.store import Batcher, Shards, connect
+from service.store import Shards, connect
+from service.store.batching import Batcher
 from tests.orders.sale import Sale
 from tests.support import RedisServer
 
