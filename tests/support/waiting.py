@@ -39,6 +39,11 @@ def eventually(condition: Callable[[], T], deadline_seconds: float = 5.0, what: 
     return value
 
 
+def passed(moment: float) -> bool:
+    """Whether a time (seconds since the epoch) is past by more than a millisecond."""
+    return time.time() > moment + 0.001
+
+
 def free_port() -> int:
     """Return a loopback TCP port that was free a moment ago."""
     with socket.socket() as probe:

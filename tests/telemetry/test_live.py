@@ -23,6 +23,7 @@ from telemetry.windows.windows import (
 )
 from tests.conftest import MakeServer
 from tests.support import RedisServer, wait_until
+from tests.support.waiting import passed
 
 PREFIX = "{live}:"
 MINUTE, HOUR = timedelta(seconds=60), timedelta(hours=1)
@@ -62,11 +63,6 @@ async def impatient(make_server: MakeServer) -> AsyncIterator[tuple[RedisServer,
     server = make_server("valkey", aof=True)
     async with connect(server.url, name="test", timeout_seconds=0.2) as client:
         yield server, client
-
-
-def passed(moment: float) -> bool:
-    """Whether a time is past by more than a millisecond."""
-    return time.time() > moment + 0.001
 
 
 async def test_all_processes_are_summed_up(store: Redis) -> None:
