@@ -43,7 +43,7 @@ class Contender:
     def argv(self, port: int) -> list[str]:
         """The command that serves it."""
         if self.kind == "ours":
-            return python("-m", "service", "api")
+            return python("-P", "-m", "service", "api")
         module = "benchmarks.peers.hello:app" if self.kind == "hello" else "benchmarks.peers.twin:make_app"
         command = ["-m", "uvicorn", module, *(() if self.kind == "hello" else ("--factory",)), *_UVICORN]
         command += ["--port", str(port)]

@@ -91,7 +91,7 @@ def working(store: Store, env: Mapping[str, str], cores: set[int]) -> Iterator[P
     port = free_port()
     address = {"OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1", "OTEL_EXPORTER_PROMETHEUS_PORT": str(port)}
     with Program(
-        python("-m", "service", "worker"),
+        python("-P", "-m", "service", "worker"),
         cores=cores,
         env={"REDIS_URL": store.url, **address, **env},
         ready=lambda: answers(f"http://127.0.0.1:{port}/readyz"),

@@ -30,7 +30,10 @@ def run(bench: Bench) -> list[Row]:
     env["OTEL_EXPORTER_OTLP_ENDPOINT"] = bench.receiver
     cores = machine.server_cores() | machine.other_cores()
     with Program(
-        python("-m", "service", "api"), cores=cores, env=env, ready=lambda: answers(f"http://127.0.0.1:{port}/readyz")
+        python("-P", "-m", "service", "api"),
+        cores=cores,
+        env=env,
+        ready=lambda: answers(f"http://127.0.0.1:{port}/readyz"),
     ) as fleet:
         _wait_for_all(port, products)
         rows = []

@@ -1,14 +1,21 @@
-"""Coroutines that run beside the real work, and end with it."""
+"""Coroutines that run beside the real work and end with it, and work that a signal may cut short."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import structlog
 
 CANCEL_AGAIN_SECONDS = 0.5
 MIN_PAUSE_SECONDS = 0.05
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):  # noqa: N818 - says what happened; no error
+    """The process was told to end before its work was done."""
 
 
 @asynccontextmanager
@@ -26,7 +33,7 @@ async def background_tasks(*coroutines: Coroutine[Any, Any, None]) -> AsyncItera
     try:
         yield
     finally:
-        await _end(tasks)
+        await cancel_and_wait(tasks)
 
 
 async def every(
@@ -61,14 +68,46 @@ async def every(
         await asyncio.sleep(due - now)
 
 
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancels until all have ended.
+async def unless_stopped(coroutine: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
+    """Return what a coroutine returns.
 
-    A library may turn a cancellation into an error of its own, which loops survive; and Python 3.11's `wait_for`, in
-    which redis-py sends, loses one that comes in the turn in which the command was written.
+    Raises:
+        Stopped: `stop` was set first; the coroutine has been cancelled and has ended.
+    """
+    work = asyncio.ensure_future(coroutine)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            raise Stopped
+        return work.result()
+    finally:
+        await cancel_and_wait((work, stopping))
+
+
+async def cancel_and_wait(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Cancel tasks, again and again until all have ended; their errors stay in them.
+
+    Once is not enough: a library may turn a cancellation into an error of its own, which loops survive, or lose it.
     """
     pending = set(tasks)
     while pending:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+
+
+def mend_wait_for() -> None:
+    """Give Python 3.11 the `asyncio.wait_for` of 3.12, for the libraries that use it: its own loses cancellations.
+
+    One that comes in the turn in which the awaited work is done is thrown away there, and redis-py sends each command
+    in it: of a busy loop, every ninth cancellation went unheard. Called once, by the program, before it does anything.
+    """
+    if sys.version_info < (3, 12):
+        asyncio.wait_for = _wait_for  # type: ignore[assignment] # noqa: TID251
+
+
+async def _wait_for(work: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109 - the name is asyncio's
+    """As CPython 3.12 has it."""
+    async with asyncio.timeout(timeout):
+        return await work

@@ -130,7 +130,7 @@ def _crowd(stack: Stack, rate: float) -> subprocess.Popen[bytes] | None:
     if not rate:
         return None
     url = stack.url("front" if "front" in stack.parts else "api-1")
-    argv = [sys.executable, "-m", "service", "process", "crowd", "--url", url, "--rate", str(rate)]
+    argv = [sys.executable, "-P", "-m", "service", "process", "crowd", "--url", url, "--rate", str(rate)]
     return subprocess.Popen(die_with_parent(argv), start_new_session=True)  # noqa: S603 - our own program
 
 

@@ -153,7 +153,7 @@ class Part:
         """The command line on this machine."""
         arguments = [self._here(argument) for argument in (*self.service.command, *self._arguments)]
         if self.service.built:
-            return [sys.executable, "-m", "service", *arguments]
+            return [sys.executable, "-P", "-m", "service", *arguments]
         program = PROGRAMS[self.service.image]
         if program == "valkey-server":
             return [server_program(), *arguments[1:]]

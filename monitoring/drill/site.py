@@ -104,7 +104,7 @@ class Site:
 
     def drop_dead_letters(self) -> None:
         """Drops every dead letter."""
-        argv = [sys.executable, "-m", "service", "dead-letters", "drop", "--all"]
+        argv = [sys.executable, "-P", "-m", "service", "dead-letters", "drop", "--all"]
         subprocess.run(  # noqa: S603 - our own program
             argv,
             cwd=ROOT,

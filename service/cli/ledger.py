@@ -194,7 +194,9 @@ async def _store() -> "AsyncIterator[tuple[Shards, Settings]]":
     configure_logging(level="ERROR", stream=sys.stderr, json=settings.log_format == "json")
     patient = settings.model_copy(update={"store_timeout_seconds": 30.0})
     with ExitStack() as stack:
-        url, _ = store_of(settings, stack)
+        url, store = store_of(settings, stack)
+        if store is not None:
+            store.start()
         async with open_shards(patient, url, name="flash-sale-cli", wait_seconds=2) as shards:
             yield shards, settings
 

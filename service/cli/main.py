@@ -10,6 +10,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
+from service.background import mend_wait_for
 from service.cli import crowd as shoppers
 from service.cli import ledger as books
 from service.cli import processes
@@ -37,6 +38,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs one command and returns the exit status."""
+    mend_wait_for()
     try:
         status = app(arguments, standalone_mode=False)
         sys.stdout.flush()

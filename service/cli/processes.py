@@ -86,6 +86,8 @@ def process(
     """Be one process of a fleet."""
     import uvloop
 
+    from service.processes.signals import until_signalled
+
     settings = _settings()
     listener = socket.socket(fileno=fd) if fd is not None else None
     # The telemetry makes many short-lived objects: a collector run for every 700 of them costs a quarter of a request.
@@ -100,12 +102,12 @@ def process(
     telemetry = Telemetry(telemetry_settings(os.environ, slot))
     gc.freeze()  # what was imported stays: the collector need not look at it again
     store_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
-    uvloop.run(serve(settings, telemetry, store_url))
+    uvloop.run(until_signalled(partial(serve, settings, telemetry, store_url)))
 
 
 def _server_of(
     slot: str, listener: socket.socket | None
-) -> "Callable[[Settings, Telemetry, str], Coroutine[Any, Any, None]]":
+) -> "Callable[[Settings, Telemetry, str, asyncio.Event], Coroutine[Any, Any, None]]":
     """Load what serves this slot, and no more."""
     if not slot.startswith("api-"):
         from service.processes.worker import serve_worker
@@ -145,10 +147,12 @@ def _settings() -> "Settings":
 
 def _start(settings: "Settings", fleet: "FleetSpec") -> None:
     from service.processes.fleet import run_fleet
+    from service.processes.signals import until_signalled
     from service.processes.startup import telemetry_settings
 
     telemetry_settings(os.environ, "main")  # a bad value is refused here, once, not by every child
-    asyncio.run(run_fleet(settings, fleet, lambda endpoints: _announce(endpoints, fleet)))
+    announce = partial(_announce, fleet=fleet)
+    asyncio.run(until_signalled(partial(run_fleet, settings, fleet, announce)))
 
 
 def _announce(endpoints: "Endpoints", fleet: "FleetSpec") -> None:

@@ -56,7 +56,9 @@ async def _run(plan: "CrowdPlan", targets: list[str], receive: int | None) -> "t
     configure_logging(level="ERROR", stream=sys.stderr, json=settings.log_format == "json")
     async with AsyncExitStack() as stack:
         spans = await stack.enter_async_context(SpanReceiver(receive)) if receive is not None else None
-        url, _ = store_of(settings, stack.enter_context(ExitStack()))
+        url, store = store_of(settings, stack.enter_context(ExitStack()))
+        if store is not None:
+            store.start()
         shards = await stack.enter_async_context(open_shards(settings, url, name="flash-sale-truth", wait_seconds=2))
         sources = MetricSources(shards, targets)
         try:

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable
 from time import perf_counter
 
+from service.background import cancel_and_wait
 from service.crowd.api_client import Answer, ApiClient, NoResponse
 from service.crowd.plan import CrowdPlan, PlannedOrder, planned_orders
 from service.crowd.report import CrowdReport, Progress, Tally
@@ -87,7 +88,7 @@ class _Crowd:
                 _uncancel()
                 await self._last_answers(workers)
         finally:
-            await _stop(workers)
+            await cancel_and_wait(workers)
         seconds = self._seconds()
         if self._plan.rate:  # the line of a closed loop may have no end
             self._tally.unsent += sum(1 for _ in self._line)
@@ -166,9 +167,3 @@ def _uncancel() -> None:
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()
-
-
-async def _stop(workers: list[asyncio.Task[None]]) -> None:
-    for worker in workers:
-        worker.cancel()
-    await asyncio.gather(*workers, return_exceptions=True)

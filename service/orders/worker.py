@@ -13,12 +13,11 @@ from datetime import timedelta
 from functools import partial
 from itertools import count
 from time import monotonic
-from typing import Any
 
 import structlog
 from opentelemetry.trace import Link, SpanKind, Tracer, get_current_span
 
-from service.background import every
+from service.background import cancel_and_wait, every
 from service.ledger.ledger import BeginResult, Entry, Ledger
 from service.orders.processing import Processor
 from service.store import STORE_ERRORS, BatchTrace
@@ -86,10 +85,10 @@ class Worker:
         beats = [asyncio.create_task(self._beat(shard)) for shard in self._ledger.shards]
         ended = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([ended, *loops, *beats], return_when=asyncio.FIRST_COMPLETED)
-        await _cancel(loops)
+        await cancel_and_wait(loops)
         if self._in_flight:
             await asyncio.wait(self._in_flight.values(), timeout=grace.total_seconds())
-        await _cancel([*beats, *self._in_flight.values(), ended])
+        await cancel_and_wait([*beats, *self._in_flight.values(), ended])
         await self._leave()
         for task in done - {ended}:
             task.result()
@@ -205,9 +204,3 @@ class Worker:
                 continue
             if left:
                 self._log.info("orders are left to the next worker", shard=shard)
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,7 +6,6 @@ nothing itself. A child is this program again, with its slot (`api-0`) and the d
 
 import asyncio
 import secrets
-import signal
 import socket
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+from service.background import unless_stopped
 from service.ledger.catalogue import ProductCatalogue
 from service.ledger.demo import stock_demo
 from service.processes.sockets import listen
@@ -58,8 +58,7 @@ class Endpoints:
 def store_of(settings: Settings, stack: ExitStack, *, own: bool = False) -> tuple[str, EmbeddedStore | None]:
     """The store that the settings name: a given one, one that a running `flash-sale` embeds (unless `own`), or our own.
 
-    Raises:
-        StoreInUse, StoreFailed: The embedded store cannot be started.
+    Our own has not been started; the stack stops it.
     """
     if settings.redis_url is not None:
         return settings.redis_url.get_secret_value(), None
@@ -67,22 +66,21 @@ def store_of(settings: Settings, stack: ExitStack, *, own: bool = False) -> tupl
     if attached is not None:
         return attached, None
     store = EmbeddedStore(settings.data_dir, fsync=settings.store_fsync)
-    stack.enter_context(store)
+    stack.callback(store.stop)
     return store.url, store
 
 
-async def run_fleet(settings: Settings, fleet: FleetSpec, announce: Callable[[Endpoints], None]) -> None:
-    """Starts everything, and ends everything at SIGTERM, SIGINT, SIGHUP or when a part cannot be kept alive.
+async def run_fleet(
+    settings: Settings, fleet: FleetSpec, announce: Callable[[Endpoints], None], stop: asyncio.Event
+) -> None:
+    """Starts everything, and ends everything when `stop` is set or a part cannot be kept alive.
 
     Raises:
         SettingsError: A port cannot be had.
         StoreRefused, StoreInUse, StoreFailed: The store will not do.
         ChildFailed: A process died again and again.
+        Stopped: `stop` was set before all of it had started.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, stop.set)
     with ExitStack() as stack:
         sockets: dict[str, socket.socket] = {}
         if fleet.api:
@@ -90,7 +88,9 @@ async def run_fleet(settings: Settings, fleet: FleetSpec, announce: Callable[[En
         if fleet.worker_port:
             sockets["worker"] = stack.enter_context(listen("OTEL_EXPORTER_PROMETHEUS_PORT", *fleet.worker_port))
         url, store = store_of(settings, stack, own=fleet.demo)
-        async with open_shards(settings, url, name="flash-sale") as shards:
+        if store is not None:
+            await unless_stopped(store.start_beside(), stop)
+        async with open_shards(settings, url, name="flash-sale", stop=stop) as shards:
             if fleet.demo:
                 await stock_demo(ProductCatalogue(shards))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flash-sale-")))
@@ -145,7 +145,7 @@ def _environment(url: str, token: str | None, directory: Path) -> dict[str, str]
 
 def _specs(fleet: FleetSpec, sockets: Mapping[str, socket.socket], url: str, env: Mapping[str, str]) -> list[ChildSpec]:
     def child(name: str, stage: StopStage, *args: str, fds: tuple[int, ...] = ()) -> ChildSpec:
-        argv = [sys.executable, "-m", "service", "process", name, *args]
+        argv = [sys.executable, "-P", "-m", "service", "process", name, *args]  # -P: no code of the current directory
         return ChildSpec(name=name, argv=argv, env=env, pass_fds=fds, stage=stage)
 
     specs = []

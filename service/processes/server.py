@@ -10,13 +10,14 @@ from fastapi import FastAPI
 
 from service.api.websocket import MAX_MESSAGE_BYTES
 from service.api.websocket_protocol import Connection
+from service.background import cancel_and_wait
 from service.processes.sockets import BACKLOG
 from service.settings import Settings
 
 
 def http_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
     """A uvicorn server that leaves logging and sockets to us."""
-    return uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             app,
             log_config=None,
@@ -40,7 +41,7 @@ async def serving(app: FastAPI, settings: Settings, listener: socket.socket | No
     if listener is None:
         yield
         return
-    server = _Quiet(http_server(app, settings).config)
+    server = http_server(app, settings)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield
@@ -49,7 +50,19 @@ async def serving(app: FastAPI, settings: Settings, listener: socket.socket | No
         await task
 
 
-class _Quiet(uvicorn.Server):
+async def serve_until(stop: asyncio.Event, server: uvicorn.Server, listener: socket.socket) -> None:
+    """Serve until told to stop, or until the server ends by itself; then let it finish what it has begun."""
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await task
+    await cancel_and_wait((stopping,))
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the process: uvicorn raises the one that ended it once more when it is done."""
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield

@@ -11,13 +11,16 @@ from importlib.metadata import version
 import structlog
 from opentelemetry.trace import Tracer
 
+from service.background import unless_stopped
 from service.ledger.ledger import ledger_scripts
 from service.settings import Settings
 from service.store import STORE_ERRORS, Shards, connect
-from service.store.preflight import check
+from service.store.preflight import check, refusal
 from telemetry import TelemetrySettings
 
 PAUSE_SECONDS = 0.2
+SAY_SECONDS = 5.0
+"""How often it is said what is waited for."""
 
 
 def telemetry_settings(environ: Mapping[str, str], slot: str) -> TelemetrySettings:
@@ -36,6 +39,7 @@ async def open_shards(
     tracer: Tracer | None = None,
     block_seconds: float = 0.0,
     wait_seconds: float = 30.0,
+    stop: asyncio.Event | None = None,
 ) -> AsyncIterator[Shards]:
     """Connects, checks the server and prepares the shards; closes the clients at the end.
 
@@ -46,37 +50,47 @@ async def open_shards(
         tracer: Makes the spans of store calls.
         block_seconds: How long a read may block; 0 where none does.
         wait_seconds: How long a store that does not answer yet is waited for.
+        stop: Ends the wait when it is set.
 
     Raises:
-        StoreRefused: The server is too old, may evict keys, or is read-only.
+        StoreRefused: The server is too old, may evict keys, is read-only, or will never let us in.
         SchemaMismatchError: The store was first used with another number of shards.
         redis.exceptions.RedisError: The store did not answer in time.
+        Stopped: `stop` was set while the store was waited for.
     """
     timeout = settings.store_timeout_seconds
     async with AsyncExitStack() as clients:
-        client = await clients.enter_async_context(connect(url, name=name, timeout_seconds=timeout))
+        # Not entered: a client of a cluster would connect there, and not be waited for.
+        client = connect(url, name=name, timeout_seconds=timeout)
+        clients.push_async_callback(client.aclose)
         blocking = None
         if block_seconds:
-            connected = connect(url, name=f"{name}-reader", timeout_seconds=timeout, block_seconds=block_seconds)
-            blocking = await clients.enter_async_context(connected)
+            blocking = connect(url, name=f"{name}-reader", timeout_seconds=timeout, block_seconds=block_seconds)
+            clients.push_async_callback(blocking.aclose)
         scripts = ledger_scripts()
         shards = Shards(client, scripts, count=settings.store_shards, tracer=tracer, blocking_client=blocking)
-        await _prepare(shards, wait_seconds)
+        await unless_stopped(_prepare(shards, wait_seconds), stop or asyncio.Event())
         yield shards
 
 
 async def _prepare(shards: Shards, wait_seconds: float) -> None:
     log = structlog.get_logger("service.store")
     loop = asyncio.get_running_loop()
-    end = loop.time() + wait_seconds
+    begun = loop.time()
+    said = begun - SAY_SECONDS + 1  # first after a second: a store that starts beside us is no news
     while True:
         try:
             facts = await check(shards.client)
             await shards.prepare()
         except STORE_ERRORS as error:
-            if loop.time() >= end:
+            if (never := refusal(error)) is not None:
+                raise never from None
+            now = loop.time()
+            if now >= begun + wait_seconds:
                 raise
-            log.debug("waiting for the store", error=str(error))
+            if now >= said + SAY_SECONDS:
+                said = now
+                log.warning("REDIS_URL: waiting for the store", waited_seconds=round(now - begun), error=str(error))
             await asyncio.sleep(PAUSE_SECONDS)
             continue
         shards.server = f"{facts.server} {facts.version}"

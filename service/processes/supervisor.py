@@ -104,7 +104,8 @@ class _Child:
     async def _backoff(self) -> None:
         _log.info("role restarts", role=self.spec.name, in_seconds=self.pause)
         try:
-            await asyncio.wait_for(self.ending.wait(), self.pause)
+            async with asyncio.timeout(self.pause):
+                await self.ending.wait()
         except TimeoutError:
             self.pause = min(2 * self.pause, MAX_PAUSE_SECONDS)
 

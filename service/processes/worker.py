@@ -1,4 +1,4 @@
-"""An order worker: it works off the queue until SIGTERM or SIGINT, and then ends cleanly."""
+"""An order worker: it works off the queue until it is told to stop, and then ends cleanly."""
 
 import asyncio
 import socket
@@ -18,7 +18,6 @@ from service.orders.processing import Processor
 from service.orders.refunds import Refunds
 from service.orders.worker import BLOCK, Worker, new_consumer
 from service.processes.server import serving
-from service.processes.signals import stopped_by_signals
 from service.processes.startup import open_shards
 from service.processes.worker_app import create_worker_app
 from service.settings import Settings
@@ -26,12 +25,15 @@ from telemetry import Telemetry
 
 
 async def serve_worker(
-    settings: Settings, telemetry: Telemetry, store_url: str, listener: socket.socket | None
+    settings: Settings, telemetry: Telemetry, store_url: str, stop: asyncio.Event, *, listener: socket.socket | None
 ) -> None:
-    """Works off the queue; serves `/metrics`, `/healthz` and `/readyz` on the socket if there is one."""
+    """Work off the queue until `stop` is set; serve `/metrics` and the health routes on the socket if there is one.
+
+    Raises:
+        Stopped: `stop` was set while the store was waited for.
+    """
     slot = telemetry.settings.worker
     payments = gateway(settings.payment, telemetry.tracer_provider)
-    stop = asyncio.Event()
     telemetry.start()
     try:
         async with (
@@ -41,6 +43,7 @@ async def serve_worker(
                 name=slot,
                 tracer=telemetry.tracer("service.store"),
                 block_seconds=BLOCK.total_seconds(),
+                stop=stop,
             ) as real,
             watched(settings, store_url, slot) as faults,
         ):
@@ -49,15 +52,14 @@ async def serve_worker(
             worker = _worker(settings, telemetry, ledger, Charges(payments, telemetry))
             windows = open_windows(shards, slot, lambda: worker_report(worker))
             telemetry.observe(WORKER_PROGRESS_AGE, lambda: [(worker.progress_age_seconds(), {})])
-            with stopped_by_signals(stop):
-                async with (
-                    background_tasks(
-                        run_maintenance(ledger), Refunds(ledger, payments, telemetry).run(), flush_periodically(windows)
-                    ),
-                    telemetry.serving_peers(),
-                    serving(create_worker_app(telemetry, shards), settings, listener),
-                ):
-                    await worker.run(stop, timedelta(seconds=settings.shutdown_seconds))
+            async with (
+                background_tasks(
+                    run_maintenance(ledger), Refunds(ledger, payments, telemetry).run(), flush_periodically(windows)
+                ),
+                telemetry.serving_peers(),
+                serving(create_worker_app(telemetry, shards), settings, listener),
+            ):
+                await worker.run(stop, timedelta(seconds=settings.shutdown_seconds))
     finally:
         await payments.aclose()
         await asyncio.to_thread(telemetry.shutdown)

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar, cast
 
+from service.background import cancel_and_wait
+
 Item = TypeVar("Item")
 Reply = TypeVar("Reply")
 
@@ -55,9 +57,7 @@ class Batcher(Generic[Item, Reply]):
         for _, future in self._waiting:
             future.cancel()
         self._waiting.clear()
-        for task in self._away:
-            task.cancel()
-        await asyncio.gather(*self._away, return_exceptions=True)
+        await cancel_and_wait(self._away)
 
     async def _drain(self) -> None:
         try:

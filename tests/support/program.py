@@ -13,6 +13,9 @@ from typing import Self
 from tests.support.processes import ROOT, start
 from tests.support.waiting import eventually
 
+SCRIPT = str(Path(sys.executable).parent / "flash-sale")
+"""The program as it is installed beside the interpreter of the tests."""
+
 
 class Program:
     """A child process in a group of its own; stdout and stderr go to one file, read by `output`."""

@@ -17,8 +17,8 @@ from typing import Any, Literal, Self
 
 import httpx
 
-from tests.support.processes import alive, send_signal
-from tests.support.program import Program
+from tests.support.processes import ROOT, alive, send_signal
+from tests.support.program import SCRIPT, Program
 from tests.support.waiting import eventually
 
 Command = Literal["run", "api", "worker"]
@@ -37,6 +37,7 @@ class Fleet:
         api: How many API processes (`WORKERS`).
         workers: How many order workers (`ORDER_WORKERS`).
         env: Further variables.
+        cwd: Where it is started; the root of the repository by default.
         wait: Whether to wait until `/readyz` says yes, and a worker is alive where there should be one.
     """
 
@@ -48,12 +49,14 @@ class Fleet:
         api: int = 1,
         workers: int = 1,
         env: Mapping[str, str] | None = None,
+        cwd: Path = ROOT,
         wait: bool = True,
     ) -> None:
         self.command = command
         self._roles = [f"api-{n}" for n in range(api)] if command != "worker" else []
         self._roles += [f"order-{n}" for n in range(workers)] if command != "api" else []
         self._wait = wait
+        self._cwd = cwd
         self._env = {
             "HOST": "127.0.0.1",
             "PORT": "0",
@@ -134,7 +137,7 @@ class Fleet:
         return pids[-1] if pids else None
 
     def __enter__(self) -> Self:
-        self.program = Program([sys.executable, "-m", "service", self.command], env=self._env)
+        self.program = Program([SCRIPT, self.command], env=self._env, cwd=self._cwd)
         try:
             if self._wait:
                 self.wait_until_ready()
