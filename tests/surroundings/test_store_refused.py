@@ -37,7 +37,7 @@ async def refused(url: str) -> str:
 async def test_a_missing_right(make_server: MakeServer, rights: str) -> None:
     server = make_server("redis")
     async with Redis(port=server.port) as admin:
-        await admin.execute_command("ACL", "SETUSER", "poor", "on", ">pw", *rights.split())
+        await admin.execute_command("ACL", "SETUSER", "poor", "on", ">pw", *rights.split())  # type: ignore[no-untyped-call]
     line = await refused(server.url.replace("redis://", "redis://poor:pw@"))
     assert line.startswith("the user of REDIS_URL lacks a right in the store: ")
     assert "pw" not in line
