@@ -59,8 +59,11 @@ def create_app(context: ApiContext) -> FastAPI:
     if context.faults is not None:
         app.include_router(faults_api.router)
     app.include_router(pages.create_router(context.settings))
-    for module in (orders_api, inventory_api, monitoring_api, websocket, health):
+    for module in (orders_api, inventory_api, monitoring_api, websocket):
         app.include_router(module.router)
+    app.include_router(
+        health.create_router(telemetry, draining=lambda: context.draining, ask_store=context.poller.fresh)
+    )
     observe_ledger(telemetry, context.poller.exported, silence=context.settings.worker_silence)
     telemetry.observe(SNAPSHOT_AGE, lambda: [(context.poller.age_seconds(), {})])
     telemetry.observe(WINDOWS_DROPPED, lambda: [(context.windows.dropped, {})])

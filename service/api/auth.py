@@ -9,12 +9,24 @@ from typing import Annotated, Any
 import jwt
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import SecretStr
 
 from service.problems import Problem
 from service.settings import JwtSettings
 
 MAX_SUBJECT_LENGTH = 255
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="flash-sale"'}
+
+
+def unauthorized(detail: str) -> Problem:
+    """Make the answer to who shows no token, or a wrong one: 401 with the challenge that RFC 6750 asks for."""
+    return Problem("unauthorized", detail, headers=_CHALLENGE)
+
+
+def is_token(token: SecretStr, given: str) -> bool:
+    """Return whether this is the token; how long that takes does not tell how much of it is right."""
+    return secrets.compare_digest(given.encode(), token.get_secret_value().encode())
+
 
 admin_scheme = HTTPBearer(auto_error=False, scheme_name="admin", description="ADMIN_TOKEN")
 shopper_scheme = HTTPBearer(auto_error=False, scheme_name="shopper", description="a JWT, where AUTH_JWT_* is set")
@@ -32,9 +44,9 @@ async def require_admin(
     if token is None:
         raise Problem("admin_disabled", "Set ADMIN_TOKEN to use the admin routes.")
     if given is None:
-        raise Problem("unauthorized", "This route needs `Authorization: Bearer <ADMIN_TOKEN>`.", headers=_CHALLENGE)
-    if not secrets.compare_digest(given.credentials.encode(), token.get_secret_value().encode()):
-        raise Problem("unauthorized", "The admin token is not right.", headers=_CHALLENGE)
+        raise unauthorized("This route needs `Authorization: Bearer <ADMIN_TOKEN>`.")
+    if not is_token(token, given.credentials):
+        raise unauthorized("The admin token is not right.")
 
 
 async def shopper(
@@ -49,13 +61,13 @@ async def shopper(
     if not settings.enabled:
         return None
     if given is None:
-        raise Problem("unauthorized", "This route needs a bearer token.", headers=_CHALLENGE)
+        raise unauthorized("This route needs a bearer token.")
     try:
         subject = str(_claims(given.credentials, settings)["sub"])
     except jwt.InvalidTokenError as error:
-        raise Problem("unauthorized", f"The token is not valid: {error}.", headers=_CHALLENGE) from None
+        raise unauthorized(f"The token is not valid: {error}.") from None
     if not 0 < len(subject) <= MAX_SUBJECT_LENGTH or any("\ud800" <= letter <= "\udfff" for letter in subject):
-        raise Problem("unauthorized", "The token's subject cannot name a user.", headers=_CHALLENGE)
+        raise unauthorized("The token's subject cannot name a user.")
     return subject
 
 

@@ -1,15 +1,16 @@
-"""Is the process alive, and is it fit for traffic."""
+"""Is the process alive, is it fit for traffic, what has it counted: the same of API processes and order workers."""
 
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from service.api.context import Context
 from service.api.errors import describe
 from service.problems import Problem
+from telemetry import Telemetry
 
-router = APIRouter(tags=["health"])
+RETRY_SECONDS = 1
 
 
 class Health(BaseModel):
@@ -18,23 +19,35 @@ class Health(BaseModel):
     status: Literal["ok", "ready"]
 
 
-@router.get("/healthz")
-async def alive() -> Health:
-    """Answers while the process is alive."""
-    return Health(status="ok")
+def create_router(
+    telemetry: Telemetry, *, draining: Callable[[], bool], ask_store: Callable[[], Awaitable[object]]
+) -> APIRouter:
+    """Build the routes `/healthz`, `/readyz` and `/metrics` of a process.
 
+    Args:
+        telemetry: Of this process.
+        draining: Whether the process is about to end.
+        ask_store: Raises an error of the store's while it does not do what this process needs.
+    """
+    router = APIRouter(tags=["health"])
 
-@router.get("/readyz", responses=describe("store_unavailable", "overloaded"))
-async def ready(context: Context) -> Health:
-    """Answers 200 while the store answers, the scripts are loaded and the process is not about to end."""
-    if context.draining:
-        raise Problem("overloaded", "The process is about to end.", headers={"Retry-After": "1"})
-    await context.poller.fresh()
-    return Health(status="ready")
+    @router.get("/healthz")
+    async def alive() -> Health:
+        """Answers while the process is alive."""
+        return Health(status="ok")
 
+    @router.get("/readyz", responses=describe("store_unavailable", "overloaded"))
+    async def ready() -> Health:
+        """Answers 200 while the store answers, the scripts are loaded and the process is not about to end."""
+        if draining():
+            raise Problem("overloaded", "The process is about to end.", headers={"Retry-After": str(RETRY_SECONDS)})
+        await ask_store()
+        return Health(status="ready")
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def metrics(request: Request, context: Context) -> Response:
-    """Prometheus text: every series of this process, of its siblings, and of the ledger."""
-    body, content_type = await context.telemetry.exposition_of_all(request.headers.get("accept"))
-    return Response(body, media_type=content_type)
+    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def metrics(request: Request) -> Response:
+        """Prometheus text: every series of this process, of its siblings, and of the ledger."""
+        body, content_type = await telemetry.exposition_of_all(request.headers.get("accept"))
+        return Response(body, media_type=content_type)
+
+    return router

@@ -5,7 +5,6 @@ refused all the same: a browser would open the connection for any page that its 
 browser sends no `Origin`.
 """
 
-import secrets
 from base64 import urlsafe_b64decode
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -15,13 +14,13 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 
+from service.api.auth import is_token, unauthorized
 from service.problems import Problem
 from service.settings import Settings
 
 SUBPROTOCOL = "flash-sale.monitoring"
 BEARER = "bearer."
 RETRY_SECONDS = 5
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="flash-sale"'}
 _PORTS = {"http": 80, "https": 443}
 
 Reason = Literal["origin", "token", "full"]
@@ -67,13 +66,11 @@ def reject_reason(
 
 
 def _unauthorized() -> Problem:
-    return Problem("unauthorized", "The figures need `Authorization: Bearer <MONITORING_TOKEN>`.", headers=_CHALLENGE)
+    return unauthorized("The figures need `Authorization: Bearer <MONITORING_TOKEN>`.")
 
 
 def _is_right(token: SecretStr | None, given: str | None) -> bool:
-    if token is None:
-        return True
-    return given is not None and secrets.compare_digest(given.encode(), token.get_secret_value().encode())
+    return token is None or (given is not None and is_token(token, given))
 
 
 def _token(headers: Headers, subprotocols: list[str]) -> str | None:

@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 import structlog
 
 from service.monitoring.live import Live
-from service.monitoring.messages import Unavailable, Why
+from service.monitoring.messages import Frame, Unavailable, Why
 from service.monitoring.poller import SnapshotPoller
 from service.store import STORE_ERRORS
 
 INTERVAL_SECONDS = 1.0
+LEAD_SECONDS = 0.1
+"""How long before its time a frame is waited for: so it leaves as soon as the next reading is there."""
 READING_TIMEOUT_SECONDS = 0.25
 BUFFER_FRAMES = 4
 AT_ONCE = 20
@@ -31,10 +33,10 @@ class Subscriber:
     def __init__(self) -> None:
         self.sent = 0
         self.dropped = 0
-        self._frames: deque[str] = deque()
+        self._frames: deque[Frame] = deque()
         self._some = asyncio.Event()
 
-    def put(self, frame: str) -> bool:
+    def put(self, frame: Frame) -> bool:
         """Takes a frame in; says whether the oldest had to go."""
         full = len(self._frames) >= BUFFER_FRAMES
         if full:
@@ -50,7 +52,7 @@ class Subscriber:
         frame = self._frames.popleft()
         if not self._frames:
             self._some.clear()
-        return frame.removesuffix("0}") + f"{self.dropped}}}" if self.dropped else frame
+        return frame.text(self.dropped)
 
 
 class Broadcast:
@@ -70,7 +72,7 @@ class Broadcast:
         self._poller = poller
         self._subscribers: set[Subscriber] = set()
         self._watched = asyncio.Event()
-        self._newest: str | None = None
+        self._newest: Frame | None = None
         self._told = -1
         self._log = structlog.get_logger(__name__)
 
@@ -110,7 +112,7 @@ class Broadcast:
             self._newest = await self._frame()
             self.built += 1
             await self._publish(self._newest)
-            await asyncio.sleep(INTERVAL_SECONDS - 0.1 - (loop.time() - began))
+            await asyncio.sleep(INTERVAL_SECONDS - LEAD_SECONDS - (loop.time() - began))
             await self._news()
 
     async def _news(self) -> None:
@@ -122,24 +124,24 @@ class Broadcast:
             if self._poller.readings > self._told or self._poller.latest() is None:
                 return
 
-    async def _frame(self) -> str:
+    async def _frame(self) -> Frame:
         """The text of this second's message."""
         try:
             picture = await self._live.live_metrics()
             self._told = picture.seq
-            return picture.model_dump_json()
+            return Frame(picture)
         except STORE_ERRORS:
             return self._no_picture("store_unavailable")
         except Exception:  # noqa: BLE001 - it is written down, and the next second is another try
             self._log.exception("no live picture could be made")
             return self._no_picture("internal_error")
 
-    def _no_picture(self, code: Why) -> str:
+    def _no_picture(self, code: Why) -> Frame:
         self._told = self._poller.readings
         age = round(self._poller.age_seconds(), 3)
-        return Unavailable(code=code, timestamp=datetime.now(UTC), snapshot_age_seconds=age).model_dump_json()
+        return Frame(Unavailable(code=code, timestamp=datetime.now(UTC), snapshot_age_seconds=age))
 
-    async def _publish(self, frame: str) -> None:
+    async def _publish(self, frame: Frame) -> None:
         for number, subscriber in enumerate(list(self._subscribers)):
             if number and number % AT_ONCE == 0:
                 await asyncio.sleep(YIELD_SECONDS)

@@ -25,6 +25,18 @@ class Unavailable(BaseModel):
 Message = Annotated[MetricsData | Unavailable, Field(discriminator="type")]
 
 
+class Frame:
+    """A message as text: made once for all who watch, but for the number of messages that each has lost."""
+
+    def __init__(self, message: MetricsData | Unavailable) -> None:
+        self._head = message.model_dump_json(exclude={"dropped"}).removesuffix("}")
+        self._of_most = f'{self._head},"dropped":0}}'
+
+    def text(self, dropped: int) -> str:
+        """Return the message for a client that has lost `dropped`."""
+        return f'{self._head},"dropped":{dropped}}}' if dropped else self._of_most
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a message."""
     found = TypeAdapter[MetricsData | Unavailable](Message).json_schema(mode="serialization")

@@ -57,7 +57,7 @@ async def serve_worker(
                     run_maintenance(ledger), Refunds(ledger, payments, telemetry).run(), flush_periodically(windows)
                 ),
                 telemetry.serving_peers(),
-                serving(create_worker_app(telemetry, shards), settings, listener),
+                serving(create_worker_app(telemetry, shards, stop), settings, listener),
             ):
                 await worker.run(stop, timedelta(seconds=settings.shutdown_seconds))
     finally:

@@ -1,30 +1,32 @@
-"""What an order worker answers over HTTP: its metrics, and whether it is alive and ready."""
+"""What an order worker answers over HTTP: its metrics, and whether it is alive and ready, as an API process does."""
 
-from fastapi import FastAPI, Request, Response
+import asyncio
 
-from service.store import STORE_ERRORS, Shards
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from service.api import health
+from service.api.errors import ErrorHandlers
+from service.api.middleware.crash_guard import CrashGuardMiddleware
+from service.store import Shards
 from telemetry import Telemetry
 
 
-def create_worker_app(telemetry: Telemetry, shards: Shards) -> FastAPI:
-    """Builds the application; nothing in it is instrumented."""
-    app = FastAPI(title="flash-sale worker", openapi_url=None, telemetry={"tracing": False, "metrics": False})
+def create_worker_app(telemetry: Telemetry, shards: Shards, stop: asyncio.Event) -> FastAPI:
+    """Build the application; nothing in it is instrumented.
 
-    @app.get("/metrics")
-    async def metrics(request: Request) -> Response:
-        body, content_type = await telemetry.exposition_of_all(request.headers.get("accept"))
-        return Response(body, media_type=content_type)
-
-    @app.get("/healthz")
-    async def alive() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.get("/readyz")
-    async def ready() -> Response:
-        try:
-            await shards.client.ping()
-        except STORE_ERRORS:
-            return Response('{"status":"store_unavailable"}', 503, media_type="application/json")
-        return Response('{"status":"ready"}', media_type="application/json")
-
+    Args:
+        telemetry: Of this process.
+        shards: The store that the orders are in.
+        stop: Set once the worker is about to end.
+    """
+    handlers = ErrorHandlers(lambda *_: None)
+    app = FastAPI(
+        title="flash-sale worker",
+        openapi_url=None,
+        telemetry={"tracing": False, "metrics": False},
+        exception_handlers=handlers.by_type(),
+        middleware=[Middleware(CrashGuardMiddleware, answer=handlers.crash)],
+    )
+    app.include_router(health.create_router(telemetry, draining=stop.is_set, ask_store=shards.client.ping))
     return app

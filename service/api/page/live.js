@@ -4,7 +4,7 @@ import { Chart } from "./chart.js";
 import { byId, clock, draw, duration, keep, make, parts, put, show, tenths, whole } from "./dom.js";
 import { Feed } from "./feed.js";
 import { History, rateOf } from "./history.js";
-import { refusalWords } from "./words.js";
+import { refusalWords } from "./order_text.js";
 
 const STALE_SECONDS = 3.5;
 const DESCRIBE_EVERY_MS = 30000;

@@ -3,7 +3,7 @@
 import { isOpen, makeChoice, price, stateOf } from "./catalogue.js";
 import { byId, keep, make, put, show, whole } from "./dom.js";
 import { all, begin, call, cancel, insist, isOver, refresh, save, send, TryAgain } from "./purchases.js";
-import { detailWords, stateWords, waited } from "./ticket.js";
+import { detailWords, stateWords, waited } from "./order_text.js";
 
 const LOOK_EVERY_MS = 1000;
 const CATALOGUE_EVERY_MS = 3000;

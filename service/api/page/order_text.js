@@ -1,16 +1,37 @@
-// The words for a purchase: where it stands, what is known of the wait, why it was refused.
+// All words for orders: why one was refused, where it stands, what is known of the wait.
 
 import { duration, whole } from "./dom.js";
 
+// By the code of the answer: `label` for a table, `sentence` for whoever was refused; without one, the answer's own words.
 const REFUSALS = {
-  sold_out: "Sold out: there are not enough units left.",
-  limit_exceeded: "You have reached the limit per shopper for this product.",
-  sale_not_open: "The sale of this product has not opened yet.",
-  sale_closed: "The sale of this product is over.",
-  unknown_product: "This product is no longer offered.",
-  unknown_order: "The service no longer knows this order.",
-  idempotency_conflict: "This purchase was changed after it was sent.",
-  too_old: "The answer got lost, and it is too long ago to ask again safely. Look for the order in your account.",
+  sold_out: { label: "Sold out", sentence: "Sold out: there are not enough units left." },
+  limit_exceeded: {
+    label: "Over the limit per shopper",
+    sentence: "You have reached the limit per shopper for this product.",
+  },
+  sale_not_open: { label: "Sale not open yet", sentence: "The sale of this product has not opened yet." },
+  sale_closed: { label: "Sale is over", sentence: "The sale of this product is over." },
+  unknown_product: { label: "No such product", sentence: "This product is no longer offered." },
+  unknown_order: { label: "No such order", sentence: "The service no longer knows this order." },
+  rate_limited: { label: "Too many from one shopper" },
+  invalid: { label: "Not a valid order" },
+  unsupported_media_type: { label: "Not JSON" },
+  payload_too_large: { label: "Too large" },
+  unauthorized: { label: "No valid token" },
+  idempotency_conflict: {
+    label: "Key used for another order",
+    sentence: "This purchase was changed after it was sent.",
+  },
+  overloaded: { label: "Service overloaded" },
+  store_unavailable: { label: "Store did not answer" },
+  internal_error: { label: "Fault of the service" },
+  // The next two are no codes: what /metrics adds up, and what the shop decides by itself.
+  other: { label: "Other" },
+  too_old: {
+    label: "Too old to ask again",
+    sentence:
+      "The answer got lost, and it is too long ago to ask again safely. Look for the order in your account.",
+  },
 };
 const STATES = {
   pending: "In the queue",
@@ -21,9 +42,12 @@ const STATES = {
   cancelled: "Cancelled",
 };
 
+/** The reason of a refusal in two or three words; a code that is not known here is shown as it is. */
+export const refusalWords = (code) => REFUSALS[code]?.label ?? code.replaceAll("_", " ");
+
 /** Where it stands; `queue` is the queue as it is now, `failing` whether sending it has failed so far. */
 export function stateWords({ order, problem }, queue, failing) {
-  if (problem) return REFUSALS[problem.code] ?? `${problem.title}.`;
+  if (problem) return REFUSALS[problem.code]?.sentence ?? `${problem.title}.`;
   if (!order) return failing ? "Not answered yet" : "Sending";
   if (order.status !== "pending") return STATES[order.status] ?? order.status;
   const place = queue ? Math.min(order.queue_position, Math.max(queue.length, 1)) : order.queue_position;
