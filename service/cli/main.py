@@ -6,6 +6,8 @@ ended by Ctrl-C. What takes time to import is imported by the command that needs
 
 import os
 import sys
+from importlib.metadata import version as distribution_version
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
@@ -18,7 +20,6 @@ from service.cli.errors import OperatorError
 
 app = typer.Typer(
     name="flash-sale",
-    help="A flash-sale order service that never oversells, and whose telemetry says exactly what happened.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,6 +27,25 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Settings come from the environment: PORT, WORKERS, REDIS_URL, OTEL_*, ... The README lists them.",
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"flash-sale {distribution_version('flash-sale')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """A flash-sale order service that never oversells, and whose telemetry says exactly what happened."""
+
+
 processes.add_to(app)
 shoppers.add_to(app)
 books.add_to(app)

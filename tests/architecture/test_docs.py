@@ -24,6 +24,13 @@ OPENTELEMETRY = re.compile(r"(?:service|telemetry)\.(?:name|version|namespace|in
 """Attributes that OpenTelemetry specifies; they only look like modules of ours."""
 OF_OTHERS = {"shop.py", "resolv.conf"}
 """What a reader is told to make, and files of other programs."""
+METRIC = re.compile(r"(?<![\w.:])(?:flash_sale|telemetry|http_server)_[a-z]\w*")
+VARIABLE = re.compile(r"(?<![\w./-])[A-Z][A-Z0-9]+_[A-Z0-9_]+\b")
+VARIABLES_OF_OTHERS = {
+    *("BIND_ADDRESS", "REDACTION_KEY", "FAULTS_SEED"),  # of the stack, and of the tests
+    *("OTEL_METRICS_EXEMPLAR_FILTER", "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "RECORD_ONLY"),
+    *("SO_REUSEPORT", "IPPROTO_TCP", "PR_SET_PDEATHSIG"),
+}
 DECISIONS = ROOT / "docs/decisions"
 RECORDS = [path for path in files(".md") if path.parent == DECISIONS and path.name != "README.md"]
 STATUS = re.compile(r"\*\*Status:\*\* (?:accepted|proposed|superseded by \[.+\]\(.+\.md\)), [A-Z][a-z]+ 20\d\d\.")
@@ -118,6 +125,21 @@ def test_each_command_of_a_document_exists(document: Path) -> None:
         assert importlib.util.find_spec(module), module
     for line in blocks(document):
         assert not re.match(r"\s*python\d? ", line), f"{line!r} runs only where the virtual environment is active"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_each_metric_that_a_document_names_is_exported(document: Path) -> None:
+    """As docs/metrics.md has it, which `make docs` writes from the declarations."""
+    known = set(METRIC.findall((ROOT / "docs/metrics.md").read_text()))
+    named = {re.sub(r"_(?:bucket|count|sum)$", "", word) for word in METRIC.findall(document.read_text())}
+    assert named - known == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_each_variable_that_a_document_names_is_a_setting(document: Path) -> None:
+    """That one of the two tables of settings has; what belongs to other programs is listed here."""
+    tables = (ROOT / "README.md").read_text() + (ROOT / "telemetry/README.md").read_text()
+    assert set(VARIABLE.findall(document.read_text())) - set(VARIABLE.findall(tables)) <= VARIABLES_OF_OTHERS
 
 
 def test_the_table_of_packages_is_that_of_the_imports() -> None:

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ HELP = {
     ("dead-letters", "requeue"): ("--all", "ORDER_ID"),
     ("dead-letters", "drop"): ("--all", "ORDER_ID"),
 }
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    done = flash_sale("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"flash-sale {version('flash-sale')}\n", "")
 
 
 def test_the_help_of_each_command_says_what_there_is() -> None:
