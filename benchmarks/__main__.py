@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: `all` measures everything, `quick` some contenders, `render` writes the page anew."""
+"""`python -m benchmarks`: `all` measures everything, `quick` some subjects, `render` writes the page anew."""
 
 import signal
 import statistics
@@ -24,9 +24,9 @@ from benchmarks import (
     worker,
 )
 from benchmarks.bench import FULL, QUICK, Bench, Row, prepared, read, results, write
-from benchmarks.contenders import CONTENDERS, contender
 from benchmarks.load import Shape
 from benchmarks.program import ROOT
+from benchmarks.subjects import SUBJECTS, subject
 
 PAGE = ROOT / "docs/performance.md"
 PICTURES = ROOT / "docs/pictures"
@@ -106,9 +106,9 @@ def quick(
     repeat: Annotated[int, typer.Option(help="rounds")] = 3,
     seconds: Annotated[float, typer.Option(help="measured in each round")] = 1.5,
 ) -> None:
-    """Measure some contenders side by side and print them; nothing is written."""
+    """Measure some subjects side by side and print them; nothing is written."""
     wanted = [name for word in only.split(",") for name in ALIASES.get(word, (word,))]
-    known = [known.name for known in CONTENDERS]
+    known = [known.name for known in SUBJECTS]
     if unknown := [name for name in wanted if name not in known]:
         raise typer.BadParameter(f"{unknown[0]} is none of {', '.join([*ALIASES, *known])}")
     samples: dict[str, list[rounds.Sample]] = {name: [] for name in wanted}
@@ -116,7 +116,7 @@ def quick(
     with prepared(QUICK) as bench:
         for _ in range(repeat):
             for name in wanted:
-                samples[name].append(rounds.measure(contender(name), bench.store, bench.receiver, what))
+                samples[name].append(rounds.measure(subject(name), bench.store, bench.receiver, what))
     _print(samples)
 
 

@@ -14,11 +14,11 @@ from contextlib import ExitStack, contextmanager
 
 from benchmarks import machine, preload, rounds
 from benchmarks.bench import Bench, Row
-from benchmarks.contenders import STOCK, contender
 from benchmarks.load import Shape
 from benchmarks.program import Program
 from benchmarks.shop import put_products
 from benchmarks.store import Store, open_store
+from benchmarks.subjects import STOCK, subject
 
 PART, MEMORY = "growth", "memory"
 NAME = "ours-native-all"
@@ -79,7 +79,7 @@ def _measure(bench: Bench, store: Store, products: int, number: int) -> Row:
         audited=False,
         after=after,
     )
-    return rounds.measure(contender(NAME), store, bench.receiver, what).row(PART, round=number) | seen
+    return rounds.measure(subject(NAME), store, bench.receiver, what).row(PART, round=number) | seen
 
 
 def _scrape_ms(port: int) -> float:

@@ -5,9 +5,9 @@ import time
 
 from benchmarks import machine
 from benchmarks.bench import Bench, Row
-from benchmarks.contenders import STOCK
 from benchmarks.shop import put_products
 from benchmarks.store import redis_benchmark
+from benchmarks.subjects import STOCK
 from service.ledger.ledger import ledger_scripts
 
 PART = "limits"

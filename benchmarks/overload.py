@@ -8,11 +8,11 @@ import asyncio
 
 from benchmarks import load, machine
 from benchmarks.bench import Bench, Row
-from benchmarks.contenders import STOCK, contender
 from benchmarks.program import wait_until
 from benchmarks.rounds import audit, serving, working
 from benchmarks.shop import put_products
 from benchmarks.store import Store
+from benchmarks.subjects import STOCK, subject
 from service.ledger.audit import dump_ledger
 from service.ledger.ledger import ledger_scripts
 from service.ledger.orders import Order, Status
@@ -40,7 +40,7 @@ def _measure(bench: Bench, factor: float) -> Row:
     store.flush()
     put_products(store, 1, STOCK)
     limits = {"MAX_WAIT_SECONDS": str(MAX_WAIT_SECONDS)}
-    api = contender("ours-native-all", **limits)
+    api = subject("ours-native-all", **limits)
     with serving(api, store, bench.receiver) as (_, port), working(store, WORKER, machine.other_cores()):
         shape = load.Shape(connections=CONNECTIONS, warm=3.0, seconds=seconds, rate=CAPACITY * factor)
         begun: list[int] = []

@@ -1,4 +1,4 @@
-"""The plots: what an order costs each contender, and how flat the service stays as its store grows. SVG files."""
+"""The plots: what an order costs each subject, and how flat the service stays as its store grows. SVG files."""
 
 import statistics
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import Row, middle, select, values
-from benchmarks.contenders import CONTENDERS
+from benchmarks.subjects import SUBJECTS
 
 COLOURS = {"ours": "#1f6feb", "twin": "#9a6700", "hello": "#57606a"}
 STYLE = {
@@ -36,7 +36,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
 def _orders(rows: Sequence[Row], path: Path) -> None:
     from matplotlib import pyplot as plt  # noqa: PLC0415 - as above
 
-    shown = [c for c in reversed(CONTENDERS) if select(rows, contender=c.name)]
+    shown = [c for c in reversed(SUBJECTS) if select(rows, contender=c.name)]
     found = [values(select(rows, contender=c.name), "cpu_us") for c in shown]
     middles = [statistics.median(cpu) for cpu in found]
     below = [mid - min(cpu) for mid, cpu in zip(middles, found, strict=True)]

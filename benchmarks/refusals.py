@@ -5,8 +5,8 @@ The ledger must have counted every refusal, also those that a process decided by
 
 from benchmarks import rounds
 from benchmarks.bench import Bench, Row
-from benchmarks.contenders import STOCK, contender
 from benchmarks.load import Shape
+from benchmarks.subjects import STOCK, subject
 
 PART = "refusals"
 NAMES = ("ours-native-all", "ours-contrib-all")
@@ -14,7 +14,7 @@ LEFT = 10
 
 
 def run(bench: Bench) -> list[Row]:
-    """Measures both cases of each contender in turn, round by round."""
+    """Measures both cases of each subject in turn, round by round."""
     rows: list[Row] = []
     statuses = frozenset((rounds.ACCEPTED, rounds.REFUSED))
     for number in range(bench.scale.few):
@@ -26,6 +26,6 @@ def run(bench: Bench) -> list[Row]:
                     statuses=statuses,
                     after=rounds.until_refusals_are_told,
                 )
-                sample = rounds.measure(contender(name), bench.store, bench.receiver, what)
+                sample = rounds.measure(subject(name), bench.store, bench.receiver, what)
                 rows.append(sample.row(PART, case=case, round=number))
     return rows

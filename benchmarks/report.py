@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.bench import Results, Row, middle, select, values
-from benchmarks.contenders import CONTENDERS
 from benchmarks.figures import Figure, all_figures
 from benchmarks.load import quantile
+from benchmarks.subjects import SUBJECTS
 
 BUSY = 0.5
 """The load per core above which a run is not to be published."""
@@ -72,20 +72,20 @@ def figures(rows: Sequence[Row]) -> str:
 
 
 def orders(rows: Sequence[Row]) -> str:
-    """Every contender that takes orders."""
+    """Every subject that takes orders."""
     mine = select(rows, part="orders")
     twin = middle(select(mine, contender="twin"), "cpu_us")
     lines = []
-    for contender in CONTENDERS:
-        of = select(mine, contender=contender.name)
+    for subject in SUBJECTS:
+        of = select(mine, contender=subject.name)
         if of:
             cpu = middle(of, "cpu_us")
             measured = (spread(of, "cpu_us"), f"{1e6 / cpu:,.0f}", spread(of, "requests_per_second"))
             times = (f"{middle(of, 'p50_ms'):.1f}", f"{middle(of, 'p99_ms'):.1f}")
             used = f"{middle(of, 'cpu_share'):.0%}"
-            calls = "-" if contender.kind == "hello" else f"{middle(of, 'orders_per_call'):.1f}"
+            calls = "-" if subject.kind == "hello" else f"{middle(of, 'orders_per_call'):.1f}"
             of_store = f"{middle(of, 'store_cpu_us'):.0f}"
-            lines.append((contender.title, *measured, used, *times, calls, of_store, f"{twin / cpu:.2f}"))
+            lines.append((subject.title, *measured, used, *times, calls, of_store, f"{twin / cpu:.2f}"))
     head = (
         "server",
         "CPU us per order",

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from benchmarks import load, machine, shop
-from benchmarks.contenders import STOCK, Contender
 from benchmarks.program import Program, answers, free_port, python
 from benchmarks.store import Store
+from benchmarks.subjects import STOCK, Subject
 from service.ledger.audit import dump_ledger, violations
 from service.ledger.ledger import ledger_scripts
 from service.store import Shards, connect
@@ -53,9 +53,10 @@ class Slice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What one slice of one contender came to; the names carry the units."""
+    """What one slice of one subject came to; the names carry the units."""
 
     contender: str
+    """The name of the subject, under the column's old name: results that were published have it."""
     requests_per_second: float
     cpu_us: float
     store_cpu_us: float
@@ -72,14 +73,14 @@ class Sample:
 
 
 @contextmanager
-def serving(contender: Contender, store: Store, receiver: str) -> Iterator[tuple[Program, int]]:
-    """Runs a contender while the block lasts; yields its program and port."""
+def serving(subject: Subject, store: Store, receiver: str) -> Iterator[tuple[Program, int]]:
+    """Runs a subject while the block lasts; yields its program and port."""
     port = free_port()
     server = Program(
-        contender.argv(port),
+        subject.argv(port),
         cores=machine.server_cores(),
-        env=contender.environment(store, port, receiver),
-        ready=lambda: answers(f"http://127.0.0.1:{port}{contender.probe}"),
+        env=subject.environment(store, port, receiver),
+        ready=lambda: answers(f"http://127.0.0.1:{port}{subject.probe}"),
     )
     with server:
         yield server, port
@@ -99,7 +100,7 @@ def working(store: Store, env: Mapping[str, str], cores: set[int]) -> Iterator[P
         yield worker
 
 
-def measure(contender: Contender, store: Store, receiver: str, what: Slice) -> Sample:
+def measure(subject: Subject, store: Store, receiver: str, what: Slice) -> Sample:
     """Measures one slice.
 
     Raises:
@@ -107,10 +108,10 @@ def measure(contender: Contender, store: Store, receiver: str, what: Slice) -> S
     """
     if what.fresh:
         store.flush()
-        shop.stock(contender, store, what.products, what.stock)
-    before, told = _orders(contender, store), exported(receiver)
+        shop.stock(subject, store, what.products, what.stock)
+    before, told = _orders(subject, store), exported(receiver)
     edges: list[tuple[float, float, float, int]] = []
-    with serving(contender, store, receiver) as (server, port):
+    with serving(subject, store, receiver) as (server, port):
         pids, store_pids = machine.tree(server.pid), machine.tree(store.program.pid)
 
         def edge() -> None:
@@ -119,17 +120,17 @@ def measure(contender: Contender, store: Store, receiver: str, what: Slice) -> S
 
         got = load.drive(port, load.orders(what.products, what.first_user), what.shape, edge)
         what.after(server, port)
-    check(contender, store, got, what, before)
-    if contender.exports and got.answers > ENOUGH and exported(receiver) == told:
-        raise UntrueError(f"{contender.name}: no span reached the receiver")
-    return _sample(contender, got, edges)
+    check(subject, store, got, what, before)
+    if subject.exports and got.answers > ENOUGH and exported(receiver) == told:
+        raise UntrueError(f"{subject.name}: no span reached the receiver")
+    return _sample(subject, got, edges)
 
 
-def _sample(contender: Contender, got: load.Load, edges: list[tuple[float, float, float, int]]) -> Sample:
+def _sample(subject: Subject, got: load.Load, edges: list[tuple[float, float, float, int]]) -> Sample:
     cpu, of_store, of_load, calls = (after - before for before, after in zip(*edges, strict=True))
     done = max(got.answers, 1)
     return Sample(
-        contender=contender.name,
+        contender=subject.name,
         requests_per_second=got.per_second(),
         cpu_us=cpu / done * 1e6,
         store_cpu_us=of_store / done * 1e6,
@@ -142,23 +143,23 @@ def _sample(contender: Contender, got: load.Load, edges: list[tuple[float, float
     )
 
 
-def check(contender: Contender, store: Store, got: load.Load, what: Slice, before: int) -> None:
+def check(subject: Subject, store: Store, got: load.Load, what: Slice, before: int) -> None:
     """Holds what the clients saw against what the store has.
 
     Raises:
         UntrueError: They differ.
     """
     if got.lost or not set(got.every) <= what.statuses:
-        raise UntrueError(f"{contender.name}: {dict(got.every)}, {got.lost} connections lost")
-    if contender.kind == "hello":
+        raise UntrueError(f"{subject.name}: {dict(got.every)}, {got.lost} connections lost")
+    if subject.kind == "hello":
         return
-    held = _orders(contender, store) - before
+    held = _orders(subject, store) - before
     if held != got.every[ACCEPTED]:
-        raise UntrueError(f"{contender.name}: {got.every[ACCEPTED]} orders were accepted, the store has {held}")
-    if contender.kind == "ours":
+        raise UntrueError(f"{subject.name}: {got.every[ACCEPTED]} orders were accepted, the store has {held}")
+    if subject.kind == "ours":
         refused = store.refused()
         if what.fresh and refused != got.every[REFUSED]:
-            raise UntrueError(f"{contender.name}: {got.every[REFUSED]} orders were refused, the ledger says {refused}")
+            raise UntrueError(f"{subject.name}: {got.every[REFUSED]} orders were refused, the ledger says {refused}")
         if what.audited:
             audit(store)
 
@@ -187,8 +188,8 @@ def until_refusals_are_told(_program: Program, _port: int) -> None:
     time.sleep(REFUSALS_SECONDS)
 
 
-def _orders(contender: Contender, store: Store) -> int:
-    return store.totals().get("pending", 0) if contender.kind == "ours" else store.length("queue")
+def _orders(subject: Subject, store: Store) -> int:
+    return store.totals().get("pending", 0) if subject.kind == "ours" else store.length("queue")
 
 
 def exported(receiver: str) -> int:

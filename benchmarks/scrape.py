@@ -11,9 +11,9 @@ import time
 
 from benchmarks import load, machine
 from benchmarks.bench import Bench, Row
-from benchmarks.contenders import STOCK
 from benchmarks.program import Program, answers, free_port, python
 from benchmarks.shop import put_products
+from benchmarks.subjects import STOCK
 
 PART = "scrape"
 PROCESSES, SEED = 4, 20261122

@@ -3,8 +3,8 @@
 import asyncio
 from datetime import UTC, datetime
 
-from benchmarks.contenders import Contender
 from benchmarks.store import Store
+from benchmarks.subjects import Subject
 from service.ledger.catalogue import Change, ProductCatalogue
 from service.ledger.ledger import ledger_scripts
 from service.store import Shards, connect
@@ -17,12 +17,12 @@ class ShopError(RuntimeError):
     """The catalogue did not take a product."""
 
 
-def stock(contender: Contender, store: Store, products: int, units: int) -> None:
-    """Puts products `p0`, `p1`, ... on sale for a contender."""
-    if contender.kind == "twin":
+def stock(subject: Subject, store: Store, products: int, units: int) -> None:
+    """Puts products `p0`, `p1`, ... on sale for a subject."""
+    if subject.kind == "twin":
         for number in range(products):
             store.hash_set(f"product:p{number}", {"stock": units, "price": PRICE, "currency": CURRENCY})
-    elif contender.kind == "ours":
+    elif subject.kind == "ours":
         put_products(store, products, units)
 
 

@@ -1,4 +1,4 @@
-"""The store: a server of its own on the load's core, without persistence, the same for every contender."""
+"""The store: a server of its own on the load's core, without persistence, the same for every subject."""
 
 import shutil
 import tempfile

@@ -21,10 +21,10 @@ import typer
 
 from benchmarks import load, machine, shop
 from benchmarks.bench import FULL, QUICK, Bench, Row, prepared, select, values
-from benchmarks.contenders import STOCK, contender
 from benchmarks.program import Program, python
 from benchmarks.report import spread, table
 from benchmarks.rounds import Slice, check, serving
+from benchmarks.subjects import STOCK, subject
 
 PART = "watchers"
 NAME = "ours-contrib-all"
@@ -64,7 +64,7 @@ def watching(port: int, sockets: int) -> Iterator[None]:
 
 
 def _loaded(bench: Bench, sockets: int, number: int) -> Row:
-    ours, store = contender(NAME), bench.store
+    ours, store = subject(NAME), bench.store
     store.flush()
     edges: list[tuple[float, float]] = []
     what = Slice(shape=load.Shape(warm=1.5, seconds=max(bench.scale.seconds, 4.0)))
@@ -90,7 +90,7 @@ def _loaded(bench: Bench, sockets: int, number: int) -> Row:
 
 
 def _at_rest(bench: Bench, sockets: int) -> Row:
-    ours, store = contender(NAME), bench.store
+    ours, store = subject(NAME), bench.store
     store.flush()
     with serving(ours, store, bench.receiver) as (server, port), watching(port, sockets):
         shop.stock(ours, store, 1, STOCK)

@@ -4,10 +4,10 @@ import time
 
 from benchmarks import machine, preload
 from benchmarks.bench import Bench, Row
-from benchmarks.contenders import STOCK
 from benchmarks.program import Program
 from benchmarks.rounds import audit, working
 from benchmarks.shop import put_products
+from benchmarks.subjects import STOCK
 
 PART = "worker"
 CASES = {"telemetry off": {"OTEL_SDK_DISABLED": "true"}, "everything": {}}

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from monitoring.drill.drill_stack import SCALE, open_drill_stack
 from monitoring.drill.run import Row, drill, quiet
 from monitoring.drill.scenarios import SCENARIOS
-from monitoring.drill.site import SCALE, opened
 from monitoring.drill.watch import Watch
 
 HEAD = f"{'alert':27} {'fires after':>11} {'ends after':>11}  fault"
@@ -18,7 +18,7 @@ HEAD = f"{'alert':27} {'fires after':>11} {'ends after':>11}  fault"
 def line(row: Row) -> str:
     """A row of the table."""
     seconds = [f"{value:.1f} s" if value is not None else "never" for value in (row.to_fire, row.to_end)]
-    wrong = "" if row.told or row.to_fire is None else "  NOT TOLD to Alertmanager"
+    wrong = "" if row.notified or row.to_fire is None else "  NOT TOLD to Alertmanager"
     wrong += f"  UNRELATED: {', '.join(row.unrelated)}" if row.unrelated else ""
     return f"{row.alert:27} {seconds[0]:>11} {seconds[1]:>11}  {row.fault}{wrong}"
 
@@ -26,7 +26,7 @@ def line(row: Row) -> str:
 def run(directory: Path, alerts: Sequence[str] = (), scale: float = SCALE) -> tuple[list[str], list[Row]]:
     """Drills on a stack of its own; returns what fired before anything was broken, and the rows."""
     chosen = [s for s in SCENARIOS if not alerts or any(a.partition(" ")[0] in alerts for a in s.alerts)]
-    with opened(directory, scale) as site:
+    with open_drill_stack(directory, scale) as site:
         watch = Watch(site.stack.url("prometheus"), site.stack.url("alertmanager"))
         watch.start()
         try:

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from monitoring.drill.drill_stack import DrillStack
 from monitoring.drill.scenarios import Scenario
-from monitoring.drill.site import Site
 from monitoring.drill.watch import Watch
 
 READY_SECONDS = 90
@@ -19,13 +19,13 @@ class Row:
     fault: str
     to_fire: float | None
     to_end: float | None
-    told: bool
+    notified: bool
     unrelated: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
         """Whether it fired, was told to Alertmanager and ended, and nothing else fired."""
-        return self.to_fire is not None and self.to_end is not None and self.told and not self.unrelated
+        return self.to_fire is not None and self.to_end is not None and self.notified and not self.unrelated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +35,11 @@ class _Broken:
     scenario: Scenario
     begun: float
     ended: float
-    told: set[str]
+    notified: set[str]
     unrelated: tuple[str, ...]
 
 
-def drill(site: Site, watch: Watch, scenarios: Iterable[Scenario], say: Callable[[Row], None]) -> list[Row]:
+def drill(site: DrillStack, watch: Watch, scenarios: Iterable[Scenario], say: Callable[[Row], None]) -> list[Row]:
     """Runs scenarios one after another; says what came of each when its alerts have ended."""
     rows: list[Row] = []
     lingering: list[_Broken] = []
@@ -55,7 +55,7 @@ def drill(site: Site, watch: Watch, scenarios: Iterable[Scenario], say: Callable
         broken = _break(site, watch, scenario, allowed | before)
         # What the last fault did may be seen late, and the longer windows of a budget much later.
         before = allowed | {alert for alert in before if alert.endswith("BudgetBurns")}
-        if scenario.linger:
+        if scenario.slow_to_resolve:
             lingering.append(broken)
         else:
             tell(broken)
@@ -64,7 +64,7 @@ def drill(site: Site, watch: Watch, scenarios: Iterable[Scenario], say: Callable
     return rows
 
 
-def quiet(site: Site, watch: Watch) -> list[str]:
+def quiet(site: DrillStack, watch: Watch) -> list[str]:
     """Waits until nothing fires in a stack that is well, with orders going through; returns what still does."""
     site.offer("lamp", 1_000_000)
     site.offer("mug", 5)
@@ -79,7 +79,7 @@ def quiet(site: Site, watch: Watch) -> list[str]:
     return sorted(watch.firing)
 
 
-def _break(site: Site, watch: Watch, scenario: Scenario, allowed: frozenset[str]) -> _Broken:
+def _break(site: DrillStack, watch: Watch, scenario: Scenario, allowed: frozenset[str]) -> _Broken:
     for alert in scenario.alerts:
         watch.wait(alert, fires=False, seconds=scenario.over)
     first = len(watch.events)
@@ -88,15 +88,15 @@ def _break(site: Site, watch: Watch, scenario: Scenario, allowed: frozenset[str]
     scenario.begin(site)
     for alert in scenario.alerts:
         watch.wait(alert, fires=True, seconds=begun + scenario.within - time.monotonic())
-    told = _told(watch, scenario.alerts)
+    notified = _notified(watch, scenario.alerts)
     ended = time.monotonic()
     scenario.end(site)
-    for alert in () if scenario.linger else scenario.alerts:
+    for alert in () if scenario.slow_to_resolve else scenario.alerts:
         watch.wait(alert, fires=False, seconds=ended + scenario.over - time.monotonic())
     site.load.mode = "nothing"
     fired = {event.alert for event in watch.events[first:] if event.fires}
     unrelated = tuple(sorted(alert for alert in fired if _alert(alert) not in allowed))
-    return _Broken(scenario=scenario, begun=begun, ended=ended, told=told, unrelated=unrelated)
+    return _Broken(scenario=scenario, begun=begun, ended=ended, notified=notified, unrelated=unrelated)
 
 
 def _rows(watch: Watch, broken: _Broken) -> Iterable[Row]:
@@ -110,17 +110,17 @@ def _rows(watch: Watch, broken: _Broken) -> Iterable[Row]:
             fault=broken.scenario.fault,
             to_fire=fires[0] if fires else None,
             to_end=max(ends[0], 0) if ends else None,
-            told=alert in broken.told,
+            notified=alert in broken.notified,
             unrelated=broken.unrelated,
         )
 
 
-def _told(watch: Watch, alerts: Iterable[str]) -> set[str]:
+def _notified(watch: Watch, alerts: Iterable[str]) -> set[str]:
     """What Alertmanager has; Prometheus tells it within a moment."""
     end = time.monotonic() + 10
-    while not set(alerts) <= (told := watch.told()) and time.monotonic() < end:
+    while not set(alerts) <= (notified := watch.notified()) and time.monotonic() < end:
         time.sleep(0.2)
-    return told
+    return notified
 
 
 def _alert(name: str) -> str:

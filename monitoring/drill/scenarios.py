@@ -4,9 +4,9 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from monitoring.drill.site import Mode, Site
+from monitoring.drill.drill_stack import DrillStack, Mode
 
-Act = Callable[[Site], None]
+Action = Callable[[DrillStack], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,53 +22,53 @@ class Scenario:
         load: What goes on meanwhile.
         within: Seconds in which the alerts fire.
         over: Seconds in which they end after the fault does.
-        linger: They look far back and end late; the next fault is not kept waiting for it.
+        slow_to_resolve: They look far back and end late; the next fault is not kept waiting for it.
     """
 
     alerts: tuple[str, ...]
     fault: str
-    begin: Act
-    end: Act = Site.mend
+    begin: Action
+    end: Action = DrillStack.heal
     also: frozenset[str] = frozenset()
     load: Mode = "nothing"
     within: float = 45
     over: float = 90
-    linger: bool = False
+    slow_to_resolve: bool = False
 
 
 LATE = frozenset(("OldestOrderTooOld", "QueueBacklog", "SettlementBudgetBurns"))
 UNPAID = frozenset(("OrdersFailing", "DeadLetters", "PaymentsFailing"))
 
 
-def _fault(name: str, **strike: float | str) -> Act:
+def _fault(name: str, **strike: float | str) -> Action:
     return lambda site: site.fault(name, **strike)
 
 
-def _stop(*parts: str) -> Act:
+def _stop(*parts: str) -> Action:
     return lambda site: site.stack.stop(*parts)
 
 
-def _start(*parts: str) -> Act:
+def _start(*parts: str) -> Action:
     return lambda site: site.stack.start(*parts)
 
 
-def _one_dead_letter(*faults: str) -> Act:
-    def act(site: Site) -> None:
+def _one_dead_letter(*faults: str) -> Action:
+    def action(site: DrillStack) -> None:
         for fault in faults:
             site.fault(fault)
         site.buy("lamp")
 
-    return act
+    return action
 
 
-def _sell_out(site: Site) -> None:
+def _sell_out(site: DrillStack) -> None:
     site.offer("mug", 3)
     site.buy("mug", 3)
 
 
-def _mend_and_drop(site: Site) -> None:
+def _heal_and_drop(site: DrillStack) -> None:
     site.load.mode = "nothing"
-    site.mend()
+    site.heal()
     site.drop_dead_letters()
 
 
@@ -95,8 +95,8 @@ LEDGER = (
     Scenario(
         alerts=("LedgerSeriesMissing",),
         fault="a fleet that is not scraped holds the lease",
-        begin=Site.take_lease,
-        end=Site.return_lease,
+        begin=DrillStack.take_lease,
+        end=DrillStack.return_lease,
     ),
 )
 QUEUE = (
@@ -113,7 +113,7 @@ QUEUE = (
         begin=_fault("payment_delay", seconds=8, share=0.9),
         also=LATE | {"WorkerStalled"},
         load="orders",
-        linger=True,
+        slow_to_resolve=True,
     ),
     Scenario(
         alerts=("WorkerStalled",),
@@ -135,27 +135,27 @@ MONEY = (
         alerts=("DeadLetters",),
         fault="fault payment_outage, one order",
         begin=_one_dead_letter("payment_outage"),
-        end=_mend_and_drop,
+        end=_heal_and_drop,
     ),
     Scenario(
         alerts=("RefundsFailing",),
         fault="faults payment_outage and refunds_rejected, one order",
         begin=_one_dead_letter("payment_outage", "refunds_rejected"),
-        end=_mend_and_drop,
+        end=_heal_and_drop,
         also=UNPAID,
-        linger=True,
+        slow_to_resolve=True,
     ),
     Scenario(
         alerts=("TelemetryFaulty",),
         fault="fault telemetry_misuse, one order",
         begin=_one_dead_letter("telemetry_misuse"),
-        linger=True,
+        slow_to_resolve=True,
     ),
     Scenario(
         alerts=("OrdersFailing",),
         fault="fault payment_declines: half of the charges",
         begin=_fault("payment_declines", share=0.5),
-        end=_mend_and_drop,
+        end=_heal_and_drop,
         also=UNPAID | LATE,
         load="orders",
     ),
@@ -163,7 +163,7 @@ MONEY = (
         alerts=("PaymentsFailing",),
         fault="fault payment_outage: half of the charges",
         begin=_fault("payment_outage", share=0.5),
-        end=_mend_and_drop,
+        end=_heal_and_drop,
         also=UNPAID | LATE,
         load="orders",
     ),
@@ -184,7 +184,7 @@ WATCH = (
         end=_start("otel-collector"),
         load="requests",
         within=90,
-        linger=True,
+        slow_to_resolve=True,
     ),
     Scenario(
         alerts=("CollectorQueueFilling", "CollectorDropping"),
@@ -194,7 +194,7 @@ WATCH = (
         also=frozenset(("MonitoringTargetMissing", "TelemetryNotDelivered")),
         load="requests",
         within=150,
-        linger=True,
+        slow_to_resolve=True,
     ),
 )
 BUDGETS = (
@@ -203,7 +203,7 @@ BUDGETS = (
         fault="fault api_errors: half of the requests",
         begin=_fault("api_errors", share=0.5),
         load="requests",
-        linger=True,
+        slow_to_resolve=True,
     ),
 )
 LATENCY = (
@@ -212,7 +212,7 @@ LATENCY = (
         fault="fault api_delay: requests take 1 s longer",
         begin=_fault("api_delay", seconds=1),
         load="requests",
-        linger=True,
+        slow_to_resolve=True,
     ),
 )
 SCENARIOS = (*LATENCY, *QUEUE, *LEDGER, *MONEY, *WATCH, *BUDGETS)

@@ -47,7 +47,7 @@ class Watch:
             self._stop.wait(PAUSE_SECONDS / 5)
         return True
 
-    def told(self) -> set[str]:
+    def notified(self) -> set[str]:
         """The alerts that Alertmanager has, silenced by another or not."""
         with httpx.Client(timeout=10) as client:
             alerts = client.get(f"{self._alertmanager}/api/v2/alerts").json()

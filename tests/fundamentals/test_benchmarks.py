@@ -1,4 +1,4 @@
-"""Every contender of the benchmark starts, takes orders, is measured and checked: no figure is asserted."""
+"""Every subject of the benchmark starts, takes orders, is measured and checked: no figure is asserted."""
 
 import asyncio
 import importlib.util
@@ -13,9 +13,9 @@ import pytest
 
 from benchmarks import figures, load, machine, preload, report, rounds
 from benchmarks.bench import Results, Row
-from benchmarks.contenders import CONTENDERS, Contender, contender
 from benchmarks.shop import put_products
 from benchmarks.store import Store, open_store
+from benchmarks.subjects import SUBJECTS, Subject, subject
 from tests.support import serve
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark reads /proc")
@@ -37,17 +37,17 @@ def receiver() -> Iterator[str]:
         yield url
 
 
-def available(who: Contender) -> bool:
-    """Whether this environment has what a contender is made of; `make bench` installs the rest."""
+def available(who: Subject) -> bool:
+    """Whether this environment has what a subject is made of; `make bench` installs the rest."""
     if who.instrumented:
         return importlib.util.find_spec("opentelemetry.distro") is not None
     return "TWIN_PROMETHEUS" not in who.env or importlib.util.find_spec("prometheus_fastapi_instrumentator") is not None
 
 
 @pytest.mark.parametrize("name", ["ours-off", "ours-native-all", "ours-contrib-all", "twin", "twin-gc", "hello"])
-def test_a_contender_takes_orders_and_is_measured(name: str, store: Store, receiver: str) -> None:
+def test_a_subject_takes_orders_and_is_measured(name: str, store: Store, receiver: str) -> None:
     """It answers 202 to all, and what the store holds is what was accepted: else `measure` raises."""
-    sample = rounds.measure(contender(name), store, receiver, rounds.Slice(shape=TINY))
+    sample = rounds.measure(subject(name), store, receiver, rounds.Slice(shape=TINY))
     assert sample.answers > 0
     assert sample.cpu_us >= 0
     assert not math.isnan(sample.p99_ms)
@@ -58,7 +58,7 @@ def test_a_contender_takes_orders_and_is_measured(name: str, store: Store, recei
 @pytest.mark.parametrize("name", ["twin-prometheus", "twin-otel"])
 def test_a_peer_from_elsewhere_takes_orders(name: str, store: Store, receiver: str) -> None:
     """As the others; `make test` installs what it is made of."""
-    who = contender(name)
+    who = subject(name)
     assert available(who)
     assert rounds.measure(who, store, receiver, rounds.Slice(shape=TINY)).answers > 0
 
@@ -71,7 +71,7 @@ def test_refusals_are_counted_by_the_ledger(store: Store, receiver: str) -> None
         statuses=frozenset((rounds.ACCEPTED, rounds.REFUSED)),
         after=rounds.until_refusals_are_told,
     )
-    assert rounds.measure(contender("ours-native-all"), store, receiver, what).answers > 10
+    assert rounds.measure(subject("ours-native-all"), store, receiver, what).answers > 10
     assert store.totals()["pending"] == 10
 
 
@@ -80,7 +80,7 @@ def test_a_store_that_lacks_an_order_is_an_error(store: Store) -> None:
     store.flush()
     got = load.Load(every=Counter({202: 1}))
     with pytest.raises(rounds.UntrueError, match="1 orders were accepted, the store has 0"):
-        rounds.check(contender("ours-off"), store, got, rounds.Slice(), 0)
+        rounds.check(subject("ours-off"), store, got, rounds.Slice(), 0)
 
 
 def test_an_answer_that_is_wrong_is_an_error(store: Store) -> None:
@@ -88,7 +88,7 @@ def test_an_answer_that_is_wrong_is_an_error(store: Store) -> None:
     store.flush()
     got = load.Load(every=Counter({202: 1, 500: 1}))
     with pytest.raises(rounds.UntrueError, match="500: 1"):
-        rounds.check(contender("twin"), store, got, rounds.Slice(), 0)
+        rounds.check(subject("twin"), store, got, rounds.Slice(), 0)
 
 
 def test_orders_settled_beforehand_pass_the_audit(store: Store) -> None:
@@ -172,6 +172,6 @@ def test_a_page_keeps_what_is_not_between_its_markers() -> None:
 
 
 def test_names_are_unique() -> None:
-    """A row of the results belongs to one contender."""
-    names = [who.name for who in CONTENDERS]
+    """A row of the results belongs to one subject."""
+    names = [who.name for who in SUBJECTS]
     assert len(set(names)) == len(names)

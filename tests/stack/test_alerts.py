@@ -48,6 +48,6 @@ def test_nothing_fires_in_a_stack_that_is_well(drilled: Drilled) -> None:
 def test_an_alert_fires_for_its_fault_and_ends_with_it(drilled: Drilled, alert: str) -> None:
     row = drilled[1][alert]
     assert row.to_fire is not None, row
-    assert row.told, f"Alertmanager was not told: {row}"
+    assert row.notified, f"Alertmanager was not told: {row}"
     assert row.to_end is not None, row
     assert row.unrelated == (), row

@@ -73,7 +73,7 @@ async def _post(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
         await client.post("/orders", json=body)
 
 
-class Site:
+class DrillStack:
     """A running stack, and what a scenario may do to it."""
 
     def __init__(self, stack: Stack, load: Load) -> None:
@@ -98,7 +98,7 @@ class Site:
         self._admin.put(f"/monitoring/faults/{name}", json={"ttl_seconds": 300, **strike}).raise_for_status()
         time.sleep(1)
 
-    def mend(self) -> None:
+    def heal(self) -> None:
         """Switches all faults off."""
         self._admin.delete("/monitoring/faults").raise_for_status()
 
@@ -136,7 +136,7 @@ class Site:
 
 
 @contextmanager
-def opened(directory: Path, scale: float = SCALE) -> Iterator[Site]:
+def open_drill_stack(directory: Path, scale: float = SCALE) -> Iterator[DrillStack]:
     """A stack to drill on, with a load that waits to be told."""
     environment = {
         "api-2": {"WORKERS": "2"},
@@ -149,7 +149,7 @@ def opened(directory: Path, scale: float = SCALE) -> Iterator[Site]:
         replaced=_faster(directory, scale),
     ) as stack:
         load = Load(stack.url("api-1"))
-        site = Site(stack, load)
+        site = DrillStack(stack, load)
         load.start()
         try:
             yield site

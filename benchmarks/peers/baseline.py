@@ -44,7 +44,7 @@ class OrderAccepted(BaseModel):
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    script = Path(__file__).with_name("twin.lua").read_text()
+    script = Path(__file__).with_name("baseline.lua").read_text()
     async with Redis.from_url(os.environ["REDIS_URL"], decode_responses=True) as redis:
         app.state.redis = redis
         app.state.place = await redis.script_load(script)

@@ -1,6 +1,6 @@
 """Who is measured: our service in its variants, the twin in its variants, and the limits of what lies underneath.
 
-Every contender is one server process on one core that takes `POST /orders`; none has an order worker beside it, so the
+Every subject is one server process on one core that takes `POST /orders`; none has an order worker beside it, so the
 queue grows and the core does nothing but accept orders. The store of each is stocked with products `p0`, `p1`, ...
 """
 
@@ -19,7 +19,7 @@ _UVICORN = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
+class Subject:
     """One server.
 
     Attributes:
@@ -44,7 +44,7 @@ class Contender:
         """The command that serves it."""
         if self.kind == "ours":
             return python("-P", "-m", "service", "api")
-        module = "benchmarks.peers.hello:app" if self.kind == "hello" else "benchmarks.peers.twin:make_app"
+        module = "benchmarks.peers.asgi_floor:app" if self.kind == "hello" else "benchmarks.peers.baseline:make_app"
         command = ["-m", "uvicorn", module, *(() if self.kind == "hello" else ("--factory",)), *_UVICORN]
         command += ["--port", str(port)]
         if self.instrumented:
@@ -67,8 +67,8 @@ class Contender:
         return "/readyz" if self.kind == "ours" else "/openapi.json" if self.kind == "twin" else "/"
 
 
-def _ours(interceptor: str, what: str, title: str, *, exports: bool = False, **env: str) -> Contender:
-    return Contender(
+def _ours(interceptor: str, what: str, title: str, *, exports: bool = False, **env: str) -> Subject:
+    return Subject(
         name=f"ours-{interceptor}-{what}",
         title=f"flash-sale, {interceptor}, {title}",
         kind="ours",
@@ -78,7 +78,7 @@ def _ours(interceptor: str, what: str, title: str, *, exports: bool = False, **e
     )
 
 
-def _of(interceptor: str) -> list[Contender]:
+def _of(interceptor: str) -> list[Subject]:
     return [
         _ours(interceptor, "metrics", "metrics"),
         _ours(
@@ -96,25 +96,25 @@ def _of(interceptor: str) -> list[Contender]:
     ]
 
 
-CONTENDERS: tuple[Contender, ...] = (
-    Contender(name="ours-off", title="flash-sale, telemetry off", kind="ours", env={"OTEL_SDK_DISABLED": "true"}),
+SUBJECTS: tuple[Subject, ...] = (
+    Subject(name="ours-off", title="flash-sale, telemetry off", kind="ours", env={"OTEL_SDK_DISABLED": "true"}),
     *_of("native"),
     *_of("contrib"),
-    Contender(name="twin", title="naive twin, no telemetry", kind="twin"),
-    Contender(
+    Subject(name="twin", title="naive twin, no telemetry", kind="twin"),
+    Subject(
         name="twin-gc",
         title="naive twin, garbage collector tuned as ours",
         kind="twin",
         env={"TWIN_GC": "1"},
         variant=True,
     ),
-    Contender(
+    Subject(
         name="twin-prometheus",
         title="twin + prometheus-fastapi-instrumentator",
         kind="twin",
         env={"TWIN_PROMETHEUS": "1"},
     ),
-    Contender(
+    Subject(
         name="twin-otel",
         title="twin + opentelemetry-instrument defaults",
         kind="twin",
@@ -122,17 +122,17 @@ CONTENDERS: tuple[Contender, ...] = (
         instrumented=True,
         env={"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
     ),
-    Contender(name="hello", title="raw ASGI hello (limit)", kind="hello"),
+    Subject(name="hello", title="raw ASGI hello (limit)", kind="hello"),
 )
 
 
-def contender(name: str, **env: str) -> Contender:
+def subject(name: str, **env: str) -> Subject:
     """The contender of a name, with further variables.
 
     Raises:
         ValueError: There is none.
     """
-    found = next((known for known in CONTENDERS if known.name == name), None)
+    found = next((known for known in SUBJECTS if known.name == name), None)
     if found is None:
-        raise ValueError(f"{name} is none of {', '.join(known.name for known in CONTENDERS)}")
+        raise ValueError(f"{name} is none of {', '.join(known.name for known in SUBJECTS)}")
     return replace(found, env={**found.env, **env}) if env else found
