@@ -191,7 +191,7 @@ WATCHERS_REFUSED = CounterSpec(
 SNAPSHOT_AGE = GaugeSpec(
     name="flash_sale.snapshot.age",
     unit="s",
-    description="Time since the ledger was last read; the ledger's series are left out while reading fails.",
+    description="Time since the store last took a write and was read; the ledger's series are left out meanwhile.",
 )
 PAYMENTS_REFUNDED = CounterSpec(
     name="flash_sale.payment.refunds",

@@ -48,8 +48,8 @@ def _store(t: Timescale) -> tuple[Alert, ...]:
             severity="page",
             expr=down,
             hold=t.hold("10s"),
-            summary="No API process can read the store.",
-            description="No process has read the ledger for {{ $value | humanizeDuration }}.",
+            summary="The store takes no orders.",
+            description="No API process has written to it and read it for {{ $value | humanizeDuration }}.",
         ),
         Alert(
             name="SnapshotStale",

@@ -61,9 +61,7 @@ def create_app(context: ApiContext) -> FastAPI:
     app.include_router(pages.create_router(context.settings))
     for module in (orders_api, inventory_api, monitoring_api, websocket):
         app.include_router(module.router)
-    app.include_router(
-        health.create_router(telemetry, draining=lambda: context.draining, ask_store=context.poller.fresh)
-    )
+    app.include_router(health.create_router(telemetry, draining=lambda: context.draining, ask_store=context.ask_store))
     observe_ledger(telemetry, context.poller.exported, silence=context.settings.worker_silence)
     telemetry.observe(SNAPSHOT_AGE, lambda: [(context.poller.age_seconds(), {})])
     telemetry.observe(WINDOWS_DROPPED, lambda: [(context.windows.dropped, {})])
@@ -119,6 +117,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         async with (
             background_tasks(
+                context.writes.run(),
                 context.poller.run(),
                 run_maintenance(context.ledger),
                 flush_periodically(context.rejections, context.windows),

@@ -12,6 +12,7 @@ from service.ledger.lease import Lease
 from service.ledger.ledger import Ledger
 from service.ledger.orders import ORDER_ID, shard_of_order
 from service.ledger.snapshot import Snapshot
+from service.ledger.write_check import WriteCheck
 from service.monitoring.broadcast import Broadcast
 from service.monitoring.live import CONNECTIONS, Live, open_windows
 from service.monitoring.poller import SnapshotPoller
@@ -23,7 +24,7 @@ from service.orders.sold_out import SoldOutCache
 from service.orders.wait_time import WaitEstimator
 from service.problems import Problem
 from service.settings import Settings
-from service.store import Shards
+from service.store import STORE_ERRORS, Shards
 from telemetry import Telemetry
 
 _ORDER_ID = re.compile(ORDER_ID)
@@ -66,15 +67,30 @@ class ApiContext:
             rate_per_second=settings.rate_limit_per_second,
         )
         self.checkout = Checkout(self.admission, self.placer)
-        self.poller = SnapshotPoller(shards, Lease(shards, settings.fleet_id), on_reading=self._learn)
+        self.writes = WriteCheck(shards, settings.store_timeout_seconds)
+        self.poller = SnapshotPoller(shards, Lease(shards, settings.fleet_id), self.writes, on_reading=self._learn)
         worker = telemetry.settings.worker
         self.windows = open_windows(shards, worker, lambda: {CONNECTIONS: self.connections()})
         self.rejections = Rejections(self.ledger, worker)
         self.live = Live(self.poller, self.windows)
         self.broadcast = Broadcast(self.live, self.poller)
 
+    async def ask_store(self) -> None:
+        """Return if a shard takes writes.
+
+        Raises:
+            redis.exceptions.RedisError: None does.
+        """
+        try:
+            await self.poller.fresh()  # a store that is gone or hangs is noticed now, not at the next write
+        except STORE_ERRORS:
+            if self.shards.count == 1:  # else another shard may sell on
+                raise
+        await self.writes.confirm()
+
     async def aclose(self) -> None:
         """Ends what is still being read; for when nobody asks any more."""
+        await self.writes.aclose()
         await self.catalogue.aclose()
         await self.live.aclose()
 

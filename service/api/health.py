@@ -38,7 +38,7 @@ def create_router(
 
     @router.get("/readyz", responses=describe("store_unavailable", "overloaded"))
     async def ready() -> Health:
-        """Answers 200 while the store answers, the scripts are loaded and the process is not about to end."""
+        """Answers 200 while a shard of the store takes writes and the process is not about to end."""
         if draining():
             raise Problem("overloaded", "The process is about to end.", headers={"Retry-After": str(RETRY_SECONDS)})
         await ask_store()

@@ -37,12 +37,14 @@ class TelemetryHealth(BaseModel):
 
 
 class ServiceHealth(BaseModel):
-    """How the parts behind this process are; `degraded` when the store is silent or no worker is alive."""
+    """How the parts behind this process are; `degraded` when the store takes no orders or no worker is alive."""
 
     status: Literal["ok", "degraded"]
     version: str
     versions: dict[str, str] = Field(description="of Python, of the store and of the libraries that matter most")
     store: Literal["ok", "unavailable"]
+    store_reason: str | None = Field(description="why a shard takes no writes, say `out_of_memory`; null when all do")
+    missing_shards: list[int] = Field(description="the shards that take no writes")
     queue: QueueView | None
     workers: list[WorkerHealth]
     telemetry: TelemetryHealth
@@ -69,13 +71,17 @@ async def service_health(context: ApiContext) -> ServiceHealth:
         queue = QueueView.of(snapshot)
         heartbeats, alive = snapshot.workers, bool(snapshot.live_workers(context.settings.worker_silence))
         reported = {str(words["consumer"]): words for words in await context.live.reports() if "consumer" in words}
+        await context.writes.confirm()
+        store: Literal["ok", "unavailable"] = "ok"
     except STORE_ERRORS:
-        pass
+        store = "unavailable"
     return ServiceHealth(
-        status="ok" if alive else "degraded",
+        status="ok" if store == "ok" and alive else "degraded",
         version=version("flash-sale"),
         versions=_versions(context.shards.server),
-        store="ok" if queue else "unavailable",
+        store=store,
+        store_reason=context.writes.reason,
+        missing_shards=context.writes.missing_shards,
         queue=queue,
         workers=[_worker(name, age, reported.get(name, {})) for name, age in sorted(heartbeats.items())],
         telemetry=telemetry_health(context.telemetry),

@@ -1,6 +1,8 @@
 """One coroutine of a process reads the ledger once a second; metrics and pages read what it keeps in memory.
 
-Who must know how things are now asks for a `fresh` reading, which all who ask at one time share.
+Who must know how things are now asks for a `fresh` reading, which all who ask at one time share. The age of what is
+shown is that of the coroutine's own last turn, in which the store also took a write: readings that others ask for do
+not make a ledger young that takes no orders.
 """
 
 import asyncio
@@ -12,6 +14,7 @@ import structlog
 from service.background import every
 from service.ledger.lease import Lease
 from service.ledger.snapshot import ProductRows, Snapshot, take_snapshot
+from service.ledger.write_check import WriteCheck
 from service.store import STORE_ERRORS, BatchTrace, Shards, SharedRead
 from telemetry import suppressed
 
@@ -26,15 +29,17 @@ class SnapshotPoller:
         self,
         shards: Shards,
         lease: Lease,
+        writes: WriteCheck,
         clock: Callable[[], float] = monotonic,
         on_reading: Callable[[Snapshot, float], None] = lambda *_: None,
     ) -> None:
         self._shards = shards
         self._on_reading = on_reading
         self._lease = lease
+        self._writes = writes
         self._clock = clock
         self._started = clock()
-        self._taken: float | None = None
+        self._turned: float | None = None
         self._snapshot: Snapshot | None = None
         self._rows = ProductRows()
         self._reading = SharedRead(self._read)
@@ -52,8 +57,8 @@ class SnapshotPoller:
         return self.latest() if self._lease.held() else None
 
     def age_seconds(self) -> float:
-        """Time since the ledger was last read; since the start if it never was."""
-        return self._clock() - (self._started if self._taken is None else self._taken)
+        """Time since the ledger last took a write and was read, turn by turn; since the start if it never did."""
+        return self._clock() - (self._started if self._turned is None else self._turned)
 
     async def fresh(self) -> Snapshot:
         """Reads the ledger now, in one round trip for all who ask now.
@@ -76,9 +81,11 @@ class SnapshotPoller:
             await self._reading.aclose()
 
     async def _round(self) -> None:
+        await self._writes.confirm()
         with suppressed():
             await self._lease.renew()
         await self.fresh()
+        self._turned = self._clock()
         if self._down:
             self._log.info("the store answers again")
         self._down = False
@@ -93,7 +100,7 @@ class SnapshotPoller:
         asked = self._clock()
         with suppressed():
             snapshot = await take_snapshot(self._shards, self._rows)
-        self._snapshot, self._taken = snapshot, self._clock()
+        self._snapshot = snapshot
         self._on_reading(snapshot, asked)
         self.readings += 1
         self._next.set()

@@ -8,6 +8,7 @@ from service.api.service_health import worker_report
 from service.background import background_tasks
 from service.faults import faulty_gateway, faulty_shards, watched
 from service.ledger.ledger import Ledger
+from service.ledger.write_check import WriteCheck
 from service.metrics import WORKER_PROGRESS_AGE
 from service.monitoring.flushing import flush_periodically
 from service.monitoring.live import open_windows
@@ -50,14 +51,18 @@ async def serve_worker(
             shards, payments = faulty_shards(real, faults), faulty_gateway(payments, faults, telemetry)
             ledger = Ledger(shards, settings.policy)
             worker = _worker(settings, telemetry, ledger, Charges(payments, telemetry))
+            writes = WriteCheck(shards, settings.store_timeout_seconds)
             windows = open_windows(shards, slot, lambda: worker_report(worker))
             telemetry.observe(WORKER_PROGRESS_AGE, lambda: [(worker.progress_age_seconds(), {})])
             async with (
                 background_tasks(
-                    run_maintenance(ledger), Refunds(ledger, payments, telemetry).run(), flush_periodically(windows)
+                    writes.run(),
+                    run_maintenance(ledger),
+                    Refunds(ledger, payments, telemetry).run(),
+                    flush_periodically(windows),
                 ),
                 telemetry.serving_peers(),
-                serving(create_worker_app(telemetry, shards, stop), settings, listener),
+                serving(create_worker_app(telemetry, writes, stop), settings, listener),
             ):
                 await worker.run(stop, timedelta(seconds=settings.shutdown_seconds))
     finally:

@@ -8,16 +8,16 @@ from starlette.middleware import Middleware
 from service.api import health
 from service.api.errors import ErrorHandlers
 from service.api.middleware.crash_guard import CrashGuardMiddleware
-from service.store import Shards
+from service.ledger.write_check import WriteCheck
 from telemetry import Telemetry
 
 
-def create_worker_app(telemetry: Telemetry, shards: Shards, stop: asyncio.Event) -> FastAPI:
+def create_worker_app(telemetry: Telemetry, writes: WriteCheck, stop: asyncio.Event) -> FastAPI:
     """Build the application; nothing in it is instrumented.
 
     Args:
         telemetry: Of this process.
-        shards: The store that the orders are in.
+        writes: Says whether the store takes writes.
         stop: Set once the worker is about to end.
     """
     handlers = ErrorHandlers(lambda *_: None)
@@ -28,5 +28,5 @@ def create_worker_app(telemetry: Telemetry, shards: Shards, stop: asyncio.Event)
         exception_handlers=handlers.by_type(),
         middleware=[Middleware(CrashGuardMiddleware, answer=handlers.crash)],
     )
-    app.include_router(health.create_router(telemetry, draining=stop.is_set, ask_store=shards.client.ping))
+    app.include_router(health.create_router(telemetry, draining=stop.is_set, ask_store=writes.confirm))
     return app

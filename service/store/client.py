@@ -2,9 +2,10 @@
 
 One `connect` serves every topology of `REDIS_URL`. A client waits `timeout_seconds` for an answer. A call
 that timed out is not sent again: the store may have run it and the caller's time is up. A call that found
-its connection broken is sent once more on a new one, so a restarted store costs no error; the scripts
-of the ledger are safe to send twice. With nobody listening a call fails within milliseconds, with a
-store that hangs after `timeout_seconds`. Replies are text (`decode_responses=True`).
+its connection broken, or a replica at its other end, is sent once more on a new one, so a restarted store or
+a planned failover costs no error; the scripts of the ledger are safe to send twice. With nobody listening a
+call fails within milliseconds, with a store that hangs after `timeout_seconds`. Replies are text
+(`decode_responses=True`).
 """
 
 from typing import Any, Final, TypeAlias, cast
@@ -12,13 +13,22 @@ from typing import Any, Final, TypeAlias, cast
 from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from service.store.address import StoreAddress, Topology, parse_url
+from service.store.connection import (
+    OUTAGES,
+    SentinelConnection,
+    SentinelTlsConnection,
+    TcpConnection,
+    TlsConnection,
+    UnixConnection,
+    outage_code,
+)
 
 StoreClient: TypeAlias = Redis
 
@@ -36,14 +46,11 @@ _DOWN: Final = (
     exceptions.ConnectionError,  # refused, lost, LOADING, no free connection, a password refused
     exceptions.TimeoutError,
     exceptions.ClusterError,  # CLUSTERDOWN, MASTERDOWN, redirected too often
-    exceptions.TryAgainError,
-    exceptions.OutOfMemoryError,
-    exceptions.ReadOnlyError,
     exceptions.SlotNotCoveredError,
     exceptions.InvalidResponse,  # something else listens there
     OSError,
 )
-_DOWN_CODES: Final = ("BUSY", "MISCONF", "NOREPLICAS")
+_RESENT: Final = (exceptions.ConnectionError, exceptions.ReadOnlyError, exceptions.MasterDownError)
 
 
 def connect(
@@ -74,7 +81,7 @@ def connect(
         "decode_responses": True,
         "socket_connect_timeout": timeout_seconds,
         "socket_timeout": timeout_seconds + block_seconds,
-        "retry": Retry(NoBackoff(), RESENDS, supported_errors=(exceptions.ConnectionError,)),
+        "retry": Retry(NoBackoff(), RESENDS, supported_errors=_RESENT),
         "max_connections": max_connections,
         # A service of Redis Cloud; elsewhere only another round trip per connection.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
@@ -99,17 +106,26 @@ def is_store_down(error: BaseException) -> bool:
         return True
     if isinstance(error, exceptions.RedisClusterException):
         return "cannot be connected" in str(error)  # the same class also tells of keys in two slots
-    return isinstance(error, exceptions.ResponseError) and str(error).startswith(_DOWN_CODES)
+    return outage_code(error) is not None
+
+
+def outage_reason(error: BaseException) -> str:
+    """Return why a store that is down is down, as one word: `out_of_memory`, `read_only`, `timeout`, `unreachable`."""
+    if code := outage_code(error):
+        return OUTAGES[code]
+    if isinstance(error, exceptions.AuthenticationError):
+        return "access_refused"
+    return "timeout" if isinstance(error, (exceptions.TimeoutError, TimeoutError)) else "unreachable"
 
 
 def _single(address: StoreAddress, options: dict[str, Any]) -> StoreClient:
     where: dict[str, Any] = {"db": address.db, **_tls(address)}
-    connection: type[Connection | UnixDomainSocketConnection] = Connection
+    connection: type[TcpConnection | TlsConnection | UnixConnection]
     if address.topology is Topology.UNIX:
-        connection = UnixDomainSocketConnection
+        connection = UnixConnection
         where["path"] = address.path
     else:
-        connection = SSLConnection if address.tls else Connection
+        connection = TlsConnection if address.tls else TcpConnection
         where["host"], where["port"] = address.hosts[0]
     return Redis.from_pool(ConnectionPool(connection_class=connection, **where, **options))
 
@@ -129,7 +145,8 @@ def _sentinel(address: StoreAddress, options: dict[str, Any]) -> StoreClient:
     sentinels = Sentinel(  # type: ignore[no-untyped-call] # redis-py leaves its constructor untyped
         list(address.hosts), sentinel_kwargs={**{key: options[key] for key in asked}, **credentials, **ssl}
     )
-    where = {"db": address.db, **ssl}
+    connection = SentinelTlsConnection if address.tls else SentinelConnection
+    where = {"db": address.db, "connection_class": connection, **ssl}
     pool = _SentinelPool(address.service, sentinels, **where, **options)  # type: ignore[no-untyped-call] # ditto
     return Redis.from_pool(pool)
 
@@ -137,6 +154,10 @@ def _sentinel(address: StoreAddress, options: dict[str, Any]) -> StoreClient:
 def _cluster(address: StoreAddress, options: dict[str, Any]) -> StoreClient:
     nodes = [ClusterNode(host, port) for host, port in address.hosts]
     client = RedisCluster(startup_nodes=nodes, ssl=address.tls, **_tls(address), **options)
+    # The cluster client names the class of its connections itself, and takes no other.
+    client.connection_kwargs["connection_class"] = TlsConnection if address.tls else TcpConnection
+    for node in client.startup_nodes:
+        node.connection_class = client.connection_kwargs["connection_class"]
     # The same commands under another class; that the keys of a script share a slot is the ledger's care.
     return cast("StoreClient", client)
 

@@ -1,4 +1,4 @@
-"""A proxy before a store that loses a reply: the call has run, and its caller finds the connection closed."""
+"""A proxy before a store: it loses replies, and leads new connections to another store, as a service's address does."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,6 +11,8 @@ NOTHING = (b"*-1\r\n", b"_\r\n", b"*0\r\n")
 class Proxy:
     """Forwards everything, but for the replies that it is told to lose. A new connection is welcome at once.
 
+    A reply is lost after its call has run: its caller finds the connection closed.
+
     Attributes:
         lost: How many replies it has lost.
         reads: How often workers asked for orders.
@@ -22,6 +24,10 @@ class Proxy:
         self._server: asyncio.Server
         self.lost = 0
         self.reads = 0
+
+    def lead_to(self, url: str) -> None:
+        """Lead new connections to the store at `url`; those that are open stay where they are."""
+        self._store = _address(url)
 
     def lose(self, needle: bytes) -> None:
         """Lose the next reply that says something to a call with `needle` in it."""
@@ -36,8 +42,7 @@ class Proxy:
     @asynccontextmanager
     async def before(cls, url: str) -> AsyncIterator["Proxy"]:
         """Serve a proxy before the store at `url`."""
-        host, _, port = url.removeprefix("redis://").partition(":")
-        proxy = cls(host, int(port))
+        proxy = cls(*_address(url))
         proxy._server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)
         try:
             yield proxy
@@ -72,3 +77,8 @@ class Proxy:
             await asyncio.gather(*ways, return_exceptions=True)
             store.close()
             answers.close()
+
+
+def _address(url: str) -> tuple[str, int]:
+    host, _, port = url.removeprefix("redis://").partition(":")
+    return host, int(port)

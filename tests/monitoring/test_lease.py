@@ -12,6 +12,7 @@ import pytest
 from service.background import background_tasks
 from service.ledger.lease import TTL_SECONDS, Lease
 from service.ledger.ledger import ledger_scripts
+from service.ledger.write_check import WriteCheck
 from service.monitoring.poller import SnapshotPoller
 from service.store import Shards, connect
 from tests.conftest import MakeServer
@@ -37,7 +38,7 @@ async def shards(valkey_server: RedisServer) -> AsyncIterator[Shards]:
 async def test_two_samplers_never_export_in_the_same_instant(shards: Shards) -> None:
     """Looked at thousands of times while the holder ends; the other follows in time."""
     async with AsyncExitStack() as stack:
-        samplers = [SnapshotPoller(shards, Lease(shards, name)) for name in ("one", "two")]
+        samplers = [SnapshotPoller(shards, Lease(shards, name), WriteCheck(shards, 1)) for name in ("one", "two")]
         ends = [AsyncExitStack() for _ in samplers]
         for end, poller in zip(ends, samplers, strict=True):
             await end.enter_async_context(background_tasks(poller.run()))
@@ -62,7 +63,7 @@ async def test_two_samplers_never_export_in_the_same_instant(shards: Shards) -> 
 async def test_a_sampler_ends_wherever_it_is_stopped(shards: Shards) -> None:
     """Also in the turn in which it has sent a command: there Python 3.11's `wait_for` loses a cancellation."""
     for turns in range(40):
-        poller = SnapshotPoller(shards, Lease(shards, "one"))
+        poller = SnapshotPoller(shards, Lease(shards, "one"), WriteCheck(shards, 1))
         async with asyncio.timeout(20):
             async with background_tasks(poller.run()):
                 for _ in range(turns):

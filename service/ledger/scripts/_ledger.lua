@@ -27,6 +27,7 @@
 --   call:<id>          string: the refusals of one call of `place`, ends with its time to live
 --   refusals:<process> string: number of the last lot of refusals that the process sent, ends with its time to live
 --   second:<epoch>     hash: what happened in that second, kept for two minutes
+--   beat               hash: `last`, when somebody last wrote here just to write; `resumed`, when the last standstill ended
 local P = KEYS[1]
 local SHARD = string.sub(P, 5, 6)
 local GROUP = 'workers'
@@ -110,12 +111,22 @@ local function rates()
   return drain, capacity, settled * 100
 end
 
+-- When the store last went on after it had stood still, in ms. It stood still when nobody wrote for so long, though every
+-- process does so once a second: it was stopped, away, or took no writes. What passed meanwhile says nothing of workers.
+local STANDSTILL = 3000
+local function resumed()
+  local last, after = unpack(redis.call('HMGET', P .. 'beat', 'last', 'resumed'))
+  if last and NOW - last > STANDSTILL then return NOW end
+  return tonumber(after) or 0
+end
+local function beat() redis.call('HSET', P .. 'beat', 'resumed', resumed(), 'last', NOW) end
+
 -- Notes that n orders were settled just now: the time since the last settlement counts if a line waited all the while, but
 -- no more of it than the workers took over these orders, since they may have been away: `worked` ms over the longest.
 local LONGEST = 60000
 local function pace(n, worked)
   local since = tonumber(redis.call('HGET', P .. 'totals', 'busy')) or 0
-  if since > 0 then
+  if since > resumed() then
     incr_window('busy_n', n)
     incr_window('busy_ms', math.max(math.min(NOW - since, worked, LONGEST), 0))
   end

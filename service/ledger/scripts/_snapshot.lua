@@ -1,4 +1,5 @@
 -- How long the first order of the line has stood in the queue, in ms; 0 when there is no line. An entry's id is its time.
+-- While the store stood still nobody could take it, so that time does not count.
 local function waited()
   local groups = redis.pcall('XINFO', 'GROUPS', P .. 'queue')
   if groups.err or not groups[1] then return 0 end
@@ -7,7 +8,7 @@ local function waited()
     if groups[1][i] == 'last-delivered-id' then last = groups[1][i + 1] end
   end
   local head = redis.call('XRANGE', P .. 'queue', '(' .. last, '+', 'COUNT', 1)[1]
-  return head and math.max(NOW - tonumber(string.match(head[1], '^%d+')), 0) or 0
+  return head and math.max(NOW - math.max(tonumber(string.match(head[1], '^%d+')), resumed()), 0) or 0
 end
 
 -- All that the telemetry shows, at one instant; `snapshot.lua` says what it returns.

@@ -1,0 +1,94 @@
+"""Whether the store takes writes: each process writes next to nothing into every shard once a second.
+
+A read says nothing of that: a store with a full disk or a full memory, a replica, a primary without its replicas all
+read well. What the last write said is kept for `KEPT_SECONDS`, so that any number of probes costs no other write.
+"""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+import structlog
+
+from service.background import every
+from service.store import STORE_ERRORS, BatchTrace, Shards, SharedRead, outage_reason
+from telemetry import suppressed
+
+INTERVAL_SECONDS = 1.0
+KEPT_SECONDS = 1.25
+
+
+class WriteCheck:
+    """What one process knows of the shards: `confirm` says whether any of them takes writes now.
+
+    Args:
+        shards: The store.
+        timeout_seconds: How long a write may take.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(self, shards: Shards, timeout_seconds: float, clock: Callable[[], float] = monotonic) -> None:
+        self._shards = shards
+        self._timeout = timeout_seconds
+        self._clock = clock
+        self._written = SharedRead(self._write)
+        self._ended: float | None = None
+        self._failed: dict[int, Exception] = {}
+        self._log = structlog.get_logger("service.ledger.write_check")
+
+    @property
+    def reason(self) -> str | None:
+        """Why some shard took no write the last time, as one word; None when all did."""
+        return next(map(outage_reason, self._failed.values()), None)
+
+    @property
+    def missing_shards(self) -> list[int]:
+        """The shards that took no write the last time."""
+        return sorted(self._failed)
+
+    async def confirm(self) -> None:
+        """Return if a shard took a write within `KEPT_SECONDS`; wait for the write that is away, or write, if need be.
+
+        Raises:
+            redis.exceptions.RedisError: No shard takes writes.
+        """
+        if self._ended is None or self._clock() - self._ended > KEPT_SECONDS:
+            await self._written()
+        elif len(self._failed) == self._shards.count:
+            raise next(iter(self._failed.values()))
+
+    async def run(self) -> None:
+        """Write once a second until cancelled."""
+        await every(INTERVAL_SECONDS, self._written, outage=STORE_ERRORS)
+
+    async def aclose(self) -> None:
+        """End a write that is away."""
+        await self._written.aclose()
+
+    async def _write(self, _: BatchTrace) -> None:
+        before = self._failed
+        with suppressed():
+            found = await asyncio.gather(*map(self._try, self._shards))
+        self._failed = {shard: error for shard, error in zip(self._shards, found, strict=True) if error}
+        self._ended = self._clock()
+        if self._failed.keys() != before.keys():
+            self._tell()
+        if len(self._failed) == self._shards.count:
+            raise next(iter(self._failed.values()))
+
+    async def _try(self, shard: int) -> Exception | None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._shards.run("beat", shard)
+        except STORE_ERRORS as error:
+            return error
+        return None
+
+    def _tell(self) -> None:
+        if not self._failed:
+            self._log.info("the store takes writes again")
+            return
+        error = next(iter(self._failed.values()))
+        self._log.warning(
+            "the store takes no writes", reason=outage_reason(error), shards=self.missing_shards, error=str(error)
+        )

@@ -1,0 +1,87 @@
+"""Connections that end with an outage: what redis-py would keep in its pool, or raise as an error of its own.
+
+A server may answer on a connection that no call can use any more: it became a replica behind an address that now leads
+to another, it loads, it has lost its master. Such a connection is closed when its call ends, so the next one asks
+whoever listens there now. And a call whose connection redis-py closes under it (a cluster that is read anew closes all
+of them) finds `None` or a closed transport in its hands: that is a connection lost, as any other.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from redis import exceptions
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
+
+OUTAGES: Final = {
+    "OOM": "out_of_memory",
+    "MISCONF": "cannot_persist",
+    "READONLY": "read_only",
+    "NOREPLICAS": "no_replicas",
+    "MASTERDOWN": "master_down",
+    "CLUSTERDOWN": "cluster_down",
+    "TRYAGAIN": "slot_moves",
+    "LOADING": "loading",
+    "BUSY": "busy",
+}
+"""The answers of a server that cannot do its work now, by the first word of the error, and what we call them."""
+
+_ELSEWHERE: Final = frozenset({"READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "LOADING"})
+"""Of these, those to which another server may be the answer: whoever listens at the same address by now."""
+
+_CLOSED: Final = (AttributeError, RuntimeError)
+
+
+def outage_code(error: BaseException) -> str | None:
+    """The server's own word for its outage, `READONLY` say; None for an error that tells of none."""
+    if not isinstance(error, exceptions.RedisError):
+        return None
+    word = error.status_code or str(error).partition(" ")[0]
+    return word if word in OUTAGES else None
+
+
+class _EndsWithAnOutage(AbstractConnection):
+    """What is the same for every kind of connection."""
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        """Send, as redis-py does."""
+        try:
+            await super().send_packed_command(command, check_health)
+        except _CLOSED as error:
+            raise _lost(error) from error
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - redis-py's
+        """Read an answer, as redis-py does."""
+        try:
+            return await super().read_response(*args, **options)
+        except _CLOSED as error:
+            await self.disconnect(nowait=True)
+            raise _lost(error) from error
+        except exceptions.RedisError as error:
+            if outage_code(error) in _ELSEWHERE:  # not closed here: other answers of a pipeline may follow
+                self.mark_for_reconnect()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+            raise
+
+
+def _lost(error: Exception) -> exceptions.ConnectionError:
+    return exceptions.ConnectionError(f"the connection was closed under a call: {error}")
+
+
+class TcpConnection(_EndsWithAnOutage, Connection):
+    """To a host and port."""
+
+
+class TlsConnection(_EndsWithAnOutage, SSLConnection):
+    """To a host and port, encrypted."""
+
+
+class UnixConnection(_EndsWithAnOutage, UnixDomainSocketConnection):
+    """To a socket of this machine."""
+
+
+class SentinelConnection(_EndsWithAnOutage, SentinelManagedConnection):
+    """To whom the sentinels name."""
+
+
+class SentinelTlsConnection(_EndsWithAnOutage, SentinelManagedSSLConnection):
+    """To whom the sentinels name, encrypted."""
