@@ -21,7 +21,7 @@ async def replica_of(make_server: MakeServer, kind: Kind, primary: RedisServer) 
     replica.sync_client().replicaof("127.0.0.1", str(primary.port))
 
     def in_step() -> bool:
-        return primary.sync_client().info("replication").get("slave0", {}).get("state") == "online"
+        return bool(primary.sync_client().info("replication").get("slave0", {}).get("state") == "online")
 
     await wait_until(in_step, 30, "the replica is in step")
     return replica
@@ -29,7 +29,7 @@ async def replica_of(make_server: MakeServer, kind: Kind, primary: RedisServer) 
 
 async def fail_over(primary: RedisServer, replica: RedisServer) -> None:
     """Let the primary hand over to its replica, without losing a write."""
-    primary.sync_client().execute_command("FAILOVER", "TO", "127.0.0.1", str(replica.port))
+    primary.sync_client().execute_command("FAILOVER", "TO", "127.0.0.1", str(replica.port))  # type: ignore[no-untyped-call]
     await wait_until(lambda: replica.sync_client().info("replication")["role"] == "master", 15, "it is the primary")
 
 
