@@ -46,6 +46,16 @@ class WriteCheck:
         """The shards that took no write the last time."""
         return sorted(self._failed)
 
+    async def ask(self) -> None:
+        """Return if a shard takes writes; a single store that is gone or hangs is noticed now, not at the next write.
+
+        Raises:
+            redis.exceptions.RedisError: No shard takes writes.
+        """
+        if self._shards.count == 1:
+            await self._shards.client.ping()
+        await self.confirm()
+
     async def confirm(self) -> None:
         """Return if a shard took a write within `KEPT_SECONDS`; wait for the write that is away, or write, if need be.
 

@@ -28,5 +28,5 @@ def create_worker_app(telemetry: Telemetry, writes: WriteCheck, stop: asyncio.Ev
         exception_handlers=handlers.by_type(),
         middleware=[Middleware(CrashGuardMiddleware, answer=handlers.crash)],
     )
-    app.include_router(health.create_router(telemetry, draining=stop.is_set, ask_store=writes.confirm))
+    app.include_router(health.create_router(telemetry, draining=stop.is_set, ask_store=writes.ask))
     return app

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 
+from service.ledger.write_check import WriteCheck
 from service.processes.startup import open_shards
 from service.processes.worker_app import create_worker_app
 from service.settings import Settings
@@ -38,7 +39,7 @@ class Processes:
         self.shop = await stack.enter_async_context(open_shop(self.store.url))
         seen = stack.enter_context(capture(TelemetrySettings(service_name="test", worker="order-0")))
         shards = await stack.enter_async_context(open_shards(Settings(), self.store.url, name="order-0"))
-        app = create_worker_app(seen.telemetry, shards, self.stop)
+        app = create_worker_app(seen.telemetry, WriteCheck(shards, 1), self.stop)
         url = await stack.enter_async_context(serve(app, log_level="critical"))
         worker = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
         self.clients = [self.shop.client, worker]
