@@ -13,6 +13,9 @@ from service.ledger.orders import COUNTED, Status, at
 from service.ledger.products import Product
 from service.store import Shards
 
+STALE_SECONDS = 3.0
+"""Nobody may go by a snapshot that is older: it is read once a second, and the store may be silent for two of them."""
+
 
 class ProductRows:
     """Reads products, and gives the same object again for a row that has not changed since it was last read.

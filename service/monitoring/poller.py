@@ -13,13 +13,12 @@ import structlog
 
 from service.background import every
 from service.ledger.lease import Lease
-from service.ledger.snapshot import ProductRows, Snapshot, take_snapshot
+from service.ledger.snapshot import STALE_SECONDS, ProductRows, Snapshot, take_snapshot
 from service.ledger.write_check import WriteCheck
 from service.store import STORE_ERRORS, BatchTrace, Shards, SharedRead
 from telemetry import suppressed
 
 INTERVAL_SECONDS = 1.0
-STALE_SECONDS = 3.0
 
 
 class SnapshotPoller:

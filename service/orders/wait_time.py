@@ -8,9 +8,7 @@ workers stand still, or nobody has seen them busy yet, the order that waits long
 from collections.abc import Callable
 from time import monotonic
 
-from service.ledger.snapshot import Snapshot
-
-STALE_SECONDS = 3.0
+from service.ledger.snapshot import STALE_SECONDS, Snapshot
 
 
 class WaitEstimator:
