@@ -171,6 +171,18 @@ ACTIVE_CONNECTIONS = GaugeSpec(
     unit="{connection}",
     description="Open client connections, HTTP and WebSocket.",
 )
+HTTP_REFUSED = CounterSpec(
+    name="flash_sale.http.refused",
+    unit="{request}",
+    description="Requests refused, and connections ended, by the HTTP server before the application saw a request, by "
+    "the code of the answer; evicted: a silent connection that made room for a new one.",
+    attributes={
+        "reason": (
+            *("bad_request", "request_timeout", "uri_too_long", "headers_too_large", "not_implemented"),
+            *("overloaded", "version_not_supported", "evicted"),
+        )
+    },
+)
 WATCHERS = GaugeSpec(
     name="flash_sale.websocket.connections",
     unit="{connection}",
@@ -210,7 +222,7 @@ SPECS = (
     *(ORDERS, QUEUE_LENGTH, THROUGHPUT, ERROR_RATE, ACTIVE_CONNECTIONS, PROCESSING_TIME, INVENTORY),
     *(HELD, SOLD, OPEN, DRIFT, OLDEST_AGE, DEAD_LETTERS, ETA_ERROR, REJECTIONS, ORDER_WAIT, ORDER_PROCESSING),
     *(PREDICTED_WAIT, LIVE_WORKERS, ORDER_DURATION, WORKER_PROGRESS_AGE, CHARGES),
-    *(WATCHERS, FRAMES, WATCHERS_REFUSED, SNAPSHOT_AGE, PAYMENTS_REFUNDED, WINDOWS_DROPPED),
+    *(HTTP_REFUSED, WATCHERS, FRAMES, WATCHERS_REFUSED, SNAPSHOT_AGE, PAYMENTS_REFUNDED, WINDOWS_DROPPED),
 )
 
 Labels = dict[str, str | int | bool]

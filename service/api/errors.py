@@ -4,8 +4,9 @@
 routes, a store that is down and crashes into the same shape, each with the trace id that finds it again.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -49,6 +50,16 @@ async def send_problem(problem: Problem, send: Send) -> None:
     headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in problem.headers.items()]
     await send({"type": "http.response.start", "status": problem.kind.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def raw_answer(problem: Problem, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Makes an answer as it goes over the wire, the last of its connection; `fields` go before the problem's own."""
+    body = _body(problem)
+    own = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), "connection": "close", **problem.headers}
+    lines = [f"HTTP/1.1 {problem.kind.status} {HTTPStatus(problem.kind.status).phrase}".encode()]
+    lines += [name + b": " + value for name, value in fields]
+    lines += [f"{name.lower()}: {value}".encode("latin-1") for name, value in own.items()]
+    return b"\r\n".join([*lines, b"", body])
 
 
 def _body(problem: Problem) -> bytes:

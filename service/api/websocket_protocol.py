@@ -6,13 +6,14 @@ up the end of the process. Here a connection on which nothing moves for `ws_ping
 pongs pile up, and after a shutdown a client has `CLOSE_TIMEOUT_SECONDS`.
 """
 
-import asyncio
 import logging
 import socket
 from asyncio.transports import BaseTransport
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from service.deadline import Deadline
 
 SEND_BUFFER_BYTES = 64 * 1024
 MAX_UNREAD_BYTES = 1024 * 1024
@@ -28,11 +29,12 @@ class Connection(WebSocketsSansIOProtocol):
         # They write lines for each session, with the query, in which a client may have put a secret.
         self.logger = self.conn.logger = logging.getLogger("uvicorn.error.websocket")
         self.logger.setLevel(logging.WARNING)
-        self._cut: asyncio.TimerHandle | None = None
+        self._cut = Deadline(self.loop)
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Keeps little in the buffers: what waits there is old, and a newer frame would be better."""
         super().connection_made(transport)
+        self._cut.start(self.config.ws_ping_timeout or STUCK_SECONDS, self._cut_unless_open)
         self.transport.set_write_buffer_limits(high=0)
         connected: socket.socket | None = transport.get_extra_info("socket")
         if connected is not None:
@@ -40,21 +42,24 @@ class Connection(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        self._cancel_cut()
+        self._cut.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Something is left unread: from now on the client's time runs."""
         super().pause_writing()
-        self._cut_after(self.config.ws_ping_timeout or STUCK_SECONDS)
+        self._cut.start(self.config.ws_ping_timeout or STUCK_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
         """The client has read everything."""
         super().resume_writing()
-        self._cancel_cut()
+        self._cut.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Takes data in, unless the client does not read what it is sent for it."""
+        """Takes data in, unless the client did not wait for its handshake, or does not read what it is sent for it."""
+        if self.handshake_initiated and not self.handshake_complete:
+            self.transport.abort()
+            return
         super().data_received(data)
         if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
             self.transport.abort()
@@ -66,15 +71,16 @@ class Connection(WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
     def shutdown(self) -> None:
-        """Says 1012, and waits no longer than a moment for the client to read it."""
-        super().shutdown()
-        self._cut_after(CLOSE_TIMEOUT_SECONDS)
+        """Says 1012, and waits no longer than a moment for the client to read it; a failure is this client's alone."""
+        try:
+            super().shutdown()
+        except Exception:
+            self.logger.exception("a WebSocket could not be closed in order")
+            self.transport.abort()
+        else:
+            self._cut.start(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
 
-    def _cut_after(self, seconds: float) -> None:
-        self._cancel_cut()
-        self._cut = self.loop.call_later(seconds, self.transport.abort)
-
-    def _cancel_cut(self) -> None:
-        if self._cut is not None:
-            self._cut.cancel()
-            self._cut = None
+    def _cut_unless_open(self) -> None:
+        """Ends a handshake that was not answered in time."""
+        if not self.handshake_complete:
+            self.transport.abort()

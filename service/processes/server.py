@@ -4,19 +4,29 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from starlette.routing import WebSocketRoute
 
 from service.api.websocket import MAX_MESSAGE_BYTES
 from service.api.websocket_protocol import Connection
 from service.background import cancel_and_wait
+from service.metrics import HTTP_REFUSED
+from service.processes.connections import Connections, allow_connections
+from service.processes.http_protocol import HttpProtocol
 from service.processes.sockets import BACKLOG
 from service.settings import Settings
+from telemetry import Telemetry
 
 
-def http_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
-    """A uvicorn server that leaves logging and sockets to us."""
+def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry) -> uvicorn.Server:
+    """A uvicorn server that leaves logging, sockets and the bounds on a client to us."""
+    connections = Connections(allow_connections(settings.max_connections))
+    telemetry.observe(HTTP_REFUSED, lambda: [(n, {"reason": reason}) for reason, n in connections.refused.items()])
     return _Server(
         uvicorn.Config(
             app,
@@ -29,19 +39,35 @@ def http_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
             ws_ping_interval=settings.monitoring_ping_seconds,
             ws_ping_timeout=settings.monitoring_ping_seconds,
             ws_per_message_deflate=False,  # 40 kB and a compression a second for each client
+            http=_protocol(app, settings, connections),
+            timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type] # a timer takes fractions
             reset_contextvars=True,  # else a pipelined request starts inside the span of the one before
             timeout_graceful_shutdown=max(int(settings.shutdown_seconds) - 1, 1),
         )
     )
 
 
+def _protocol(app: FastAPI, settings: Settings, connections: Connections) -> type[asyncio.Protocol]:
+    """What uvicorn calls for each connection, with what is the same for all."""
+    sockets = [route.path for route in iter_route_contexts(app.routes) if isinstance(route.route, WebSocketRoute)]
+    made = partial(
+        HttpProtocol,
+        connections=connections,
+        client_seconds=settings.client_timeout_seconds,
+        websocket_paths=frozenset(path.encode() for path in sockets if path),
+    )
+    return cast("type[asyncio.Protocol]", made)
+
+
 @asynccontextmanager
-async def serving(app: FastAPI, settings: Settings, listener: socket.socket | None) -> AsyncIterator[None]:
+async def serving(
+    app: FastAPI, settings: Settings, telemetry: Telemetry, listener: socket.socket | None
+) -> AsyncIterator[None]:
     """Serves an application beside the block; signals are the block's business."""
     if listener is None:
         yield
         return
-    server = http_server(app, settings)
+    server = http_server(app, settings, telemetry)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield

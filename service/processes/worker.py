@@ -62,7 +62,7 @@ async def serve_worker(
                     flush_periodically(windows),
                 ),
                 telemetry.serving_peers(),
-                serving(create_worker_app(telemetry, writes, stop), settings, listener),
+                serving(create_worker_app(telemetry, writes, stop), settings, telemetry, listener),
             ):
                 await worker.run(stop, timedelta(seconds=settings.shutdown_seconds))
     finally:

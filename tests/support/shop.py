@@ -85,7 +85,10 @@ async def open_shop(
             chosen, store_url, name="api-0", tracer=seen.telemetry.tracer("service.store")
         ) as shards:
             app = create_app(ApiContext(chosen, seen.telemetry, shards, faults=faults))
-            async with serving(app, chosen, listener), httpx.AsyncClient(base_url=url, timeout=15) as client:
+            async with (
+                serving(app, chosen, seen.telemetry, listener),
+                httpx.AsyncClient(base_url=url, timeout=15) as client,
+            ):
                 await client.get("/healthz")
                 yield Shop(client, url, app, app.state.context, seen)
 

@@ -1,0 +1,170 @@
+"""Where each request of a connection begins and ends: llhttp's word, with an upgrade that is not taken ignored.
+
+llhttp stops after the head of a request that asks for an upgrade, and takes what follows for another protocol. uvicorn
+0.54 goes on with it as if it were the next request, so the body of `POST` with `Upgrade: h2c`, which stock Java
+clients send, would be a request of the client's making. RFC 9110, section 7.8: an upgrade that is not taken is ignored.
+So llhttp is given the head once more without the upgrade, and finds the end of the body itself.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from service.problems import Problem
+from service.processes.request_head import (
+    CHECKED,
+    MAX_FIELDS,
+    MAX_HEAD_BYTES,
+    MAX_LINE_BYTES,
+    MAX_TARGET_BYTES,
+    Fields,
+    add_field,
+    check_head,
+    framing_head,
+    is_handshake,
+)
+
+HEAD: Final = "head"
+BODY: Final = "body"
+BETWEEN: Final = "between"  # two requests
+
+
+class FramedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with the parser's callbacks checked.
+
+    Args:
+        websocket_paths: The paths on which a WebSocket handshake is taken.
+    """
+
+    def __init__(
+        self,
+        *args: Any,  # noqa: ANN401 - as uvicorn's
+        websocket_paths: frozenset[bytes],
+        **options: Any,  # noqa: ANN401 - as uvicorn's
+    ) -> None:
+        super().__init__(*args, **options)
+        self.part = BETWEEN
+        self.handshake = False
+        self.running: RequestResponseCycle | None = None
+        self._websocket_paths = websocket_paths
+        self._fields: Fields = {}
+        self._head_bytes = 0
+        self._fed_bytes = 0
+        self._reframing = False
+
+    def parse(self, data: bytes) -> bytes | None:
+        """Gives data to llhttp.
+
+        Returns:
+            None; after a WebSocket handshake, what came behind it.
+
+        Raises:
+            Problem: What came is refused, and so is all that follows.
+        """
+        try:
+            while True:
+                try:
+                    self.parser.feed_data(data)
+                    break
+                except httptools.HttpParserUpgrade as stopped:
+                    rest = data[stopped.args[0] :]
+                    if self.handshake:
+                        return rest
+                    self._reframing = True
+                    data = self._framing_head() + rest
+        except httptools.HttpParserError as error:
+            refused = error.__context__
+            raise refused if isinstance(refused, Problem) else Problem("bad_request", "This is not HTTP/1.1.") from None
+        if self.part is HEAD:
+            self._fed_bytes += len(data)
+            if self._fed_bytes > 2 * MAX_HEAD_BYTES:  # one field that does not end
+                raise Problem("headers_too_large")
+        return None
+
+    def takes(self, path: bytes) -> None:
+        """Says whether this connection may ask for a path.
+
+        Raises:
+            Problem: It may not.
+        """
+
+    def unanswered(self) -> Iterator[RequestResponseCycle]:
+        """The requests that are not answered, in turn."""
+        if self.running is not None and not self.running.response_complete:
+            yield self.running
+        yield from (cycle for cycle, _ in reversed(self.pipeline))
+
+    def idle(self) -> bool:
+        """Whether all requests are answered."""
+        return not self.pipeline and (self.running is None or self.running.response_complete)
+
+    def on_message_begin(self) -> None:
+        """A request begins, unless this is the head that frames the body of the one before."""
+        if not self._reframing:
+            self.part = HEAD
+            self._fields = {}
+            self._head_bytes = self._fed_bytes = 0
+            super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the target."""
+        if not self._reframing:
+            super().on_url(url)
+            if len(self.url) > MAX_TARGET_BYTES:
+                raise Problem("uri_too_long", f"A request's target may have {MAX_TARGET_BYTES} bytes.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head; one of the trailer counts towards its size and is dropped (RFC 9110, section 6.5.1)."""
+        if self._reframing:
+            return
+        size = len(name) + len(value) + 4
+        self._head_bytes += size
+        headers = self.headers
+        if size > MAX_LINE_BYTES or self._head_bytes > MAX_HEAD_BYTES or len(headers) >= MAX_FIELDS:
+            raise Problem("headers_too_large", f"A head may have {MAX_FIELDS} fields and {MAX_HEAD_BYTES} bytes.")
+        if self.part is HEAD:
+            name = name.lower()
+            if name in CHECKED:
+                add_field(self._fields, name, value)
+            headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: checks it, and starts the application or leaves the request to the handshake."""
+        if self._reframing:
+            self._reframing = False
+            return
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        check_head(method, version, self._fields)
+        path = self.url.partition(b"?")[0]
+        self.takes(path)
+        self.handshake = (
+            self.parser.should_upgrade()
+            and path in self._websocket_paths
+            and is_handshake(method, version, self._fields)
+            and self.idle()
+        )
+        self.expect_100_continue = version == "1.1" and self._fields.get(b"expect", b"").lower() == b"100-continue"
+        super().on_headers_complete()
+        self.part = BETWEEN if self.handshake else BODY
+        if self.expect_100_continue and not self.handshake:
+            # A client that was answered before it sent the body may still send it, or the next request instead.
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """The request is whole; one that asks for an upgrade is so only after its body."""
+        if not self.parser.should_upgrade():
+            self.part = BETWEEN
+            super().on_message_complete()
+
+    def _should_upgrade(self) -> bool:
+        return self.handshake
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - as uvicorn's
+        self.running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _framing_head(self) -> bytes:
+        version, keep_alive = self.scope["http_version"], self.cycle.keep_alive
+        return framing_head(self.parser.get_method(), version, self._fields, keep_alive=keep_alive)
