@@ -4,11 +4,13 @@ VENV := .venv
 BENCH_VENV := .venv-bench
 AUDIT_VENV := .venv-audit
 BIN := $(VENV)/bin
+JOBS ?= 3
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types format docs dashboards dashboard-pictures pictures lock bench clean stack stack-tools stack-check rules drill hooks newest audit-dependencies bom dist release
+.PHONY: help run test all-tests test-quick coverage lint types format docs dashboards dashboard-pictures pictures lock bench clean stack stack-tools stack-check rules drill hooks newest audit-dependencies bom dist release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +25,17 @@ stack: $(VENV)/.dev ## start Prometheus, Jaeger, the Collector, ... and the serv
 stack-tools: $(VENV)/.dev ## build the programs of the stack that are missing, with Go, into a cache
 	@$(BIN)/python -m deploy.stack tools
 
-test: $(VENV)/.dev lint types ## run every check and every test (STACK=require: a skip is a failure)
-	$(BIN)/python -m pytest --reruns 1
+test: $(VENV)/.dev ## run every check and every test, side by side (STACK=require: a skip is a failure)
+	@$(MAKE) --no-print-directory -j3 lint types all-tests
+
+all-tests: $(VENV)/.dev
+	$(PYTEST) $(if $(RERUNS),--reruns $(RERUNS))
+
+test-quick: $(VENV)/.dev ## run the tests that take no long time: no fleet, no stack, no browser, no random model (90 s)
+	$(PYTEST) -m "not slow"
+
+coverage: $(VENV)/.dev ## run those with coverage, and fail below the floor in pyproject.toml (ALL=1: every test); htmlcov/ shows it
+	$(PYTEST) $(if $(ALL),,-m "not slow") --cov --cov-report=term:skip-covered --cov-report=html
 
 lint: $(VENV)/.dev ## ruff and the import contracts
 	$(BIN)/ruff check .
@@ -93,7 +104,7 @@ bench: $(BENCH_VENV)/.installed ## measure the service side by side with its pee
 	@$(BENCH_VENV)/bin/python -m benchmarks all $(if $(QUICK),--quick)
 
 clean: ## remove .venv, .data and every cache
-	rm -rf $(VENV) $(BENCH_VENV) $(AUDIT_VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis build dist *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) $(AUDIT_VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .coverage* htmlcov build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

@@ -8,23 +8,41 @@ from redis.asyncio import Redis
 
 from service.store.client import connect
 from tests.support.machine import executable
+from tests.support.processes import end_with_parent
 from tests.support.stores import RedisServer, Servers
 
 MakeServer = Callable[..., RedisServer]
 
+SLOW = (
+    "tests/stack/",
+    "tests/browser/",
+    "tests/faults/",
+    "tests/fundamentals/test_benchmarks.py",
+    "tests/fundamentals/test_cli_usage.py",
+    "tests/fundamentals/test_killed_tests.py",
+    "tests/fundamentals/test_readme.py",
+    "tests/orders/test_ledger_model.py",
+    "tests/telemetry/test_cardinality.py",
+)
+"""With all that start a `Fleet`: what `make test-quick` leaves out, so that the rest takes less than 90 s."""
 LONGEST_FIRST = ("tests/stack/test_alerts", "stack", "tests/stack", "tests/faults", "tests/fundamentals/test_cli")
 """Starts of names of groups: the processes are busy to the end when what takes minutes does not come last."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker for tests that need a program which not every machine has."""
+    """Declare the markers; a process of `pytest -n` ends with the one that started it."""
     config.addinivalue_line("markers", "needs(*programs): skip where a program is neither built nor on the PATH")
+    config.addinivalue_line("markers", "slow: left out by `make test-quick`; set by tests/conftest.py")
+    if hasattr(config, "workerinput"):
+        end_with_parent()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what the processes of `pytest -n` share: a file, and one stack for all that use it; the longest begin."""
+    """Say what is slow, and what the processes of `pytest -n` share: a file, or one stack for all that use it."""
     for item in items:
         file = item.nodeid.partition("::")[0]
+        if file.startswith(SLOW) or hasattr(getattr(item, "module", None), "Fleet"):
+            item.add_marker(pytest.mark.slow)
         item.add_marker(pytest.mark.xdist_group("stack" if "stack" in getattr(item, "fixturenames", ()) else file))
     items.sort(key=_turn)
 

@@ -46,12 +46,13 @@ def name(pid: int) -> str:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 @pytest.mark.needs("chromium", "make", "nginx", "redis-server")
-def test_what_tests_have_started_ends_with_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [(), ("-n", "1")], ids=["one process", "several processes"])
+def test_what_tests_have_started_ends_with_them(tmp_path: Path, processes: tuple[str, ...]) -> None:
     """Stores, fleets with a store of their own, a stack, a browser, and `make`, which ends what it runs."""
     file, ready = tmp_path / "test_everything.py", tmp_path / "ready"
     file.write_text(EVERYTHING.replace("READY", str(ready)))
     argv = ["-m", "pytest", "-q", "-s", f"--rootdir={ROOT}", f"-c{ROOT / 'pyproject.toml'}", str(file)]
-    with Program.python(*argv, "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'base'}") as tests:
+    with Program.python(*argv, *processes, "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'base'}") as tests:
         eventually(lambda: ready.exists() or not tests.running(), 120, "everything runs")
         assert tests.running(), tests.output
         started = descendants(tests.pid)

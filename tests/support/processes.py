@@ -4,6 +4,7 @@ The kernel sees to the first (`service.parent_death`): a `pytest` that is killed
 started is ended, and what that has started ends by the same means.
 """
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import IO, Any
 
 from service.parent_death import die_with_parent
 
+_PR_SET_PDEATHSIG = 1
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -64,6 +66,15 @@ def run(
         timeout=timeout,
         check=check,
     )
+
+
+def end_with_parent() -> None:
+    """Let the kernel kill this process when the one that started it ends (Linux only)."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the kernel was asked
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def send_signal(pid: int, number: signal.Signals) -> None:
