@@ -6,13 +6,14 @@ from typing import Any
 from redis.exceptions import ConnectionError as StoreConnectionError
 
 from service.faults.state import Fault, Faults
+from service.ledger.products import ROW
 from service.metrics import CHARGES
 from service.orders.payments import Charge, Declined, PaymentGateway, PaymentRejected, PaymentUnavailable, Receipt
-from service.store import Shards
+from service.store import Shards, named
 from telemetry import Telemetry
 
 PAUSE_SECONDS = 0.1
-_RESTOCKED, _STOCK, _SOLD = 5, 6, 8
+_RESTOCKED, _STOCK, _SOLD = map(ROW.index, ("restocked", "stock", "sold"))
 """Places in the row of a product, see `product_row` in `_ledger.lua`."""
 
 
@@ -29,7 +30,7 @@ class _FaultyShards(Shards):
             raise StoreConnectionError("the fault store_outage is on")
         reply = await self._real.run(step, shard, *args, **options)
         if step == "snapshot":
-            for product in reply[2]:
+            for product in named(reply)["products"]:
                 self._distort(product)
         return reply
 

@@ -7,14 +7,14 @@ serves nobody else for that long, about 15 us an order; so a large shard is read
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from service.ledger.orders import Order, Status
 from service.ledger.products import Product
 from service.ledger.snapshot import Snapshot
-from service.store import Shards, keys
+from service.store import Shards, keys, named
 
 LIVE = (Status.PENDING, Status.PROCESSING)
 MAX_ORDERS = 30_000
@@ -62,41 +62,54 @@ async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
         SaleMovesError: A larger shard did not keep still while it was read.
         redis.exceptions.RedisError: The store is down.
     """
-    replies = [await shards.run("dump", shard, limit, "") or await _read_in_parts(shards, shard) for shard in shards]
-    orders = [Order.from_row(row) for reply in replies for row in reply[1]]
-    delayed, deadlines, dead = (
-        frozenset(member for reply in replies for member in reply[index]) for index in (3, 4, 5)
-    )
-    triples = [reply[6][start : start + 3] for reply in replies for start in range(0, len(reply[6]), 3)]
+    dumps = [
+        named(await shards.run("dump", shard, limit, "") or []) or await _read_in_parts(shards, shard)
+        for shard in shards
+    ]
+    orders = [Order.from_row(row) for dump in dumps for row in dump["orders"]]
+
+    def ids(name: str) -> frozenset[str]:
+        return frozenset(order_id for dump in dumps for order_id in dump[name])
+
+    flat = [part for dump in dumps for part in dump["buyers"]]
     return LedgerDump(
-        snapshot=Snapshot.from_shards([reply[0] for reply in replies]),
+        snapshot=Snapshot.from_shards([dump["snapshot"] for dump in dumps]),
         orders={order.order_id: order for order in orders},
-        queued=Counter(order_id for reply in replies for order_id in reply[2]),
-        delayed=delayed,
-        deadlines=deadlines,
-        dead=dead,
-        buyers={(keys.unescape(product), keys.unescape(user)): int(units) for product, user, units in triples},
+        queued=Counter(order_id for dump in dumps for order_id in dump["queued"]),
+        delayed=ids("delayed"),
+        deadlines=ids("deadlines"),
+        dead=ids("dead"),
+        buyers={
+            (keys.unescape(product), keys.unescape(user)): int(units)
+            for product, user, units in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        },
     )
 
 
-async def _read_in_parts(shards: Shards, shard: int) -> list[Any]:
-    """Reads a large shard bit by bit, between two readings of everything else that must be the same."""
+async def _read_in_parts(shards: Shards, shard: int) -> dict[str, Any]:
+    """Read a large shard bit by bit, between two readings of everything else that must be the same."""
     for _ in range(TRIES):
-        before = await shards.run("dump", shard, 0, "")
+        before = named(await shards.run("dump", shard, 0, ""))
         orders: list[list[str]] = []
         buyers: list[str] = []
         cursor = "0"
         while True:
-            cursor, *part = await shards.run("dump", shard, 0, cursor)
-            orders += part[0]
-            buyers += part[1]
+            part = named(await shards.run("dump", shard, 0, cursor))
+            orders += part["orders"]
+            buyers += part["buyers"]
+            cursor = part["cursor"]
             if cursor == "0":
                 break
-        after: list[Any] = await shards.run("dump", shard, 0, "")
-        if (before[0][1:3], before[2:]) == (after[0][1:3], after[2:]):
-            after[1], after[6] = orders, buyers
-            return after
+        after = named(await shards.run("dump", shard, 0, ""))
+        if _lasting(before) == _lasting(after):
+            return after | {"orders": orders, "buyers": buyers}
     raise SaleMovesError("the sale goes on and there are too many orders to read them at one instant: try again later")
+
+
+def _lasting(dump: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a dump without orders says that no time alone changes."""
+    snapshot = named(dump["snapshot"])
+    return {**dump, "snapshot": (snapshot["totals"], snapshot["products"])}
 
 
 def units_add_up(dump: LedgerDump) -> Iterator[str]:

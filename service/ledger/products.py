@@ -7,6 +7,12 @@ from typing import Self
 from service.ledger.orders import at
 from service.store import keys
 
+ROW = (
+    *("product", "name", "price", "currency", "initial", "restocked", "stock", "held", "sold", "limit", "opens"),
+    *("closes", "archived"),
+)
+"""What the values of a product's row are, see `product_row` in `_ledger.lua`; said once, as there may be 1 000 rows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
@@ -41,19 +47,19 @@ class Product:
     @classmethod
     def from_row(cls, row: list[str]) -> Self:
         """Reads what `product_row` in `_ledger.lua` returns."""
-        product, name, price, currency, initial, restocked, stock, held, sold, limit, opens, closes, archived = row
+        value = dict(zip(ROW, row, strict=True))
         return cls(
-            product_id=keys.unescape(product),
-            name=name,
-            price=int(price),
-            currency=currency,
-            initial_stock=int(initial),
-            restocked=int(restocked),
-            stock=int(stock),
-            held=int(held),
-            sold=int(sold),
-            per_user_limit=int(limit) if limit else None,
-            opens_at=at(opens),
-            closes_at=at(closes) if closes else None,
-            archived=int(archived),
+            product_id=keys.unescape(value["product"]),
+            name=value["name"],
+            price=int(value["price"]),
+            currency=value["currency"],
+            initial_stock=int(value["initial"]),
+            restocked=int(value["restocked"]),
+            stock=int(value["stock"]),
+            held=int(value["held"]),
+            sold=int(value["sold"]),
+            per_user_limit=int(value["limit"]) if value["limit"] else None,
+            opens_at=at(value["opens"]),
+            closes_at=at(value["closes"]) if value["closes"] else None,
+            archived=int(value["archived"]),
         )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from service.ledger.orders import COUNTED, Status, at
 from service.ledger.products import Product
-from service.store import Shards
+from service.store import Shards, named
 
 STALE_SECONDS = 3.0
 """Nobody may go by a snapshot that is older: it is read once a second, and the store may be silent for two of them."""
@@ -39,8 +39,8 @@ class ProductRows:
 class Snapshot:
     """The ledger's figures. Rates are per second, ages in seconds, times in milliseconds where named so.
 
-    `line` are the orders that no worker has in hand, of which the first waits `waited_seconds`; `capacity` is how many
-    orders the workers settle while some wait, 0 until that was seen.
+    `waiting` are the orders that no worker has in hand; the first has waited `waited_seconds`. `capacity` is how
+    many orders the workers settle while some wait, 0 until that was seen.
     """
 
     taken_at: datetime
@@ -59,7 +59,7 @@ class Snapshot:
     workers: dict[str, float] = with_default(default_factory=dict)
     rejections: dict[str, int] = with_default(default_factory=dict)
     archived: dict[Status, int] = with_default(default_factory=dict)
-    line: int = 0
+    waiting: int = 0
     capacity: float = 0.0
     waited_seconds: float = 0.0
 
@@ -68,48 +68,48 @@ class Snapshot:
         return [consumer for consumer, age in self.workers.items() if age < silence.total_seconds()]
 
     @property
-    def waiting(self) -> int:
-        """Orders that no worker has in hand."""
-        return max(self.queue_length - self.processing, 0)
-
-    @property
     def estimated_wait_seconds(self) -> float | None:
         """How long an order placed now waits, as `place.lua` promises it; None while no rate is known."""
-        if self.line == 0:
+        if self.waiting == 0:
             return 0.0
-        return round(self.line / self.drain_rate, 3) if self.drain_rate else None
+        return round(self.waiting / self.drain_rate, 3) if self.drain_rate else None
 
     @classmethod
     def from_shards(cls, replies: list[list[Any]], rows: "ProductRows | None" = None) -> Self:
         """Adds up what `snapshot.lua` returned for each shard; `rows` knows the products of the last snapshot."""
-        totals = [dict(zip(reply[1][::2], map(int, reply[1][1::2]), strict=True)) for reply in replies]
-        add = [sum(reply[index] for reply in replies) for index in range(3, 14) if index != 5]  # noqa: PLR2004
-        length, processing, dead, drain, recent, settled, failed, took, promised, eta_error = add
-        products = (rows or ProductRows()).products(row for reply in replies for row in reply[2])
-        refused: Counter[str] = Counter()
-        for reply in replies:
-            refused.update(dict(zip(reply[15][::2], map(int, reply[15][1::2]), strict=True)))
-        ages = [pairs for reply in replies for pairs in zip(reply[14][::2], reply[14][1::2], strict=True)]
+        shards = [named(reply) for reply in replies]
+
+        def total(name: str) -> int:
+            return sum(shard[name] for shard in shards)
+
+        def counted(name: str) -> Counter[str]:
+            found: Counter[str] = Counter()
+            for shard in shards:
+                found.update({what: int(count) for what, count in named(shard[name]).items()})
+            return found
+
+        totals, settled, promised = counted("totals"), total("settled"), total("promised")
+        products = (rows or ProductRows()).products(row for shard in shards for row in shard["products"])
         return cls(
-            taken_at=at(min(reply[0] for reply in replies)),
-            orders={status: sum(total.get(status, 0) for total in totals) for status in COUNTED},
-            requeued=sum(total.get("requeued", 0) for total in totals),
+            taken_at=at(min(shard["now"] for shard in shards)),
+            orders={status: totals[status] for status in COUNTED},
+            requeued=totals["requeued"],
+            archived={status: count for status in COUNTED if (count := totals[f"archived:{status}"])},
             products=tuple(sorted(products, key=lambda product: product.product_id)),
-            queue_length=length,
-            processing=processing,
-            oldest_age_seconds=max(reply[5] for reply in replies) / 1000,
-            dead_letters=dead,
-            drain_rate=drain / 1000,
-            throughput=recent / 10,
-            error_rate=100 * failed / settled if settled else 0.0,
-            processing_time_avg_ms=took / settled if settled else 0.0,
-            eta_error_seconds=eta_error / promised / 1000 if promised else 0.0,
-            workers={consumer: int(age) / 1000 for consumer, age in ages},
-            rejections=dict(refused),
-            archived={s: n for s in COUNTED if (n := sum(total.get(f"archived:{s}", 0) for total in totals))},
-            line=sum(reply[16] for reply in replies),
-            capacity=sum(reply[17] for reply in replies) / 1000,
-            waited_seconds=max(reply[18] for reply in replies) / 1000,
+            queue_length=total("queue_length"),
+            waiting=total("waiting"),
+            processing=total("processing"),
+            oldest_age_seconds=max(shard["oldest_ms"] for shard in shards) / 1000,
+            waited_seconds=max(shard["waited_ms"] for shard in shards) / 1000,
+            dead_letters=total("dead_letters"),
+            drain_rate=total("drain") / 1000,
+            capacity=total("capacity") / 1000,
+            throughput=total("settled_10s") / 10,
+            error_rate=100 * total("failed") / settled if settled else 0.0,
+            processing_time_avg_ms=total("took_ms") / settled if settled else 0.0,
+            eta_error_seconds=total("eta_error_ms") / promised / 1000 if promised else 0.0,
+            workers={name: int(age) / 1000 for shard in shards for name, age in named(shard["workers"]).items()},
+            rejections=dict(counted("refused")),
         )
 
 

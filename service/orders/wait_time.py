@@ -34,10 +34,10 @@ class WaitEstimator:
         elapsed = self._clock() - self._asked
         if self._snapshot is None or elapsed > STALE_SECONDS:
             return 0.0
-        line = self._snapshot.line + self._joined
+        waiting = self._snapshot.waiting + self._joined
         pace = self._snapshot.capacity and self._snapshot.drain_rate  # no pace is known before a line was seen
-        wait = line / pace if pace else 0.0
-        if self._snapshot.line and (not pace or not self._snapshot.throughput):
+        wait = waiting / pace if pace else 0.0
+        if self._snapshot.waiting and (not pace or not self._snapshot.throughput):
             return max(wait, self._snapshot.waited_seconds)
         return max(wait - elapsed, 0.0)
 

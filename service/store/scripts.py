@@ -42,6 +42,11 @@ def load_scripts(package: str) -> dict[str, Script]:
     return {name: Script(name, shared + text) for name, text in texts.items() if not name.startswith("_")}
 
 
+def named(flat: Sequence[Any]) -> dict[str, Any]:
+    """Read a reply of names and values in turn."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
 async def run_script(client: StoreClient, script: Script, keys: list[str], args: Sequence[Arg]) -> Any:  # noqa: ANN401 - each caller types its reply
     """Runs one script in one round trip; two when the server does not know it yet."""
     try:

@@ -33,7 +33,7 @@ async def goodput(auditor: Auditor) -> tuple[float, float]:
     await wait_until(over, 60, "time is over")
     first, last = looks[0], looks[-1]
     done = last.orders[Status.CONFIRMED] - first.orders[Status.CONFIRMED]
-    idle = sum(look.line == 0 for look in looks) / len(looks)
+    idle = sum(look.waiting == 0 for look in looks) / len(looks)
     return done / ((last.taken_at - first.taken_at) / timedelta(seconds=1)), idle
 
 

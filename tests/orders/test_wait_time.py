@@ -59,7 +59,7 @@ async def test_the_pace_is_that_of_workers_who_have_enough_to_do(works: Works) -
     for _ in range(3):
         await works.do(10, 500)
     snapshot = await works.sale.snapshot()
-    assert snapshot.line == 70
+    assert snapshot.waiting == 70
     assert snapshot.capacity == pytest.approx(20, rel=0.1)
     assert (await works.sale.buy()).estimated_wait_seconds == pytest.approx(70 / snapshot.drain_rate, rel=0.01)
     await works.passes(3_600_000)
@@ -124,7 +124,7 @@ async def test_the_first_of_the_line_says_how_long_it_waits(works: Works) -> Non
     """By the entry's own time; those in hand do not stand in the line."""
     taken = await works.take(99)
     snapshot = await works.sale.snapshot()
-    assert (snapshot.line, snapshot.waiting, snapshot.queue_length, snapshot.processing) == (1, 1, 100, 99)
+    assert (snapshot.waiting, snapshot.queue_length, snapshot.processing) == (1, 100, 99)
     await works.take(1)
     assert (await works.sale.snapshot()).waited_seconds == 0
     assert len(taken) == 99
@@ -160,7 +160,7 @@ def test_a_process_counts_what_it_added_and_what_was_done_since(quiet: Snapshot)
     clock = Clock()
     line = WaitEstimator(4, clock)
     assert (line.wait_seconds(), line.seconds_over_limit()) == (0, 0)
-    line.refresh(replace(quiet, line=100, capacity=20, drain_rate=20, throughput=20), clock.now)
+    line.refresh(replace(quiet, waiting=100, capacity=20, drain_rate=20, throughput=20), clock.now)
     assert (line.wait_seconds(), line.seconds_over_limit()) == (5, 1)
     line.record_enqueued(20)
     assert line.wait_seconds() == 6
@@ -174,13 +174,13 @@ def test_while_nobody_works_time_takes_nothing_off(quiet: Snapshot) -> None:
     """The longer of what the last known pace says and what the first order has waited, or the latter alone."""
     clock = Clock()
     line = WaitEstimator(4, clock)
-    line.refresh(replace(quiet, line=100, capacity=20, drain_rate=20, throughput=0, waited_seconds=2), clock.now - 1)
+    line.refresh(replace(quiet, waiting=100, capacity=20, drain_rate=20, throughput=0, waited_seconds=2), clock.now - 1)
     assert line.wait_seconds() == 5
-    line.refresh(replace(quiet, line=100, capacity=20, drain_rate=20, throughput=0, waited_seconds=9), clock.now - 1)
+    line.refresh(replace(quiet, waiting=100, capacity=20, drain_rate=20, throughput=0, waited_seconds=9), clock.now - 1)
     assert line.wait_seconds() == 9
-    line.refresh(replace(quiet, line=100, capacity=0, drain_rate=7, throughput=7, waited_seconds=3), clock.now - 1)
+    line.refresh(replace(quiet, waiting=100, capacity=0, drain_rate=7, throughput=7, waited_seconds=3), clock.now - 1)
     assert (line.wait_seconds(), line.seconds_over_limit()) == (3, 0)
-    line.refresh(replace(quiet, line=0, capacity=0, throughput=0), clock.now)
+    line.refresh(replace(quiet, waiting=0, capacity=0, throughput=0), clock.now)
     assert line.wait_seconds() == 0
 
 
@@ -192,7 +192,7 @@ async def test_who_would_wait_too_long_is_told_when_to_come_again(valkey_server:
         shop.service.poller._on_reading = lambda *_: None
         # As of a minute to come, so that it is not stale however slow this machine is.
         shop.service.wait_estimator.refresh(
-            replace(snapshot, line=100, capacity=1, drain_rate=1, throughput=1), monotonic() + 60
+            replace(snapshot, waiting=100, capacity=1, drain_rate=1, throughput=1), monotonic() + 60
         )
         refused = await shop.order()
         problem(refused, 503, "overloaded")

@@ -32,7 +32,10 @@ local function snapshot()
   local recent = window(10, 'settled')
   local drain, capacity = rates()
   local settled, failed, took, promised, eta_error = window(60, 'settled', 'failed', 'took', 'promised', 'eta_error')
-  return {NOW, redis.call('HGETALL', P .. 'totals'), products, queue_length(), processing, NOW - oldest,
-          redis.call('ZCARD', P .. 'dead'), drain, recent, settled, failed, took, promised, eta_error, workers,
-          redis.call('HGETALL', P .. 'refused'), line_length(), capacity, waited()}
+  return {'now', NOW, 'totals', redis.call('HGETALL', P .. 'totals'), 'products', products,
+          'queue_length', queue_length(), 'waiting', line_length(), 'processing', processing,
+          'oldest_ms', NOW - oldest, 'waited_ms', waited(), 'dead_letters', redis.call('ZCARD', P .. 'dead'),
+          'drain', drain, 'capacity', capacity, 'settled_10s', recent, 'settled', settled, 'failed', failed,
+          'took_ms', took, 'promised', promised, 'eta_error_ms', eta_error,
+          'workers', workers, 'refused', redis.call('HGETALL', P .. 'refused')}
 end

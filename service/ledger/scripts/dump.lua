@@ -2,9 +2,9 @@
 -- are more orders than the caller allows; then the caller reads a part at a time, and the rest with 0.
 -- Keys:    1 the shard's prefix
 -- Args:    1 how many orders at most; 2 where a part begins: '0', then the cursor of the part before; '' for no part
--- Returns: {snapshot, order rows, ids in the queue, in `delayed`, in `deadlines`, in `dead`,
---          buyers (triples of product, user and units)}, or nil if there are too many;
---          of a part {cursor of the next, '0' after the last; order rows; buyers}, and some may be there twice
+-- Returns: names and values: snapshot, orders (rows), queued (ids), delayed (ids), deadlines (ids), dead (ids), buyers
+--          (triples of product, user and units), or nil if there are too many;
+--          of a part: cursor of the next, '0' after the last; orders; buyers; and some may be there twice
 local orders, buyers = {}, {}
 
 local function read_part(from)
@@ -25,7 +25,7 @@ local function read_part(from)
   return found[1]
 end
 
-if ARGV[2] ~= '' then return {read_part(ARGV[2]), orders, buyers} end
+if ARGV[2] ~= '' then return {'cursor', read_part(ARGV[2]), 'orders', orders, 'buyers', buyers} end
 
 local limit, cursor = tonumber(ARGV[1]), '0'
 while limit > 0 do
@@ -37,4 +37,5 @@ end
 local queued = {}
 for _, entry in ipairs(redis.call('XRANGE', P .. 'queue', '-', '+')) do queued[#queued + 1] = entry[2][2] end
 local function members(name) return redis.call('ZRANGE', P .. name, 0, -1) end
-return {snapshot(), orders, queued, members('delayed'), members('deadlines'), members('dead'), buyers}
+return {'snapshot', snapshot(), 'orders', orders, 'queued', queued, 'delayed', members('delayed'),
+        'deadlines', members('deadlines'), 'dead', members('dead'), 'buyers', buyers}
