@@ -1,0 +1,18 @@
+"""What asks the store only, as `flash-sale audit` does, does not wait for a web framework to be imported."""
+
+import subprocess
+import sys
+
+import pytest
+
+WEB = ("fastapi", "starlette", "uvicorn")
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["service.store", "service.ledger.audit", "service.ledger.catalogue", "service.background", "service.problems"],
+)
+def test_no_web_framework_is_loaded(module: str) -> None:
+    code = f"import sys, {module}; print([name for name in {WEB} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
