@@ -1,9 +1,10 @@
 """What asks the store only, as `flash-sale audit` does, does not wait for a web framework to be imported."""
 
-import subprocess
 import sys
 
 import pytest
+
+from tests.support.processes import run
 
 WEB = ("fastapi", "starlette", "uvicorn")
 
@@ -14,5 +15,5 @@ WEB = ("fastapi", "starlette", "uvicorn")
 )
 def test_no_web_framework_is_loaded(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {WEB} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run([sys.executable, "-c", code], check=True)
     assert done.stdout.strip() == "[]"
