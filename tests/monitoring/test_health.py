@@ -68,3 +68,15 @@ def test_a_worker_says_what_it_has_in_hand_and_when_it_last_got_on(
         else:
             eventually(lambda: worker()["in_hand"] == 1 and worker()["progress_age_seconds"] > 3, 30, "it hangs")
             assert worker()["heartbeat_age_seconds"] < 5
+
+
+def test_the_version_is_the_same_wherever_a_process_tells_it(valkey_server: RedisServer) -> None:
+    """In the OpenAPI document, in the health, and as `service.version` of all telemetry."""
+    with Fleet(valkey_server.url) as fleet, fleet.client() as client:
+        document = client.get("/openapi.json").json()
+        health = client.get("/monitoring/health").json()
+        resource = [line for line in client.get("/metrics").text.splitlines() if line.startswith("target_info{")]
+    known = version("flash-sale")
+    assert (document["info"]["version"], health["version"]) == (known, known)
+    assert resource
+    assert all(f'service_version="{known}"' in line for line in resource)
