@@ -10,6 +10,7 @@ import structlog
 
 CANCEL_AGAIN_SECONDS = 0.5
 MIN_PAUSE_SECONDS = 0.05
+TELL_AGAIN_SECONDS = 30.0
 
 T = TypeVar("T")
 
@@ -52,17 +53,22 @@ async def every(
         outage: The errors that say that something is down for a time: the round ends, the next comes in its turn.
         on_outage: Told each such error.
 
-    Raises:
-        Exception: Whatever else a round raises ends the work.
+    Whatever else a round raises is a defect, or data that nobody foresaw: it is written down, at most once in
+    `TELL_AGAIN_SECONDS`, and the next round comes in its turn, too. Work that ended here would be missed by nobody.
     """
     loop = asyncio.get_running_loop()
     due = loop.time()
+    tell_at = due
     while True:
         more = None
         try:
             more = await work()
         except outage as error:
             on_outage(error)
+        except Exception:  # noqa: BLE001 - see above
+            if loop.time() >= tell_at:
+                tell_at = loop.time() + TELL_AGAIN_SECONDS
+                structlog.get_logger("service.background").exception("a round of background work failed")
         now = loop.time()
         due = now if more else max(due + seconds, now + MIN_PAUSE_SECONDS)
         await asyncio.sleep(due - now)

@@ -11,6 +11,9 @@ from service.metrics import CHARGES
 from service.orders.payments import Charge, Declined, PaymentGateway, PaymentRejected, PaymentUnavailable
 from telemetry import Telemetry
 
+MAX_RETRY_AFTER = timedelta(minutes=5)
+"""The longest pause that a gateway may ask for: an order that is put aside for longer is held for nobody."""
+
 
 class Unsettled(NamedTuple):
     """No outcome is known: the charge is asked again, not before `not_before` from now."""
@@ -33,7 +36,7 @@ class Charges:
             answer = await self._gateway.charge(charge_of(order, order.payment_key))
         except PaymentUnavailable as error:
             self._count.add(1, {"result": "unavailable"})
-            return Unsettled(error.code, error.retry_after or timedelta())
+            return Unsettled(error.code, min(error.retry_after or timedelta(), MAX_RETRY_AFTER))
         except PaymentRejected as error:
             self._count.add(1, {"result": "rejected"})
             self._log.error("the gateway calls a payment wrong", order_id=order.order_id, error=str(error))
@@ -45,7 +48,9 @@ class Charges:
             return Unsettled("internal_error")
         if isinstance(answer, Declined):
             self._count.add(1, {"result": "declined"})
-            return _settlement(order, Status.FAILED, reason=answer.reason or "declined")
+            # A refusal is about this request: one before it that had no answer may have collected the money.
+            unsure = answer.maybe_captured or order.attempts > 1
+            return _settlement(order, Status.FAILED, reason=answer.reason or "declined", maybe_captured=unsure)
         self._count.add(1, {"result": "captured"})
         return _settlement(order, Status.CONFIRMED, payment_id=answer.payment_id)
 

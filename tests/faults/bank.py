@@ -21,6 +21,7 @@ class Bank:
         declined: The share of orders that are declined, always the same ones.
         down: Nothing is captured and every answer is 503.
         lossy: Charges are captured, and every answer is 503.
+        fickle: The first charge of a key is captured and answered 503; every other is answered 402.
         gate: While it is cleared, charges wait before anything is captured.
         late_gate: While it is cleared, charges are captured and their answers wait.
     """
@@ -29,7 +30,7 @@ class Bank:
         self.held = held
         self.hold_seconds = hold_seconds
         self.declined = declined
-        self.down = self.lossy = False
+        self.down = self.lossy = self.fickle = False
         self.gate, self.late_gate = asyncio.Event(), asyncio.Event()
         self.gate.set()
         self.late_gate.set()
@@ -75,7 +76,9 @@ class Bank:
         if self.captured.setdefault(key, body) != body:
             self.wrong.append(f"{key} was charged for {self.captured[key]} and then for {body}")
         await self.late_gate.wait()
-        if self.lossy:
+        if self.fickle and self.asked[key] > 1:
+            return JSONResponse({"status": "declined", "reason": "limit_exceeded"}, PAYMENT_REQUIRED)
+        if self.lossy or self.fickle:
             return JSONResponse({}, UNAVAILABLE)
         if self._random.random() < self.held:
             await asyncio.sleep(self._random.random() * self.hold_seconds)  # a slow gateway, not a test that waits

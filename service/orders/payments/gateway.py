@@ -39,9 +39,13 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """The payer's side said no. `reason` is a short word from the gateway, not a closed set."""
+    """The payer's side said no. `reason` is a short word from the gateway, not a closed set.
+
+    `maybe_captured`: an earlier request under this key had no answer, and may have collected the money all the same.
+    """
 
     reason: str
+    maybe_captured: bool = False
 
 
 class PaymentError(Exception):

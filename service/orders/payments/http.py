@@ -30,6 +30,9 @@ from service.orders.payments.gateway import (
 # 409: another request with the same key is still under way, say from a worker that has stalled.
 TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 REASON_LENGTH = 64
+PAYMENT_ID_LENGTH = 255
+MAX_BODY_BYTES = 64 * 1024
+"""Of an answer; a receipt takes 100."""
 # A client looks at all its connections for each request: docs/decisions/payments.md has the figures.
 CLIENTS = 16
 
@@ -62,9 +65,9 @@ class HttpGateway:
             "currency": charge.currency,
         }
         with client_span(self._tracer, "charge", charge.order_id) as span:
-            response = await self._post("charges", charge.idempotency_key, body)
+            response, unsure = await self._post("charges", charge.idempotency_key, body)
             if response.status_code == HTTPStatus.PAYMENT_REQUIRED:
-                return answered(span, Declined(_word(_fields(response).get("reason"))))
+                return answered(span, Declined(_word(_fields(response).get("reason")), unsure))
             if not response.is_success:
                 raise _rejected(response)
             return answered(span, _receipt(response))
@@ -80,7 +83,7 @@ class HttpGateway:
             "currency": charge.currency,
         }
         with client_span(self._tracer, "refund", charge.order_id):
-            response = await self._post("refunds", f"refund-{key}", body)
+            response, _ = await self._post("refunds", f"refund-{key}", body)
             if not response.is_success and response.status_code != HTTPStatus.NOT_FOUND:
                 raise _rejected(response)
 
@@ -89,8 +92,11 @@ class HttpGateway:
         for client in self._clients:
             await client.aclose()
 
-    async def _post(self, path: str, key: str, body: Mapping[str, object]) -> httpx.Response:
-        """Post until there is an answer other than "not now", within the attempts and the budget."""
+    async def _post(self, path: str, key: str, body: Mapping[str, object]) -> tuple[httpx.Response, bool]:
+        """Post until there is an answer other than "not now", within the attempts and the budget.
+
+        Returns: the answer, and whether a request before it had none.
+        """
         attempts = stamina.retry_context(
             on=_backoff(time.monotonic() + self._budget),
             attempts=self._attempts,
@@ -103,7 +109,7 @@ class HttpGateway:
             async with asyncio.timeout(self._budget):
                 async for attempt in attempts:
                     with attempt:
-                        return await self._attempt(path, key, body)
+                        return await self._attempt(path, key, body), attempt.num > 1
         except TimeoutError as error:
             raise PaymentUnavailable(f"no answer within {self._budget:g} s") from error
         raise AssertionError("stamina returns or raises")  # pragma: no cover
@@ -112,13 +118,32 @@ class HttpGateway:
         try:
             # httpx limits each read, not the whole: a gateway that drips would hold the order.
             async with asyncio.timeout(self._timeout):
-                response = await next(self._turns).post(path, json=body, headers={"Idempotency-Key": key})
-        except (httpx.TransportError, TimeoutError) as error:
+                response = await _bounded(next(self._turns), path, key, body)
+        except (httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
             raise PaymentUnavailable(f"the gateway gave no answer: {type(error).__name__}") from error
         if response.is_server_error or response.status_code in TRANSIENT_STATUSES:
             pause = _retry_after(response.headers.get("Retry-After"))
             raise PaymentUnavailable(f"the gateway answered {response.status_code}", pause)
         return response
+
+
+async def _bounded(client: httpx.AsyncClient, path: str, key: str, body: Mapping[str, object]) -> httpx.Response:
+    """Post, and read no more of the answer than a gateway has to say.
+
+    Raises:
+        PaymentUnavailable: The answer is longer.
+    """
+    headers = {"Idempotency-Key": key, "Accept-Encoding": "identity"}  # what is not unpacked cannot grow
+    async with client.stream("POST", path, json=body, headers=headers) as response:
+        content = bytearray()
+        async for chunk in response.aiter_raw():
+            content += chunk
+            if len(content) > MAX_BODY_BYTES:
+                raise PaymentUnavailable(
+                    f"the gateway answered {response.status_code} with over {MAX_BODY_BYTES} bytes"
+                )
+    kept = {name: value for name, value in response.headers.items() if name != "content-encoding"}
+    return httpx.Response(response.status_code, headers=kept, content=bytes(content), request=response.request)
 
 
 def _client(url: str, timeout: float, tls: ssl.SSLContext, tracer_provider: TracerProvider) -> httpx.AsyncClient:
@@ -167,10 +192,15 @@ def _fields(response: httpx.Response) -> Mapping[str, Any]:
 
 def _receipt(response: httpx.Response) -> Receipt:
     match _fields(response):
-        case {"status": "captured", "payment_id": str(payment_id)} if payment_id:
+        case {"status": "captured", "payment_id": str(payment_id)} if _is_plain(payment_id):
             return Receipt(payment_id)
     # The money may have moved, so the order must not fail on this: somebody has to look.
     raise PaymentUnavailable(f"the gateway answered {response.status_code} with no receipt in it")
+
+
+def _is_plain(payment_id: str) -> bool:
+    """Whether it can stand in a log, a page and a spreadsheet: printable ASCII of bounded length, no space."""
+    return 0 < len(payment_id) <= PAYMENT_ID_LENGTH and all("!" <= char <= "~" for char in payment_id)
 
 
 def _rejected(response: httpx.Response) -> PaymentRejected:
