@@ -32,7 +32,7 @@ PAGE = ROOT / "docs/performance.md"
 PICTURES = ROOT / "docs/pictures"
 RESULTS = ROOT / "docs/performance.json"
 QUICK_RESULTS = ROOT / "build/performance-quick.json"
-ALIASES = {"ours": ("ours-off", "ours-native-all", "ours-contrib-all"), "twin": ("twin",)}
+ALIASES = {"ours": ("ours-off", "ours-lean-all", "ours-native-all", "ours-contrib-all"), "twin": ("twin",)}
 PARTS: dict[str, Callable[[Bench], Iterable[Row]]] = {
     "orders": sidebyside.run,
     "limits": limits.run,

@@ -65,15 +65,15 @@ def _against_twin(rows: Sequence[Row]) -> list[Figure]:
         return by_round(orders, "cpu_us", of, *cases)
 
     found = []
-    for interceptor, reach in (("native", 1.5), ("contrib", 1.1)):
+    for interceptor, reach in (("lean", 1.5), ("native", 1.5), ("contrib", 1.1)):
         what = f"orders per second per core, everything on, {interceptor}, against the naive twin with nothing on"
         measured = cpu(_ratio, "twin", f"ours-{interceptor}-all")
         found.append(Figure(what=what, measured=measured, sense=">=", reach=reach, unit="x"))
-    for interceptor in ("native", "contrib"):
+    for interceptor in ("lean", "native", "contrib"):
         what = f"... {interceptor}, against the twin with `opentelemetry-instrument` defaults"
         measured = cpu(_ratio, "twin-otel", f"ours-{interceptor}-all")
         found.append(Figure(what=what, measured=measured, sense=">=", reach=5, unit="x"))
-    for interceptor, reach in (("native", 0.25), ("contrib", 0.5)):
+    for interceptor, reach in (("lean", 0.25), ("native", 0.25), ("contrib", 0.5)):
         what = f"CPU that telemetry adds to an order, {interceptor}, as a share of the naive twin's whole CPU per order"
         measured = cpu(_share, f"ours-{interceptor}-all", "ours-off", "twin")
         found.append(Figure(what=what, measured=measured, sense="<=", reach=reach))
@@ -83,12 +83,12 @@ def _against_twin(rows: Sequence[Row]) -> list[Figure]:
 def _of_the_service(rows: Sequence[Row]) -> list[Figure]:
     refusals, scrapes = select(rows, part="refusals"), select(rows, part="scrape")
     found = []
-    for interceptor in ("native", "contrib"):
+    for interceptor in ("lean", "native", "contrib"):
         mine = select(refusals, contender=f"ours-{interceptor}-all")
         measured = by_round(mine, "cpu_us", _ratio, {"case": "accepted"}, {"case": "sold-out"})
         what = f"refusals per second per core when sold out, {interceptor}, against accepted orders"
         found.append(Figure(what=what, measured=measured, sense=">=", reach=2, unit="x"))
-    shared = values(select(rows, part="orders", contender="ours-native-all"), "orders_per_call")
+    shared = values(select(rows, part="orders", contender="ours-lean-all"), "orders_per_call")
     found.append(Figure(what="orders per store round trip at 64 connections", measured=shared, sense=">=", reach=8))
     settled = values(select(rows, part="worker", case="everything"), "orders_per_second")
     what = "orders settled per second by one order worker, payment that takes no time, everything on"

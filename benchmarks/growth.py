@@ -21,7 +21,7 @@ from benchmarks.store import Store, open_store
 from benchmarks.subjects import STOCK, subject
 
 PART, MEMORY = "growth", "memory"
-NAME = "ours-native-all"
+NAME = "ours-lean-all"
 SCRAPES = 5
 FIRST_USER = 100_000_000  # of the measured orders: nobody who ordered before
 

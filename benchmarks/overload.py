@@ -40,7 +40,7 @@ def _measure(bench: Bench, factor: float) -> Row:
     store.flush()
     put_products(store, 1, STOCK)
     limits = {"MAX_WAIT_SECONDS": str(MAX_WAIT_SECONDS)}
-    api = subject("ours-native-all", **limits)
+    api = subject("ours-lean-all", **limits)
     with serving(api, store, bench.receiver) as (_, port), working(store, WORKER, machine.other_cores()):
         shape = load.Shape(connections=CONNECTIONS, warm=3.0, seconds=seconds, rate=CAPACITY * factor)
         begun: list[int] = []

@@ -9,7 +9,7 @@ from benchmarks.load import Shape
 from benchmarks.subjects import STOCK, subject
 
 PART = "refusals"
-NAMES = ("ours-native-all", "ours-contrib-all")
+NAMES = ("ours-lean-all", "ours-native-all", "ours-contrib-all")
 LEFT = 10
 
 

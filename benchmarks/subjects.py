@@ -98,6 +98,7 @@ def _of(interceptor: str) -> list[Subject]:
 
 SUBJECTS: tuple[Subject, ...] = (
     Subject(name="ours-off", title="flash-sale, telemetry off", kind="ours", env={"OTEL_SDK_DISABLED": "true"}),
+    *_of("lean"),
     *_of("native"),
     *_of("contrib"),
     Subject(name="twin", title="naive twin, no telemetry", kind="twin"),

@@ -27,7 +27,7 @@ from benchmarks.rounds import Slice, check, serving
 from benchmarks.subjects import STOCK, subject
 
 PART = "watchers"
-NAME = "ours-contrib-all"
+NAME = "ours-lean-all"
 SOCKETS, DEAF = 500, 50
 REST_SECONDS = 10.0
 OPEN = "all are open"

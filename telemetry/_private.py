@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from fastapi.telemetry._api import _route_selected as route_selected
+    from fastapi.telemetry._api import _RequestTelemetry as RequestTelemetry
     from opentelemetry._logs import SeverityNumber
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
     from opentelemetry.instrumentation._semconv import (
@@ -76,8 +76,8 @@ def _sdk_logs(module: str, path: str) -> PrivateName:
 
 
 NAMES = {
-    # FastAPI's own telemetry, for `native`.
-    "route_selected": _fastapi("fastapi.telemetry._api", "_route_selected"),
+    # FastAPI's telemetry of a request, which its router gives the route to: for every interceptor.
+    "RequestTelemetry": _fastapi("fastapi.telemetry._api", "_RequestTelemetry"),
     # The path of a request below the prefix that its application is served under, for route templates.
     "get_route_path": PrivateName("starlette._utils", "get_route_path", "starlette", "1.10.0"),
     # Which semantic conventions the instrumentations follow, once for a process.
@@ -119,13 +119,13 @@ __all__ = [
     "OtelComponentTypeValues",
     "ReadWriteLogRecord",
     "ReadableLogRecord",
+    "RequestTelemetry",
     "SemanticConventionStability",
     "SeverityNumber",
     "SimpleLogRecordProcessor",
     "StabilityMode",
     "StabilitySignalType",
     "get_route_path",
-    "route_selected",
 ]
 
 

@@ -41,6 +41,7 @@ from .metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterS
 from .prometheus.endpoint import Exposition, MetricsEndpoint
 from .prometheus.multiprocess import UNREACHABLE, PeerProcesses
 from .settings import TelemetrySettings
+from .traces.client_spans import aredact_request, redact_request
 from .traces.sampling import SAMPLING_RATIO, make_sampler
 
 if TYPE_CHECKING:
@@ -92,11 +93,15 @@ class Telemetry:
         self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet)
         sampler, budget = make_sampler(settings, recording=settings.otlp is not None or bool(span_processors))
         self._processors = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
+        decided = settings.interceptor == "lean"  # there a request's trace is decided on before its span is made
         self._tracers = providers.tracer_provider(
-            PredecidedSampler(sampler), resource, self._processors, self._process, PredecidedIdGenerator()
+            PredecidedSampler(sampler) if decided else sampler,
+            resource,
+            self._processors,
+            self._process,
+            PredecidedIdGenerator() if decided else None,
         )
-        meters, joins = self._process if counts else None, settings.interceptor == "contrib"
-        self._head_sampler = HeadSampler(sampler, meters, settings.excluded_paths, joins_current=joins)
+        self._head_sampler = HeadSampler(sampler, self._process if counts else None)
         self._instruments = Instruments(self.meter_provider, self._off_or(self._fleet), strict=strict)
         failures = self.counter(FAILURES)
         self._failed: CountFailure = lambda part: failures.add(1, {"part": part})
@@ -255,7 +260,8 @@ class Telemetry:
         """Intercept every request of an application: one server span, two metrics, no code in any handler.
 
         Raises:
-            RuntimeError: the interceptor is ``native`` and the app was built without `fastapi_config`.
+            RuntimeError: the app was built without `fastapi_config`, has served a request, or is instrumented by
+                somebody else.
         """
         interceptor.instrument(app, self._parts())
 
@@ -284,7 +290,9 @@ class Telemetry:
 
     def instrument_client(self, client: httpx.AsyncClient | httpx.Client) -> None:
         """Give each request of an HTTP client a client span, and its trace context to the server."""
-        HTTPXClientInstrumentor.instrument_client(client, self.tracer_provider, self.meter_provider)
+        tracers, meters = self.tracer_provider, self.meter_provider
+        hook = aredact_request if isinstance(client, httpx.AsyncClient) else redact_request
+        HTTPXClientInstrumentor.instrument_client(client, tracers, meters, request_hook=hook)
 
     def _parts(self) -> Parts:
         return Parts(

@@ -15,7 +15,8 @@ from typing import Literal, TypedDict, TypeVar
 
 from . import environment as parsing
 
-Interceptor = Literal["contrib", "native"]
+Interceptor = Literal["contrib", "native", "lean"]
+INTERCEPTORS: tuple[Interceptor, ...] = ("contrib", "native", "lean")
 Compression = Literal["none", "gzip", "deflate"]
 COMPRESSIONS: tuple[Compression, ...] = ("none", "gzip", "deflate")
 
@@ -95,7 +96,7 @@ class TelemetrySettings:
         trust_client_sampling: whether the sampled flag of a ``traceparent`` from the network is obeyed.
         keep_propagators: leave the global propagator as OpenTelemetry made it from ``OTEL_PROPAGATORS``;
             otherwise it is set to trace context alone, so that a client's baggage goes no further.
-        interceptor: what instruments the FastAPI application.
+        interceptor: what measures requests and makes their spans, see `telemetry.http.instrumentation`.
         socket_dir: a directory in which peer processes find each other, so that each answers ``/metrics`` for all.
         excluded_paths: request paths that get neither spans nor metrics.
         batch: limits of the span queue.
@@ -148,7 +149,7 @@ class TelemetrySettings:
             afterwards_per_second=env.read("TELEMETRY_AFTERWARDS_PER_SECOND", parsing.whole_number(0, 1_000_000), 100),
             trust_client_sampling=env.read("TELEMETRY_TRUST_CLIENT_SAMPLING", parsing.boolean, default=False),
             keep_propagators=env.text("OTEL_PROPAGATORS") is not None,
-            interceptor=_interceptor(env),
+            interceptor=env.read("TELEMETRY_INTERCEPTOR", _interceptor, INTERCEPTORS[0]),
             socket_dir=env.read("TELEMETRY_SOCKET_DIR", Path, None),
             batch=_batch(env, "OTEL_BSP", 5000),
             log_batch=_batch(env, "OTEL_BLRP", 1000),
@@ -228,9 +229,11 @@ def _batch(env: _Environment, prefix: str, delay_millis: int) -> BatchSettings:
     )
 
 
-def _interceptor(env: _Environment) -> Interceptor:
-    text = env.read("TELEMETRY_INTERCEPTOR", parsing.one_of("contrib", "native"), "contrib")
-    return "native" if text == "native" else "contrib"
+def _interceptor(text: str) -> Interceptor:
+    for known in INTERCEPTORS:
+        if text == known:
+            return known
+    raise ValueError(f"{text!r} is not one of {', '.join(INTERCEPTORS)}")
 
 
 def _compression(text: str) -> Compression:

@@ -1,30 +1,25 @@
 """What stands in for the instrumentation where a trace is not recorded: the same context and metrics, nothing else.
 
 Of a busy sale's requests one in a hundred is recorded. For the others an instrumentation puts together a span that
-nobody will see. `BypassMiddleware` makes the request's trace id current, measures ``http.server.request.duration`` and
-``http.server.active_requests`` with the labels that both instrumentations give them, and looks whether a span is due
+nobody will see. `BypassMiddleware` measures every request, in one place, and gives those that are recorded to the
+instrumentation for their spans. For the others it makes the request's trace id current, and looks whether a span is due
 afterwards. Whoever reads `/metrics`, an answer or a log line cannot tell the difference
 (`tests/telemetry/test_unrecorded.py`).
-
-A request is counted when the last part of its answer is handed over, before the client can have it.
 """
 
-from collections.abc import Awaitable
-from time import perf_counter
+from collections.abc import Awaitable, Collection
 
 from opentelemetry import context as contexts
-from opentelemetry.context import Context
-from starlette.types import ASGIApp, Message, Receive, Send
+from opentelemetry.trace import get_current_span
+from starlette.types import ASGIApp, Receive, Send
 
+from .contrib import SpanMaker
 from .head_sampling import HeadSampler
 from .late_spans import LateSpans
+from .measurement import INSIDE, RequestMeasurement
 from .request_metrics import RequestMetrics
-from .routes import Routes, Scope, request_method
-
-_ENDS = frozenset(("http.response.body", "http.response.pathsend", "http.response.zerocopysend"))
-_SERVER_ERROR = 500
-_INSIDE = "telemetry.inside"  # a request is one, however many instrumented applications are mounted in one another
-_NATIVE = "fastapi.telemetry"  # where it is there, an application that is mounted leaves its own telemetry off
+from .routes import NATIVE, Routes, route_of
+from .semantics import Scope
 
 
 class BypassMiddleware:
@@ -32,73 +27,60 @@ class BypassMiddleware:
 
     Args:
         app: what the instrumentation calls.
-        instrumented: the same through the instrumentation.
+        spans: the same through the instrumentation.
         head_sampler: decides which of the two serves a request.
         routes: the application's routes.
-        meters: the interceptor's metrics.
+        metrics: the interceptor's metrics.
         late_spans: writes the spans of requests that failed or were slow; None writes none.
+        excluded: the paths that it leaves alone.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        instrumented: ASGIApp,
+        spans: SpanMaker,
         head_sampler: HeadSampler,
         routes: Routes,
-        meters: RequestMetrics,
+        metrics: RequestMetrics,
         late_spans: LateSpans | None,
+        excluded: Collection[str],
     ) -> None:
         # Not `app`: for each request FastAPI follows that name from layer to layer, in search of contrib.
         self._app = app
-        self._instrumented = instrumented
+        self._spans = spans
         self._head_sampler = head_sampler
         self._routes = routes
-        self._meters = meters
+        self._metrics = metrics
         self._late_spans = late_spans
+        self._excluded = excluded
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        if _INSIDE in scope:
-            await self._app(scope, receive, send)
-            return
-        scope[_INSIDE] = True
-        scope.setdefault(_NATIVE, None)
+        if INSIDE in scope or scope["type"] == "lifespan" or scope["path"] in self._excluded:
+            scope.setdefault(NATIVE, None)
+            return self._app(scope, receive, send)
+        scope[INSIDE] = True
+        if scope["type"] == "http":
+            return self._serve(scope, receive, send)
+        return self._spans(scope, receive, send, None)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = self._head_sampler.bypass_context(scope)
-        if context is None:
-            await self._instrumented(scope, receive, send)
-        else:
-            await self._serve_unrecorded(context, scope, receive, send)
-
-    async def _serve_unrecorded(self, context: Context, scope: Scope, receive: Receive, send: Send) -> None:
-        method, route = request_method(scope), self._routes.full_template(scope)
-        status, seconds = 0, -1.0
-        meters = self._meters
-        meters.add_active(method, 1)
-        begun = perf_counter()
-
-        def send_wrapper(message: Message) -> Awaitable[None]:
-            nonlocal status, seconds
-            kind = message["type"]
-            if kind == "http.response.start":
-                status = message["status"]
-            elif seconds < 0 and kind in _ENDS and not message.get("more_body", False):
-                seconds = perf_counter() - begun
-                meters.record_end(method, route, status, seconds)
-            return send(message)
-
+        request = RequestMeasurement(scope, send, self._metrics, route_of(scope, self._routes))
+        self._metrics.add_active(request.method, 1)
         error: BaseException | None = None
-        token = contexts.attach(context)
+        token = None
         try:
-            await self._app(scope, receive, send_wrapper)
+            if context is None:
+                await self._spans(scope, receive, request.send, request)
+            else:
+                request.span_context = get_current_span(context).get_span_context()
+                token = contexts.attach(context)
+                await self._app(scope, receive, request.send)
         except BaseException as raised:
             error = raised
-            if isinstance(raised, Exception):
-                status = status or _SERVER_ERROR  # it is what the layer outside answers
             raise
         finally:
-            if seconds < 0:
-                seconds = perf_counter() - begun
-                meters.record_end(method, route, status, seconds)
-            if self._late_spans is not None:
-                self._late_spans.write_if_due(scope, route, status, seconds, error)
-            contexts.detach(token)
+            request.finish(error, self._late_spans)
+            if token is not None:
+                contexts.detach(token)

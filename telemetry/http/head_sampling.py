@@ -45,9 +45,8 @@ from opentelemetry.util.types import Attributes
 
 from ..metrics.aggregation import Counter
 from ..metrics.provider import AggregatingMeterProvider
-from .routes import Scope
+from .semantics import Scope
 
-_SCOPE_KEY = "telemetry.http.head_sampling"
 _W3C = frozenset(("traceparent", "tracestate", "baggage"))
 _NOT_SAMPLED = TraceFlags(TraceFlags.DEFAULT)
 _NOT_SAMPLED_RANDOM = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
@@ -158,46 +157,17 @@ class HeadSampler:
     Args:
         sampler: decides; it sees neither name nor attributes.
         meters: where the SDK counts its spans; None where it does not.
-        excluded: the paths that leave no telemetry.
-        joins: whether a request that comes in where a span is current becomes its child, as contrib has it; native
-            looks at the headers alone.
     """
 
-    def __init__(
-        self,
-        sampler: Sampler,
-        meters: AggregatingMeterProvider | None,
-        excluded: Collection[str],
-        *,
-        joins_current: bool,
-    ) -> None:
+    def __init__(self, sampler: Sampler, meters: AggregatingMeterProvider | None) -> None:
         self._sampler = sampler
-        self._excluded = frozenset(excluded)
-        self._joins = joins_current
         self._ids = RandomIdGenerator()
         self._textmap: TextMapPropagator | None = None
         self._fields: frozenset[bytes] | None = None
         self._count = _StartedSpans(meters)
-        self._apps: set[object] = set()
-
-    def register(self, app: object) -> None:
-        """From now on this application has a layer that serves what is not recorded."""
-        self._apps.add(app)
-
-    def bypasses(self, scope: Scope) -> bool:
-        """Return whether the application has such a layer and this request is for it; asked twice, it says the same."""
-        return scope["app"] in self._apps and self.bypass_context(scope) is not None
 
     def bypass_context(self, scope: Scope) -> Context | None:
         """Return the context of a request that is not recorded; None for what goes through the instrumentation."""
-        if _SCOPE_KEY not in scope:
-            scope[_SCOPE_KEY] = self._decide(scope)
-        context: Context | None = scope[_SCOPE_KEY]
-        return context
-
-    def _decide(self, scope: Scope) -> Context | None:
-        if scope["type"] != "http" or scope["path"] in self._excluded:
-            return None
         context = self._around(scope)
         found = get_current_span(context).get_span_context()
         parent = found if found.is_valid else None
@@ -214,7 +184,7 @@ class HeadSampler:
 
     def _around(self, scope: Scope) -> Context:
         """Return where the parent is, and the baggage: what the instrumentation would find."""
-        if self._joins and get_current_span() is not INVALID_SPAN:
+        if get_current_span() is not INVALID_SPAN:  # as contrib has it
             return contexts.get_current()
         textmap = propagate.get_global_textmap()
         if textmap is not self._textmap:

@@ -1,6 +1,6 @@
 """Requests whose trace was not recorded, and that then failed or were slow, leave their server span all the same.
 
-`telemetry.http.bypass` tells `LateSpans` how each of them ended. Only when a request answers with 5xx, ends with an
+`telemetry.http.measurement` asks `LateSpans` when one has ended. Only when a request answers with 5xx, ends with an
 exception or takes ``slow_seconds`` does `LateSpanWriter` make a span of the SDK's own, with the ids that the request
 had, so that the trace id in the answer and in the log lines finds it. It is marked with `MARK`; the spans below it were
 never made.
@@ -22,7 +22,7 @@ from opentelemetry.util.types import AttributeValue
 
 from ..metrics.specs import CounterSpec
 from .head_sampling import extract_context
-from .routes import Scope, request_method, span_name
+from .semantics import Scope, request_method, span_name
 
 MARK = "telemetry.written_afterwards"
 _SERVER_ERROR = 500
@@ -144,7 +144,7 @@ class LateSpanWriter:
 
 
 class LateSpans:
-    """Looks at each request that was not recorded, where its server span is the current one.
+    """Looks at each request that was not recorded.
 
     Args:
         writer: writes the spans that are due.
@@ -155,24 +155,32 @@ class LateSpans:
         self._writer = writer
         self._slow_seconds = slow_seconds
 
-    def write_if_due(
-        self, scope: Scope, route: str | None, status: int, seconds: float, error: BaseException | None
+    def is_due(self, status: int, seconds: float, error: BaseException | None) -> bool:
+        """Return whether a request that ended so gets its span."""
+        return seconds >= self._slow_seconds or status >= _SERVER_ERROR or error is not None
+
+    def write(
+        self,
+        context: SpanContext,
+        scope: Scope,
+        route: str | None,
+        status: int,
+        seconds: float,
+        error: BaseException | None,
     ) -> None:
-        """Write the span of a request that has ended, if one is due.
+        """Write the span of a request that has ended.
 
         Args:
+            context: of its server span, which was not recorded.
             scope: the request.
             route: the template of its route.
             status: that of its answer; 0 when it had none.
             seconds: how long it took, up to the last part of its answer.
             error: what the application raised.
         """
-        failed = error is not None or status >= _SERVER_ERROR
-        if not failed and seconds < self._slow_seconds:
-            return
-        context = get_current_span().get_span_context()
         if not context.is_valid or context.trace_flags.sampled:
             return
+        failed = error is not None or status >= _SERVER_ERROR
         try:
             self._writer.write(
                 context,

@@ -1,38 +1,47 @@
-"""FastAPI's own telemetry, with what it leaves out: the route of an early answer, the event of an exception.
+"""FastAPI's own telemetry: it sees every request, and gives its span and its metrics.
 
-FastAPI names no route when a middleware answers before its router is asked, none inside a mounted application of
-Starlette's, and records no event for an exception.
+What it leaves out is added: the route of an answer that a middleware gives before the router is asked, and of what is
+inside a mounted application of Starlette's; the event of an exception; the span of a request that was not recorded and
+then failed or was slow.
 """
 
 import logging
-from collections.abc import Awaitable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry.trace import get_current_span
 from starlette.middleware.errors import ServerErrorMiddleware
-from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import ASGIApp, Receive, Send
 
-from .._private import route_selected
-from .parts import Bypass, Parts, change_stack
-from .routes import Routes, Scope
+from ..redaction import redact_query
+from .duration_listener import with_listener
+from .last_byte import CURRENT, until_last_byte
+from .late_spans import LateSpans
+from .measurement import INSIDE, RequestMeasurement
+from .parts import Parts, change_stack
+from .request_metrics import RequestMetrics
+from .routes import NATIVE, RequestRoute, Routes
+from .semantics import Scope
 
-_NATIVE = "fastapi.telemetry"
-_MOUNTED = "/{path}"  # FastAPI's word for whatever is inside a mounted application that is not its own
 _logger = logging.getLogger(__name__)
 
 
-def instrument(app: FastAPI, parts: Parts, routes: Routes, bypass: Bypass) -> None:
-    """Instrument an application, before it serves its first request.
+def instrument(app: FastAPI, parts: Parts) -> None:
+    """Instrument an application, before it serves its first request."""
+    routes = Routes(app)
 
-    Raises:
-        RuntimeError: the application was built without `config`.
-    """
-    config = app._telemetry  # noqa: SLF001 - FastAPI shows its settings nowhere else
-    if config.get("tracer_provider") is not parts.tracers:
-        raise RuntimeError("TELEMETRY_INTERCEPTOR=native needs FastAPI(telemetry=telemetry.fastapi_config())")
-    change_stack(app, lambda stack: _change(stack, routes, bypass))
+    metrics = RequestMetrics(parts.meters, parts.listener)
+
+    def change(stack: ASGIApp) -> ASGIApp:
+        if isinstance(stack, ServerErrorMiddleware):
+            stack.app = _ExceptionEvents(stack.app)
+        else:
+            _logger.error("FastAPI builds another stack than it did; exceptions are no events of its spans")
+        return NativeMiddleware(stack, routes, metrics, parts.late_spans)
+
+    change_stack(app, change)
 
 
 def config(parts: Parts) -> TelemetryConfig:
@@ -40,11 +49,14 @@ def config(parts: Parts) -> TelemetryConfig:
     excluded = frozenset(parts.settings.excluded_paths)
 
     def exclude(scope: MutableMapping[str, Any]) -> bool:
-        return scope["path"] in excluded or parts.head_sampler.bypasses(scope)
+        return scope["path"] in excluded
 
     return {
         "tracer_provider": parts.tracers,
-        "meter_provider": parts.listened_meters(),
+        "meter_provider": until_last_byte(
+            with_listener(parts.meters, parts.listener) if parts.listener else parts.meters,
+            RequestMetrics(parts.meters, parts.listener),
+        ),
         "tracing": True,
         "metrics": True,
         "logs": False,
@@ -54,51 +66,59 @@ def config(parts: Parts) -> TelemetryConfig:
     }
 
 
-def _change(stack: ASGIApp, routes: Routes, bypass: Bypass) -> ASGIApp:
-    """Change the stack that FastAPI has built.
+class NativeMiddleware:
+    """The layer inside FastAPI's telemetry that adds what it leaves out.
 
     Args:
-        stack: its outermost layer.
+        app: the application's layers.
         routes: the application's routes.
-        bypass: what does not go through the instrumentation.
+        metrics: where a request is recorded at its last byte; one without is recorded by FastAPI.
+        late_spans: writes the spans of requests that failed or were slow and are not recorded; None writes none.
     """
-    if isinstance(stack, ServerErrorMiddleware):
-        stack.app = _NativeGaps(stack.app, routes)
-    else:
-        _logger.error("FastAPI builds another stack than it did; it is used as it is")
-    return bypass(stack, stack)
 
-
-class _NativeGaps:
-    """Fills in what FastAPI's own telemetry leaves out: the route of an early answer, the event of an exception."""
-
-    def __init__(self, app: ASGIApp, routes: Routes) -> None:
+    def __init__(self, app: ASGIApp, routes: Routes, metrics: RequestMetrics, late_spans: LateSpans | None) -> None:
         self._app = app
         self._routes = routes
+        self._metrics = metrics
+        self._late_spans = late_spans
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        native = scope.get(_NATIVE)
-        if native is None or scope["type"] != "http":
+        """Serve one request."""
+        telemetry = scope.get(NATIVE)
+        if telemetry is None or INSIDE in scope or scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        root_path = scope.get("root_path", "")  # a mounted application changes it
-
-        def send_wrapper(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
-                self._name(scope, native, root_path)
-            return send(message)
-
+        scope[INSIDE] = True
+        span = get_current_span()
+        request = RequestMeasurement(scope, send, self._metrics, RequestRoute(self._routes, scope, telemetry))
+        request.recorded, request.span_context = span.is_recording(), span.get_span_context()
+        if request.recorded and scope.get("query_string"):
+            span.set_attribute("url.query", redact_query(scope["query_string"].decode("latin-1")))
+        error: BaseException | None = None
+        token = CURRENT.set(request)
         try:
-            await self._app(scope, receive, send_wrapper)
+            await self._app(scope, receive, request.send)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            CURRENT.reset(token)
+            if request.seconds < 0:
+                request.metrics = None
+            request.finish(error, self._late_spans)
+
+
+class _ExceptionEvents:
+    """Records what the application raises, before the layer outside answers and the span ends."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
         except Exception as error:
-            self._name(scope, native, root_path)
             span = get_current_span()
-            if span.is_recording():
+            if scope.get(NATIVE) is not None and span.is_recording():
                 span.record_exception(error)
             raise
-
-    def _name(self, scope: Scope, native: Any, root_path: str) -> None:  # noqa: ANN401 - FastAPI keeps its type to itself
-        if native.route is None or native.route.endswith(_MOUNTED):
-            template = self._routes.full_template({**scope, "root_path": root_path})
-            native._mount_prefix = ""  # noqa: SLF001 - it is in the template
-            route_selected(scope=scope, path=template)

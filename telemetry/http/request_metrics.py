@@ -35,8 +35,8 @@ class RequestMetrics:
     """The two instruments of the interceptor, with each series looked up once.
 
     Args:
-        meters: where the instrumentation's own come from.
-        listener: is told of each request, as `telemetry.http.duration_listener` does it; None for nobody.
+        meters: where they come from; an instrumentation that makes them there has the same two.
+        listener: is told of each request; None for nobody.
     """
 
     def __init__(self, meters: AggregatingMeterProvider, listener: RequestListener | None) -> None:
@@ -49,7 +49,7 @@ class RequestMetrics:
         self._records: dict[tuple[str, str | None, int], Callable[[float], None]] = {}
 
     def add_active(self, method: str, change: int) -> None:
-        """Return one request more or less is under way."""
+        """Count one request more or less that is under way."""
         changed = self._changes.get(method)
         if changed is None:
             if self._active is None:
@@ -57,26 +57,47 @@ class RequestMetrics:
             changed = self._changes[method] = self._active.bind({"http.request.method": method})
         changed(change)
 
-    def record_end(self, method: str, route: str | None, status: int, seconds: float) -> None:
-        """Return a request ended; its status is 0 when it had no answer."""
-        record = self._records.get((method, route, status)) or self._make_record(method, route, status)
-        record(seconds)
+    def record_end(self, method: str, route: str | None, status: int, seconds: float, *, recorded: bool) -> None:
+        """Record a request that has ended.
+
+        Args:
+            method: that of the request, as an attribute.
+            route: the template, None where none matched.
+            status: that of its answer; 0 when it had none.
+            seconds: how long it took.
+            recorded: whether its trace is recorded and current, so that it may become an exemplar.
+        """
+        if recorded and self._duration is not None:
+            self._duration.record(seconds, request_attributes(method, route, status))
+        else:
+            record = self._records.get((method, route, status)) or self._make_record(method, route, status)
+            record(seconds)
         self.add_active(method, -1)
-        if self._listener is not None:
-            try:
-                self._listener(method, route or "", status, seconds)
-            except Exception:  # telemetry never breaks its host
-                _logger.exception("a listener to request durations failed")
+        tell(self._listener, method, route, status, seconds)
 
     def _make_record(self, method: str, route: str | None, status: int) -> Callable[[float], None]:
         if self._duration is None:
             return lambda _: None
-        attributes: dict[str, str | int] = {"http.request.method": method}
-        if route is not None:
-            attributes["http.route"] = route
-        if status:
-            attributes["http.response.status_code"] = status
-        record = self._duration.bind(attributes)
+        record = self._duration.bind(request_attributes(method, route, status))
         if len(self._records) < MAX_SERIES:
             self._records[method, route, status] = record
         return record
+
+
+def request_attributes(method: str, route: str | None, status: int) -> dict[str, str | int]:
+    """Return the attributes of a request's duration."""
+    attributes: dict[str, str | int] = {"http.request.method": method}
+    if route is not None:
+        attributes["http.route"] = route
+    if status:
+        attributes["http.response.status_code"] = status
+    return attributes
+
+
+def tell(listener: RequestListener | None, method: str, route: str | None, status: int, seconds: float) -> None:
+    """Tell a listener of a request; what goes wrong in it is logged."""
+    if listener is not None:
+        try:
+            listener(method, route or "", status, seconds)
+        except Exception:  # telemetry never breaks its host
+            _logger.exception("a listener to request durations failed")

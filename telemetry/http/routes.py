@@ -1,25 +1,29 @@
-"""Which route template answers a request: the same word for both interceptors, before and after routing.
+"""Which route template answers a request: the same word for every interceptor, whatever answers it.
+
+FastAPI's own router says it, for whoever puts FastAPI's telemetry of a request into the scope: `RequestRoute` does. It
+knows frontends, hosts, mounts inside included routers and redirects, and names what it takes. `Routes` is asked for the
+rest: an answer of a middleware before the router, and the routes inside a mounted application of Starlette's.
 
 A template is low in cardinality: ``/orders/{order_id}``, or ``/static/{path}`` for what is inside a mounted application
 that has no routes of its own. A path that no route knows has none.
 """
 
 import time
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
-from opentelemetry.util.http import sanitize_method
+from opentelemetry.trace import Span
 from starlette.routing import Host, Match
 
-from .._private import get_route_path
+from .._private import RequestTelemetry, get_route_path
 from ..metrics.specs import MAX_SERIES
+from .semantics import Scope, span_method
 
-Scope = MutableMapping[str, Any]
-
-OTHER_METHOD = "_OTHER"
+NATIVE = "fastapi.telemetry"
+"""Where FastAPI keeps its telemetry of a request; an application that finds it there leaves its own off."""
+_MOUNTED = "/{path}"  # FastAPI's word for whatever is inside an application that it does not know
 LOOK_AGAIN_SECONDS = 1.0
 
 
@@ -58,10 +62,11 @@ class Routes:
         prefix = scope.get("root_path")
         return f"{prefix.rstrip('/')}{template}" if prefix and template is not None else template
 
-    def span_details(self, scope: Scope) -> tuple[str, dict[str, str]]:
-        """Return the name of a request's server span, and the attributes that its metrics need as well."""
-        template = self.full_template(scope)
-        return span_name(scope, template), {} if template is None else {"http.route": template}
+    def known(self, scope: Scope) -> str | None:
+        """Return the template of a path without parameters that was asked for before, with its prefix; else None."""
+        found = self._plain.get((scope["type"], scope.get("method"), scope["path"], scope.get("root_path")))
+        prefix = scope.get("root_path")
+        return f"{prefix.rstrip('/')}{found}" if prefix and found is not None else found
 
     def _look_again(self) -> None:
         self._known = list(iter_route_contexts(self._app.routes))  # costs 1 us a route: not for each request
@@ -85,30 +90,6 @@ class Routes:
         path: str = scope["path"]
         other = path.rstrip("/") if path.endswith("/") else f"{path}/"
         return _find(self._known, {**scope, "path": other})[0] if path != "/" else None
-
-
-def request_method(scope: Mapping[str, Any]) -> str:
-    """Return the method as an attribute: a known one, or `OTHER_METHOD`."""
-    return _sanitized(str(scope.get("method", "")))
-
-
-@lru_cache(maxsize=64)
-def _sanitized(method: str) -> str:
-    return sanitize_method(method)  # it looks into the environment each time
-
-
-def span_method(scope: Mapping[str, Any]) -> str:
-    """Return the method as the first word of a span's name."""
-    if scope["type"] == "websocket":
-        return "WS"
-    method = request_method(scope)
-    return "HTTP" if method == OTHER_METHOD else method
-
-
-def span_name(scope: Mapping[str, Any], route: str | None) -> str:
-    """Return the name of a request's server span."""
-    method = span_method(scope)
-    return method if route is None else f"{method} {route}"
 
 
 def _first_segment(route: RouteContext) -> str | None:
@@ -135,9 +116,60 @@ def _find(routes: Iterable[RouteContext], scope: Scope) -> tuple[str | None, boo
 def _full_template(route: RouteContext, scope: Scope) -> str | None:
     """Return the template of a route, with that of the mounted application's own route inside it."""
     inner: Sequence[Any] = getattr(route.original_route, "routes", ())
-    prefix: str | None = getattr(route.original_route, "path", None)
-    if inner and prefix is not None:
+    template: str | None = route.path_format
+    if inner:
         found, _ = _find(iter_route_contexts(inner), scope)
         if found is not None:
-            return f"{prefix}{found}"
-    return route.path_format
+            return f"{(template or '').removesuffix(_MOUNTED)}{found}"
+    return template
+
+
+class RequestRoute:
+    """The route of one request, as FastAPI's router names it.
+
+    Args:
+        routes: the application's routes.
+        scope: the request, before anybody has changed it.
+        telemetry: FastAPI's own, where it has one; otherwise the router is given one without a span.
+    """
+
+    __slots__ = ("_root_path", "_routes", "_telemetry")
+
+    def __init__(self, routes: Routes, scope: Scope, telemetry: RequestTelemetry | None = None) -> None:
+        self._routes = routes
+        self._root_path: str = scope.get("root_path", "")  # a mounted application changes it
+        if telemetry is None:
+            prefix = self._root_path.rstrip("/")
+            telemetry = RequestTelemetry(span=None, span_method=span_method(scope), data=None, _mount_prefix=prefix)
+            scope[NATIVE] = telemetry
+        self._telemetry = telemetry
+
+    def name_span(self, span: Span) -> None:
+        """Have the router name this span, and give it ``http.route``."""
+        self._telemetry.span = span
+
+    def template(self, scope: Scope) -> str | None:
+        """Return the template, once the request is answered; the span gets it as well."""
+        telemetry = self._telemetry
+        named = telemetry.route
+        if named is not None and not named.endswith(_MOUNTED):
+            return named
+        if scope.get("root_path", "") != self._root_path:
+            scope = {**scope, "root_path": self._root_path}
+        found = self._routes.full_template(scope)
+        if found is None or found == named:
+            return named
+        telemetry.route = found
+        if telemetry.span is not None:
+            telemetry.span.set_attribute("http.route", found)
+            telemetry.span.update_name(f"{telemetry.span_method} {found}")
+        return found
+
+
+def route_of(scope: Scope, routes: Routes) -> RequestRoute | str:
+    """Return the route of a request: its template if that is known beforehand, otherwise what the router will tell."""
+    known = routes.known(scope)
+    if known is None:
+        return RequestRoute(routes, scope)
+    scope[NATIVE] = None
+    return known

@@ -12,7 +12,6 @@ uvicorn configures logging itself unless it is told not to: run it with ``log_co
 """
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
@@ -21,13 +20,8 @@ from opentelemetry.trace import get_current_span
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.types import EventDict, Processor, WrappedLogger
 
-REDACTED = "[redacted]"
+from ..redaction import REDACTED, is_secret, redact_text
 
-_SECRET_KEY = re.compile(
-    r"authorization|token|passw|secret|cookie|credential|api[-_]?key|private[-_]?key", re.IGNORECASE
-)
-_USERINFO = re.compile(r"(?<=://)[^/?#\s@]*@")
-_BEARER = re.compile(r"\b(bearer|basic)\s+[^\s,;\"']+", re.IGNORECASE)
 _UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 _MAX_DEPTH = 8
 _MAX_FRAMES = 20
@@ -119,28 +113,22 @@ def add_trace_context(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Blank the values of keys that name a secret, credentials in URLs, and bearer tokens in any text."""
+    """Blank the values of keys that name a secret, and secrets in any text, see `redact_text`."""
     return {key: _redacted(key, value, _MAX_DEPTH) for key, value in event.items()}
 
 
 def _redacted(key: object, value: Any, depth: int) -> Any:  # noqa: ANN401 - log values have any type
-    if isinstance(key, str) and _SECRET_KEY.search(key):
+    if isinstance(key, str) and is_secret(key):
         return REDACTED
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
-        return _redacted_text(value)
+        return redact_text(value)
     if depth and isinstance(value, Mapping):
         return {name: _redacted(name, item, depth - 1) for name, item in value.items()}
     if depth and isinstance(value, list | tuple | set | frozenset):
         return [_redacted(None, item, depth - 1) for item in value]
-    return _redacted_text(repr(value))
-
-
-def _redacted_text(text: str) -> str:
-    if "://" in text:
-        text = _USERINFO.sub(f"{REDACTED}@", text)
-    return _BEARER.sub(rf"\1 {REDACTED}", text)
+    return redact_text(repr(value))
 
 
 def _drop_copies(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -211,6 +211,7 @@ class Instruments:
             "fleet": fleet.get_meter(_SCOPE),
         }
         self._made: dict[str, tuple[InstrumentSpec, object]] = {}
+        self._names: dict[str, str] = {}
         dropped, overflowed = (
             self._meters["process"].create_counter(spec.name, spec.unit, spec.description)
             for spec in (DROPPED, OVERFLOWED)
@@ -256,6 +257,9 @@ class Instruments:
         known, made = self._made.get(spec.name, (spec, None))
         if known != spec:
             raise ValueError(f"{spec.name} is already declared differently")
+        namesake = self._names.setdefault(spec.prometheus_name, spec.name)
+        if namesake != spec.name:
+            raise ValueError(f"{spec.name} and {namesake} are both {spec.prometheus_name} at /metrics: rename one")
         if made is None:
             made = make()
             self.guard.watch(spec)

@@ -52,9 +52,28 @@ class PeerProcesses:
         return self._directory / f"{self._name}{SUFFIX}"
 
     async def start(self) -> None:
-        """Offer this process's series; a socket left by the last process of this name is replaced."""
+        """Offer this process's series; a socket left by the last process of this name is replaced.
+
+        Raises:
+            RuntimeError: a process that is alive has this name: each scrape would show one of the two.
+        """
+        if await self._is_served():
+            raise RuntimeError(
+                f"another process serves as worker {self._name!r} in {self._directory}: give each a name of its own"
+            )
         self._path.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._answer, self._path)
+
+    async def _is_served(self) -> bool:
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                _, writer = await asyncio.open_unix_connection(self._path)
+        except TimeoutError:  # it accepts nobody at the moment, but it is there
+            return True
+        except OSError:
+            return False
+        writer.close()
+        return True
 
     async def stop(self) -> None:
         """Offer them no longer."""

@@ -13,6 +13,7 @@ from fastapi import Request
 from opentelemetry.trace import SpanKind, format_trace_id
 
 from service.problems import PROBLEMS, Problem
+from telemetry.settings import INTERCEPTORS
 from tests.support import RedisServer, wait_until
 from tests.support.service import Fleet
 from tests.support.shop import Shop, open_shop, problem
@@ -20,7 +21,7 @@ from tests.support.shop import Shop, open_shop, problem
 SECRET = "a-secret-of-the-crash"  # noqa: S105 - what must not leak
 
 
-@pytest.fixture(params=["contrib", "native"])
+@pytest.fixture(params=INTERCEPTORS)
 async def shop(valkey_server: RedisServer, request: pytest.FixtureRequest) -> AsyncIterator[Shop]:
     """Yield an API with one lamp, under either interceptor."""
     async with open_shop(valkey_server.url, interceptor=request.param) as shop:

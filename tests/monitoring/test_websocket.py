@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from service.monitoring.messages import document, schema
-from telemetry.settings import Interceptor
+from telemetry.settings import INTERCEPTORS, Interceptor
 from tests.conftest import MakeServer
 from tests.monitoring.watchers import PATIENCE, read, upgrade, watch
 from tests.support import RedisServer, wait_until
@@ -92,7 +92,7 @@ async def test_one_picture_is_made_for_all(shop: Shop, valkey_server: RedisServe
     assert shop.service.broadcast.built <= made + 1
 
 
-@pytest.mark.parametrize("interceptor", ["contrib", "native"])
+@pytest.mark.parametrize("interceptor", INTERCEPTORS)
 async def test_a_session_is_one_span_with_its_counts(valkey_server: RedisServer, interceptor: Interceptor) -> None:
     async with open_shop(valkey_server.url, interceptor=interceptor) as shop:
         async with watch(shop) as client:

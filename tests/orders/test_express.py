@@ -10,6 +10,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from service.api.middleware.fast_orders import OrderFastPathMiddleware
+from telemetry.settings import INTERCEPTORS
 from tests.support import RedisServer
 from tests.support.shop import Shop, open_shop
 
@@ -77,7 +78,7 @@ async def test_a_key_means_the_same_on_both_ways(shop: Shop, first: Mapping[str,
     assert [answer.json()["code"] for answer in other] == 2 * ["idempotency_conflict"]
 
 
-@pytest.mark.parametrize("interceptor", ["contrib", "native"])
+@pytest.mark.parametrize("interceptor", INTERCEPTORS)
 async def test_both_ways_are_one_route_to_the_telemetry(valkey_server: RedisServer, interceptor: Any) -> None:
     """One series, one name of a span; and a refusal is counted once."""
     async with open_shop(valkey_server.url, interceptor=interceptor) as shop:

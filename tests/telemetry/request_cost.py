@@ -18,7 +18,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from telemetry import Telemetry, TelemetrySettings
-from telemetry.windows.windows import RequestWindows
+from telemetry.settings import INTERCEPTORS
+from telemetry.windows import RequestWindows
 
 ROUNDS = 9
 REQUESTS = 4_000
@@ -28,10 +29,11 @@ HEADERS = [
 ]
 VARIANTS = {
     "off": {"OTEL_SDK_DISABLED": "true"},
-    "native": {"TELEMETRY_INTERCEPTOR": "native", "TELEMETRY_TRACES_PER_SECOND": "0"},
-    "native, recorded": {"TELEMETRY_INTERCEPTOR": "native", "TELEMETRY_TRACES_PER_SECOND": "1000000"},
-    "contrib": {"TELEMETRY_INTERCEPTOR": "contrib", "TELEMETRY_TRACES_PER_SECOND": "0"},
-    "contrib, recorded": {"TELEMETRY_INTERCEPTOR": "contrib", "TELEMETRY_TRACES_PER_SECOND": "1000000"},
+    **{
+        f"{interceptor}{said}": {"TELEMETRY_INTERCEPTOR": interceptor, "TELEMETRY_TRACES_PER_SECOND": per_second}
+        for interceptor in INTERCEPTORS
+        for said, per_second in (("", "0"), (", recorded", "1000000"))
+    },
 }
 
 

@@ -15,6 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from telemetry import TelemetrySettings, current_traceparent
 from telemetry.http.late_spans import MARK, RateLimit
+from telemetry.settings import INTERCEPTORS
 from telemetry.testing import Capture, capture
 from tests.support import serve, wait_until
 
@@ -64,7 +65,7 @@ def build(seen: Capture) -> FastAPI:
     return app
 
 
-@pytest.fixture(params=["contrib", "native"])
+@pytest.fixture(params=INTERCEPTORS)
 def settings(request: pytest.FixtureRequest) -> TelemetrySettings:
     """Return settings under which the budget records no trace."""
     return TelemetrySettings(

@@ -8,6 +8,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from telemetry.http.late_spans import MARK
+from telemetry.settings import INTERCEPTORS
 from tests.support import Program, free_port
 from tests.telemetry.collector import Collector
 from tests.telemetry.rush import Crowd, rush
@@ -42,7 +43,7 @@ async def served(interceptor: str, paths: list[str]) -> tuple[Crowd, list[Span]]
         return crowd, collector.spans()
 
 
-@pytest.mark.parametrize("interceptor", ["contrib", "native"])
+@pytest.mark.parametrize("interceptor", INTERCEPTORS)
 async def test_a_rush_is_sampled_and_its_errors_are_not(interceptor: str) -> None:
     """The rate of whole traces is the budget's, and each planted error left its server span."""
     seed = secrets.randbelow(2**32)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from telemetry import Telemetry, TelemetrySettings
-from telemetry.settings import BatchSettings, OtlpSettings
+from telemetry.settings import INTERCEPTORS, BatchSettings, OtlpSettings
 from tests.support import Program, eventually, free_port
 from tests.telemetry.collector import Collector
 
@@ -67,7 +67,7 @@ def terminate(program: Program) -> float:
     return time.monotonic() - begun
 
 
-@pytest.mark.parametrize("interceptor", ["contrib", "native"])
+@pytest.mark.parametrize("interceptor", INTERCEPTORS)
 def test_sigterm_loses_no_span_while_the_collector_is_up(interceptor: str) -> None:
     """All 300 spans wait in the queue when SIGTERM comes; all 300 arrive."""
     with Collector() as collector, shop(collector.endpoint, interceptor) as (program, client):

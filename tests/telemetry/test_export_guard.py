@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from telemetry import CounterSpec, GaugeSpec, Telemetry, TelemetrySettings
 from telemetry.export.health import Health, MonitoredSpanExporter, SafeSpanProcessor
-from telemetry.settings import Interceptor
+from telemetry.settings import INTERCEPTORS, Interceptor
 from tests.support import eventually, serve
 
 BROKEN = GaugeSpec(name="shop.broken", unit="1", description="Cannot be read.")
@@ -67,7 +67,7 @@ def build(telemetry: Telemetry) -> FastAPI:
     return app
 
 
-@pytest.mark.parametrize("interceptor", ["contrib", "native"])
+@pytest.mark.parametrize("interceptor", INTERCEPTORS)
 @pytest.mark.parametrize("traces_per_second", [1000, 0])
 async def test_what_is_broken_is_counted_and_the_answer_is_right(
     interceptor: Interceptor, traces_per_second: float

@@ -1,7 +1,5 @@
 """Exemplars: each names a trace that the collector has, for every scraper, for a while."""
 
-from typing import Literal
-
 import httpx
 import pytest
 from opentelemetry import trace
@@ -14,7 +12,7 @@ from prometheus_client.samples import Exemplar
 from telemetry import CounterSpec, HistogramSpec, Telemetry, TelemetrySettings
 from telemetry.metrics.exemplars import KEEP_SECONDS, REMEMBERED_TRACES, Exemplars, ExportedTraces
 from telemetry.providers import span_exporter
-from telemetry.settings import BatchSettings, OtlpSettings
+from telemetry.settings import INTERCEPTORS, BatchSettings, Interceptor, OtlpSettings
 from telemetry.testing import Capture, capture
 from tests.support import serve, wait_until
 from tests.telemetry.collector import Collector, Mode
@@ -51,8 +49,8 @@ def settings(collector: Collector) -> TelemetrySettings:
     )
 
 
-@pytest.mark.parametrize("interceptor", ["contrib", "native"])
-async def test_a_request_leaves_the_exemplar_of_its_own_server_span(interceptor: Literal["contrib", "native"]) -> None:
+@pytest.mark.parametrize("interceptor", INTERCEPTORS)
+async def test_a_request_leaves_the_exemplar_of_its_own_server_span(interceptor: Interceptor) -> None:
     """Trace, span, value and time are those of a request that was served; the value lies in its bucket."""
     chosen = TelemetrySettings(
         service_name="shop", worker="api-0", sampler="parentbased_always_on", interceptor=interceptor

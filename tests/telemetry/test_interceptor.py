@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client.parser import text_string_to_metric_families
 
 from telemetry import Telemetry, TelemetrySettings
+from telemetry.settings import INTERCEPTORS
 from telemetry.testing import Capture, capture
 from tests.support import serve, wait_until
 from tests.support.processes import run
@@ -51,7 +52,7 @@ class Shop:
         return line
 
 
-@pytest.fixture(params=["contrib", "native"])
+@pytest.fixture(params=INTERCEPTORS)
 def settings(request: pytest.FixtureRequest) -> TelemetrySettings:
     """Return settings for each interceptor."""
     return TelemetrySettings(

@@ -1,4 +1,4 @@
-"""Contrib and native held side by side: the same requests leave the same series and the same spans."""
+"""The interceptors held side by side: the same requests leave the same series and the same spans."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from telemetry import TelemetrySettings
-from telemetry.settings import Interceptor
+from telemetry.settings import INTERCEPTORS, Interceptor
 from telemetry.testing import Capture, capture
 from tests.support import serve, wait_until
 
@@ -215,21 +215,21 @@ def told(seen: Capture) -> Seen:
 
 
 @pytest.fixture(scope="module")
-def both() -> tuple[Seen, Seen]:
-    """Return what contrib and native saw."""
-    return asyncio.run(observe("contrib")), asyncio.run(observe("native"))
+def seen() -> dict[Interceptor, Seen]:
+    """Return what each interceptor saw."""
+    return {interceptor: asyncio.run(observe(interceptor)) for interceptor in INTERCEPTORS}
 
 
 @pytest.mark.parametrize("aspect", ["answers", "series", "counts", "started", "spans"])
-def test_both_interceptors_say_the_same(both: tuple[Seen, Seen], aspect: str) -> None:
+@pytest.mark.parametrize("interceptor", INTERCEPTORS[1:])
+def test_all_interceptors_say_the_same(seen: dict[Interceptor, Seen], interceptor: Interceptor, aspect: str) -> None:
     """Status codes, series with their labels, values, and spans with name, kind, status, route and events."""
-    contrib, native = both
-    assert contrib[aspect] == native[aspect]
+    assert seen[interceptor][aspect] == seen["contrib"][aspect]
 
 
-def test_what_they_say_is_right(both: tuple[Seen, Seen]) -> None:
+def test_what_they_say_is_right(seen: dict[Interceptor, Seen]) -> None:
     """Names are templates, whoever answers; the first route that knows a path counts."""
-    names = {(span[0], span[5]) for span in both[0]["spans"]}
+    names = {(span[0], span[5]) for span in seen["contrib"]["spans"]}
     assert names == {
         ("GET /orders/{number}", 200),
         ("GET /orders/queue", 200),
@@ -257,7 +257,7 @@ def test_what_they_say_is_right(both: tuple[Seen, Seen]) -> None:
     }
 
 
-def test_odd_bytes_in_a_header_reach_the_application(both: tuple[Seen, Seen]) -> None:
+def test_odd_bytes_in_a_header_reach_the_application(seen: dict[Interceptor, Seen]) -> None:
     """Contrib alone would answer 500 to a `User-Agent` that it cannot decode."""
-    for seen in both:
-        assert seen["answers"][-len(ODD_BYTES) :] == [b"HTTP/1.1 200 OK\r\n"] * len(ODD_BYTES)
+    for one in seen.values():
+        assert one["answers"][-len(ODD_BYTES) :] == [b"HTTP/1.1 200 OK\r\n"] * len(ODD_BYTES)

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from telemetry.settings import INTERCEPTORS
 from tests.support import Program, RedisServer, eventually, free_port
 from tests.support.processes import run
 from tests.telemetry.collector import Collector
@@ -42,7 +43,7 @@ def lifted(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("interceptor", ["contrib", "native"])
+@pytest.mark.parametrize("interceptor", INTERCEPTORS)
 def test_the_ten_lines_work_inside_another_package(lifted: Path, interceptor: str) -> None:
     """Series, a span and log lines, and nothing is imported by the name that the folder has here."""
     shop = SHOP.replace("from telemetry import", f"from vendor.{NAME} import")

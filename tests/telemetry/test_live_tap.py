@@ -7,14 +7,14 @@ import pytest
 from fastapi import FastAPI
 
 from telemetry import TelemetrySettings
-from telemetry.settings import Interceptor
+from telemetry.settings import INTERCEPTORS, Interceptor
 from telemetry.testing import capture
 from tests.telemetry.shop import build
 
 NAME = "http_server_request_duration_seconds"
 
 
-@pytest.mark.parametrize("interceptor", ["contrib", "native"])
+@pytest.mark.parametrize("interceptor", INTERCEPTORS)
 @pytest.mark.parametrize("fails", [False, True], ids=["listens", "fails"])
 async def test_the_listener_hears_what_is_exported(interceptor: Interceptor, fails: bool) -> None:
     """Method, template, status and seconds; and its own failure is not the request's."""

@@ -24,13 +24,17 @@ from telemetry import Telemetry, TelemetrySettings, store_span
 environ = {"TELEMETRY_INTERCEPTOR": sys.argv[1]}
 if sys.argv[1] == "logs":
     environ = {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://127.0.0.1:9"}
+if sys.argv[1] == "worker":
+    environ = {}
 telemetry = Telemetry(TelemetrySettings.from_env(environ, service_name="s"))
+if sys.argv[1] == "worker":  # it has no application to instrument
+    raise SystemExit
 app = FastAPI(telemetry=telemetry.fastapi_config())
 app.add_api_route("/x", lambda: {})
 telemetry.instrument(app)
 assert TestClient(app).get("/x").status_code == 200
 """
-NATIVE = "route_selected"
+ROUTES = "RequestTelemetry,get_route_path"
 LOGS = "OTLPLogExporter,LoggerProvider,BatchLogRecordProcessor,SeverityNumber"
 
 
@@ -64,7 +68,9 @@ def test_a_name_that_moved_says_so_in_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("choice", "moved"), [("contrib", f"{NATIVE},{LOGS}"), ("native", LOGS)])
+@pytest.mark.parametrize(
+    ("choice", "moved"), [("contrib", LOGS), ("native", LOGS), ("lean", LOGS), ("worker", f"{ROUTES},{LOGS}")]
+)
 def test_a_name_that_moved_stops_nobody_who_did_not_choose_it(choice: str, moved: str) -> None:
     """Each choice loads its own."""
     argv = [sys.executable, "-c", MOVED, choice, moved]
@@ -72,7 +78,7 @@ def test_a_name_that_moved_stops_nobody_who_did_not_choose_it(choice: str, moved
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("choice", "moved"), [("native", NATIVE), ("logs", LOGS)])
+@pytest.mark.parametrize(("choice", "moved"), [("native", ROUTES), ("lean", ROUTES), ("logs", LOGS)])
 def test_a_name_that_moved_stops_who_chose_it(choice: str, moved: str) -> None:
     """At once, and it is named."""
     argv = [sys.executable, "-c", MOVED, choice, moved]

@@ -13,16 +13,15 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, get_current_span, set_span_in_context
 
 from telemetry import TelemetrySettings
-from telemetry.settings import Interceptor
+from telemetry.settings import INTERCEPTORS, Interceptor
 from telemetry.testing import Capture, capture
 from tests.support import serve
 from tests.telemetry.test_interceptor_alike import DURATION
 
-BOTH: tuple[Interceptor, ...] = ("contrib", "native")
 TRACE = 0xABC
 
 
-@pytest.fixture(params=BOTH)
+@pytest.fixture(params=INTERCEPTORS)
 def interceptor(request: pytest.FixtureRequest) -> Interceptor:
     """Return each interceptor."""
     chosen: Interceptor = request.param
@@ -111,8 +110,8 @@ async def test_it_has_the_parent_that_the_instrumentation_finds(settings: Teleme
             token = contexts.attach(set_span_in_context(before))
             told = [(await client.get("/trace")).json() for _ in range(2)]
             contexts.detach(token)
-        assert len({*told, f"{TRACE:x}"}) == (1 if settings.interceptor == "contrib" else 3)
-        origins = {"local": 2.0} if settings.interceptor == "contrib" else {"none": 2.0}
+        assert len({*told, f"{TRACE:x}"}) == (3 if settings.interceptor == "native" else 1)
+        origins = {"none": 2.0} if settings.interceptor == "native" else {"local": 2.0}
         assert {
             dict(labels)["otel_span_parent_origin"]: value
             for (name, labels), value in seen.metrics().items()
