@@ -18,9 +18,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SynchronousMultiSpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from prometheus_client import CollectorRegistry
 
+from .http.late_spans import FixedIdGenerator, LateSpanWriter, RateLimit
 from .http.request_metrics import HTTP_VIEWS
 from .metrics.aggregation import View
 from .metrics.exemplars import Exemplars, ExportedTraces
@@ -101,6 +102,18 @@ def tracer_provider(
         id_generator=ids,
         meter_provider=meters,
     )
+
+
+def late_span_writer(
+    settings: TelemetrySettings,
+    resource: Resource,
+    processors: SynchronousMultiSpanProcessor,
+    meters: metrics.MeterProvider,
+) -> LateSpanWriter:
+    """Return what writes the spans of requests that were not recorded; they go to ``processors``, too."""
+    ids = FixedIdGenerator()
+    tracers = tracer_provider(ALWAYS_ON, resource, processors, meters, ids)
+    return LateSpanWriter(tracers, ids, RateLimit(settings.afterwards_per_second))
 
 
 class _NotingExporter(OTLPSpanExporter):

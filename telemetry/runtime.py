@@ -21,7 +21,6 @@ from opentelemetry import metrics, propagate, trace
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry
 
@@ -31,7 +30,7 @@ from .export.shutdown import Pipeline, drain
 from .http import instrumentation as interceptor
 from .http.conventions import use_stable_conventions
 from .http.head_sampling import HeadSampler, PredecidedIdGenerator, PredecidedSampler
-from .http.late_spans import LATE_SPANS, FixedIdGenerator, LateSpans, LateSpanWriter, RateLimit
+from .http.late_spans import LATE_SPANS, LateSpans
 from .http.parts import Parts
 from .http.request_metrics import RequestListener
 from .logs import configuration as logs
@@ -114,13 +113,8 @@ class Telemetry:
 
     def _make_late_spans(self, resource: Resource) -> LateSpans:
         spans = self.counter(LATE_SPANS)
-        ids = FixedIdGenerator()
-        writer = LateSpanWriter(
-            providers.tracer_provider(ALWAYS_ON, resource, self._processors, self._process, ids),
-            ids,
-            RateLimit(self.settings.afterwards_per_second),
-            lambda written: spans.add(1, {"result": "written" if written else "left_out"}),
-        )
+        writer = providers.late_span_writer(self.settings, resource, self._processors, self._process)
+        writer.count = lambda written: spans.add(1, {"result": "written" if written else "left_out"})
         return LateSpans(writer, self.settings.slow_seconds)
 
     def _make_logs(self, resource: Resource) -> "OtlpLogSink | None":

@@ -100,16 +100,16 @@ class LateSpanWriter:
         tracers: samples everything, and takes its ids from ``ids``.
         ids: what that provider was made with.
         limit: how many are written.
+
+    Attributes:
         count: told of each request that was due a span, and whether it got one.
     """
 
-    def __init__(
-        self, tracers: TracerProvider, ids: FixedIdGenerator, limit: RateLimit, count: Callable[[bool], None]
-    ) -> None:
+    def __init__(self, tracers: TracerProvider, ids: FixedIdGenerator, limit: RateLimit) -> None:
         self._tracer = tracers.get_tracer(__name__)
         self._ids = ids
         self._limit = limit
-        self._count = count
+        self.count: Callable[[bool], None] = lambda _: None
 
     def write(
         self,
@@ -124,7 +124,7 @@ class LateSpanWriter:
     ) -> None:
         """Write the span of a request that ends now and took ``seconds``, unless the limit is reached."""
         admitted = self._limit.admit()
-        self._count(admitted)
+        self.count(admitted)
         if not admitted:
             return
         end = time.time_ns()
