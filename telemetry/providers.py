@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from prometheus_client import CollectorRegistry
 
+from .http.head_sampling import PredecidedIdGenerator, PredecidedSampler
 from .http.late_spans import FixedIdGenerator, LateSpanWriter, RateLimit
 from .http.request_metrics import HTTP_VIEWS
 from .metrics.aggregation import View
@@ -102,6 +103,19 @@ def tracer_provider(
         id_generator=ids,
         meter_provider=meters,
     )
+
+
+def request_tracer_provider(
+    settings: TelemetrySettings,
+    sampler: Sampler,
+    resource: Resource,
+    processors: SynchronousMultiSpanProcessor,
+    meters: metrics.MeterProvider,
+) -> TracerProvider:
+    """Return the provider of this process; under ``lean`` a request's trace is decided on before its span is made."""
+    if settings.interceptor != "lean":
+        return tracer_provider(sampler, resource, processors, meters)
+    return tracer_provider(PredecidedSampler(sampler), resource, processors, meters, PredecidedIdGenerator())
 
 
 def late_span_writer(

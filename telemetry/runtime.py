@@ -29,7 +29,7 @@ from .export.health import FAILURES, CountFailure, Health, MonitoredSpanExporter
 from .export.shutdown import Pipeline, drain
 from .http import instrumentation as interceptor
 from .http.conventions import use_stable_conventions
-from .http.head_sampling import HeadSampler, PredecidedIdGenerator, PredecidedSampler
+from .http.head_sampling import HeadSampler
 from .http.late_spans import LATE_SPANS, LateSpans
 from .http.parts import Parts
 from .http.request_metrics import RequestListener
@@ -92,14 +92,7 @@ class Telemetry:
         self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet)
         sampler, budget = make_sampler(settings, recording=settings.otlp is not None or bool(span_processors))
         self._processors = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
-        decided = settings.interceptor == "lean"  # there a request's trace is decided on before its span is made
-        self._tracers = providers.tracer_provider(
-            PredecidedSampler(sampler) if decided else sampler,
-            resource,
-            self._processors,
-            self._process,
-            PredecidedIdGenerator() if decided else None,
-        )
+        self._tracers = providers.request_tracer_provider(settings, sampler, resource, self._processors, self._process)
         self._head_sampler = HeadSampler(sampler, self._process if counts else None)
         self._instruments = Instruments(self.meter_provider, self._off_or(self._fleet), strict=strict)
         failures = self.counter(FAILURES)
