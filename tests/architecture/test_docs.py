@@ -19,6 +19,7 @@ OURS = ("service", "telemetry", "deploy", "monitoring", "benchmarks", "tests")
 CODE = re.compile(r"`([^`\n]+)`")
 PATH = re.compile(r"\.?[\w-]+(?:/[\w.-]+)*(?:/|\.(?:py|lua|ya?ml|json|md|toml|js|css|html|txt|conf|go|png|svg))")
 IN_TEXT = re.compile(rf"(?<![\w/.-])(?:{'|'.join(OURS)}|docs)(?:/[\w.-]+)+\.\w+\b")
+IN_DIAGRAM = re.compile(r"[\w/]+\.(?:py|lua)\b")
 DOTTED = re.compile(rf"(?:{'|'.join(OURS)})(?:\.[A-Za-z_]\w*)+")
 OPENTELEMETRY = re.compile(r"(?:service|telemetry)\.(?:name|version|namespace|instance|sdk|distro)\b.*")
 """Attributes that OpenTelemetry specifies; they only look like modules of ours."""
@@ -48,6 +49,12 @@ def prose(document: Path) -> str:
 def words(document: Path) -> Iterator[str]:
     """Yield what stands between backticks, outside of blocks of code."""
     yield from CODE.findall(prose(document))
+
+
+def diagrams(document: Path) -> list[str]:
+    """Return the Mermaid diagrams."""
+    found: list[str] = re.findall(r"^```mermaid\n(.*?)^```", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return found
 
 
 def blocks(document: Path) -> Iterator[str]:
@@ -84,9 +91,10 @@ def resolves(dotted: str) -> bool:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_each_file_that_a_document_names_exists(document: Path) -> None:
-    """In backticks, or as a path with a folder anywhere in the text."""
+    """In backticks, as a path with a folder anywhere in the text, or in a diagram."""
     named = {word for word in words(document) if PATH.fullmatch(word) and ("/" in word or "." in word)}
     named |= set(IN_TEXT.findall(prose(document)))
+    named |= {word.rpartition("/")[2] for word in IN_DIAGRAM.findall("".join(diagrams(document)))}
     assert [word for word in named if not exists(document, word)] == []
 
 
