@@ -48,7 +48,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 @app.callback()
 def group() -> None:
-    """What the service costs, side by side with its peers."""
+    """Measure what the service costs, side by side with its peers."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started is ended
 
 

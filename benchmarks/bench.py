@@ -70,7 +70,7 @@ class Results(TypedDict):
 
 @contextmanager
 def prepared(scale: Scale) -> Iterator[Bench]:
-    """Takes the load's core, and runs a store and a receiver on it while the block lasts."""
+    """Take the load's core, and run a store and a receiver on it while the block lasts."""
     with ExitStack() as stack:
         stack.enter_context(machine.on(machine.other_cores()))
         store = stack.enter_context(open_store())
@@ -78,7 +78,7 @@ def prepared(scale: Scale) -> Iterator[Bench]:
 
 
 def results(mode: str, rows: list[Row], busy_before: float) -> Results:
-    """What is written to the results file."""
+    """Return what is written to the results file."""
     return Results(
         taken=datetime.now(UTC).isoformat(timespec="seconds"),
         mode=mode,
@@ -89,20 +89,20 @@ def results(mode: str, rows: list[Row], busy_before: float) -> Results:
 
 
 def write(path: Path, found: Results) -> None:
-    """Writes the results, one row a line."""
+    """Write the results, one row a line."""
     rows = ",\n".join(json.dumps({name: _short(value) for name, value in row.items()}) for row in found["rows"])
     head = json.dumps({name: value for name, value in found.items() if name != "rows"}, indent=1)
     path.write_text(f'{head.removesuffix("}").rstrip()},\n "rows": [\n{rows}\n]}}\n')
 
 
 def read(path: Path) -> Results:
-    """Reads what `write` wrote."""
+    """Read what `write` wrote."""
     found: Results = json.loads(path.read_text())
     return found
 
 
 def select(rows: Iterable[Row], **match: str | float) -> list[Row]:
-    """The rows that have all of these values."""
+    """Return the rows that have all of these values."""
     return [row for row in rows if all(row.get(name) == value for name, value in match.items())]
 
 
@@ -112,7 +112,7 @@ def values(rows: Iterable[Row], name: str) -> list[float]:
 
 
 def middle(rows: Iterable[Row], name: str) -> float:
-    """The median of one figure; not a number when no row has it."""
+    """Return the median of one figure, or NaN when no row has it."""
     found = values(rows, name)
     return statistics.median(found) if found else float("nan")
 

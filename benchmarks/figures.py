@@ -35,7 +35,7 @@ Of = Callable[[Sequence[float]], float]
 
 
 def by_round(rows: Sequence[Row], name: str, of: Of, *cases: Row) -> list[float]:
-    """Combines one figure of several cases, round by round: what was measured side by side is compared side by side."""
+    """Combine one figure of several cases, round by round: what was measured side by side is compared side by side."""
     found = []
     for number in sorted({float(row["round"]) for row in rows if "round" in row}):
         figures = [values(select(rows, round=number, **case), name) for case in cases]

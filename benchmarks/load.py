@@ -55,18 +55,18 @@ class Load:
         return (sum(self.statuses[s] for s in statuses) if statuses else self.answers) / self.seconds
 
     def latency_ms(self, share: float) -> float:
-        """A quantile of the latency, such as 0.99, in milliseconds."""
+        """Return a quantile of the latency, such as 0.99, in milliseconds."""
         return quantile(self.latencies, share) * 1000
 
 
 def quantile(found: Iterable[float], share: float) -> float:
-    """A quantile by nearest rank, not a number of nothing."""
+    """Return a quantile by nearest rank, or NaN of no values."""
     ordered = sorted(found)
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else math.nan
 
 
 def post(path: str, body: str, headers: str = "") -> bytes:
-    """A whole request."""
+    """Return a whole request."""
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{headers}"
     return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
@@ -203,7 +203,7 @@ class _Driver:
 
 
 def drive(port: int, requests: Iterator[bytes], shape: Shape, edge: Callable[[], None] = lambda: None) -> Load:
-    """Loads the server at a port of loopback; calls `edge` where the measured time begins and where it ends."""
+    """Load the server at a port of loopback; call `edge` where the measured time begins and where it ends."""
     gc.collect()
     gc.disable()  # a pause of the load would be a latency of the server
     try:

@@ -13,18 +13,18 @@ _PACKAGES = ("fastapi", "starlette", "uvicorn", "uvloop", "pydantic", "redis", "
 
 
 def server_cores() -> set[int]:
-    """The one core that a server under test has to itself."""
+    """Return the one core that a server under test has to itself."""
     return {max(_cores())}
 
 
 def other_cores() -> set[int]:
-    """The cores of everything else; the same core where the machine has only one."""
+    """Return the cores of everything else; the same core where the machine has only one."""
     return set(_cores() - server_cores() or _cores())
 
 
 @contextmanager
 def on(cores: set[int]) -> Iterator[None]:
-    """Keeps this thread, and what it starts meanwhile, to some cores."""
+    """Keep this thread, and what it starts meanwhile, to some cores."""
     _cores()
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
@@ -35,7 +35,7 @@ def on(cores: set[int]) -> Iterator[None]:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all that it started, as far as they are alive."""
+    """Return a process and all that it started, as far as they are alive."""
     found = [pid]
     for task in _tasks(pid):
         try:
@@ -60,7 +60,7 @@ def cpu_seconds(pids: list[int]) -> float:
 
 
 def resident_bytes(pid: int) -> int:
-    """The memory of a process that is in use."""
+    """Return the memory of a process that is in use."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -71,7 +71,7 @@ def busy_share() -> float:
 
 
 def facts() -> dict[str, str]:
-    """What a reader must know of the machine to make sense of a figure."""
+    """Describe the machine as far as a reader needs it to make sense of a figure."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "cpu": names[0].partition(":")[2].strip() if names else platform.machine(),
@@ -84,7 +84,7 @@ def facts() -> dict[str, str]:
 
 @cache
 def _cores() -> frozenset[int]:
-    """The cores that were ours before anything was kept to some of them."""
+    """Return the cores that were ours before anything was kept to some of them."""
     return frozenset(os.sched_getaffinity(0))
 
 

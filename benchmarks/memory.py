@@ -41,7 +41,7 @@ async def sell(ledger: Ledger, client: StoreClient, first: int, orders: int, *, 
 
 
 async def bytes_per_order(store: Store, orders: int, *, keyed: bool) -> float:
-    """Fills an empty store and returns what each order added."""
+    """Fill an empty store and return what each order added."""
     async with connect(store.url, name="memory", timeout_seconds=30) as client:
         shards = Shards(client, ledger_scripts())
         await shards.prepare()
@@ -56,7 +56,7 @@ async def bytes_per_order(store: Store, orders: int, *, keyed: bool) -> float:
 
 
 def main() -> None:
-    """Prints a line for each server that this machine has, without and with idempotency keys."""
+    """Print a line for each server that this machine has, without and with idempotency keys."""
     orders = int(sys.argv[1]) if len(sys.argv) > 1 else ORDERS
     for name, program in (("valkey", None), ("redis", shutil.which("redis-server"))):
         if name == "redis" and program is None:

@@ -21,7 +21,7 @@ SIZE_AXES = ("orders stored", "products")
 
 
 def draw(rows: Sequence[Row], folder: Path) -> None:
-    """Writes `bench-orders.svg` and `bench-growth.svg` into a folder, as far as their rows are there."""
+    """Write `bench-orders.svg` and `bench-growth.svg` into a folder, as far as their rows are there."""
     import matplotlib as mpl  # type: ignore[import-not-found]  # noqa: PLC0415 - only drawing needs it
 
     mpl.use("svg")

@@ -31,14 +31,14 @@ class ProgramFailedError(RuntimeError):
 
 
 def free_port() -> int:
-    """A port of loopback that nobody has at the moment."""
+    """Return a port of loopback that nobody has at the moment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
-    """Waits for a condition.
+    """Wait for a condition.
 
     Raises:
         ProgramFailedError: It was not met in time.
@@ -96,7 +96,7 @@ class Program:
         return Path(self._log.name).read_text(errors="replace")
 
     def cpu_seconds(self) -> float:
-        """The CPU time of the program and of all that it started."""
+        """Return the CPU time of the program and of all that it started."""
         return machine.cpu_seconds(machine.tree(self.pid))
 
     def __enter__(self) -> Self:
@@ -128,7 +128,7 @@ class Program:
         self.end()
 
     def end(self) -> None:
-        """Ends it, and forgets what it wrote."""
+        """End it, and forget what it wrote."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -145,5 +145,5 @@ class Program:
 
 
 def python(*arguments: str) -> list[str]:
-    """The interpreter that runs this, with arguments."""
+    """Return the command of the interpreter that runs this, with arguments."""
     return [sys.executable, *arguments]

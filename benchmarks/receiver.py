@@ -13,7 +13,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
 def make_app() -> web.Application:
-    """The receiver as an application."""
+    """Return the receiver as an application."""
     counts: Counter[str] = Counter()
 
     async def receive(request: web.Request) -> web.Response:
@@ -34,7 +34,7 @@ def make_app() -> web.Application:
 
 
 def main() -> None:
-    """Serves until it is ended."""
+    """Serve until it is ended."""
     web.run_app(make_app(), host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
 
 

@@ -32,7 +32,7 @@ def tables(found: Results) -> dict[str, str]:
 
 
 def fill(text: str, found: Results) -> str:
-    """The text with what stands between its markers replaced."""
+    """Replace what stands between the markers of a text."""
     made = tables(found)
 
     def put(match: re.Match[str]) -> str:
@@ -42,7 +42,7 @@ def fill(text: str, found: Results) -> str:
 
 
 def write(page: Path, found: Results) -> None:
-    """Puts the tables into a page."""
+    """Put the tables into a page."""
     page.write_text(fill(page.read_text(), found))
 
 
@@ -62,7 +62,7 @@ def run(found: Results) -> str:
 
 
 def figures(rows: Sequence[Row]) -> str:
-    """What is to be reached, and what is."""
+    """Report what is to be reached, and what is."""
     lines = []
     for figure in all_figures(rows):
         reached = "" if math.isnan(figure.middle) else "yes" if figure.reached else "no"
@@ -100,14 +100,14 @@ def orders(rows: Sequence[Row]) -> str:
 
 
 def limits(rows: Sequence[Row]) -> str:
-    """The bare script."""
+    """Report on the bare script."""
     mine = select(rows, part="limits")
     lines = [(case, spread(select(mine, case=case), "orders_per_second")) for case in _in_order(mine, "case")]
     return table(("`place`, called by redis-benchmark over 64 connections", "orders/s"), lines)
 
 
 def refusals(rows: Sequence[Row]) -> str:
-    """Accepted orders and refusals."""
+    """Report on accepted orders and refusals."""
     mine = select(rows, part="refusals")
     lines = []
     for name in _in_order(mine, "contender"):
@@ -120,7 +120,7 @@ def refusals(rows: Sequence[Row]) -> str:
 
 
 def worker(rows: Sequence[Row]) -> str:
-    """The order worker."""
+    """Report on the order worker."""
     mine = select(rows, part="worker")
     lines = []
     for case in _in_order(mine, "case"):
@@ -155,7 +155,7 @@ def scrape(rows: Sequence[Row]) -> str:
 
 
 def growth(rows: Sequence[Row]) -> str:
-    """What size costs."""
+    """Report on what size costs."""
     mine = select(rows, part="growth")
     lines = []
     for axis in _in_order(mine, "axis"):
@@ -191,7 +191,7 @@ def overload(rows: Sequence[Row]) -> str:
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; says so when there is nothing to show."""
+    """Return a Markdown table, or a line that says that there is nothing to show."""
     lines = list(lines)
     if not lines:
         return "Not measured in this run."
@@ -200,7 +200,7 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def spread(rows: Sequence[Row], name: str) -> str:
-    """The median, and the lowest and highest."""
+    """Return the median, and the lowest and highest."""
     return _between(values(rows, name))
 
 

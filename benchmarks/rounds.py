@@ -74,7 +74,7 @@ class Sample:
 
 @contextmanager
 def serving(subject: Subject, store: Store, receiver: str) -> Iterator[tuple[Program, int]]:
-    """Runs a subject while the block lasts; yields its program and port."""
+    """Run a subject while the block lasts; yield its program and port."""
     port = free_port()
     server = Program(
         subject.argv(port),
@@ -88,7 +88,7 @@ def serving(subject: Subject, store: Store, receiver: str) -> Iterator[tuple[Pro
 
 @contextmanager
 def working(store: Store, env: Mapping[str, str], cores: set[int]) -> Iterator[Program]:
-    """Runs `flash-sale worker` while the block lasts."""
+    """Run `flash-sale worker` while the block lasts."""
     port = free_port()
     address = {"OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1", "OTEL_EXPORTER_PROMETHEUS_PORT": str(port)}
     with Program(
@@ -144,7 +144,7 @@ def _sample(subject: Subject, got: load.Load, edges: list[tuple[float, float, fl
 
 
 def check(subject: Subject, store: Store, got: load.Load, what: Slice, before: int) -> None:
-    """Holds what the clients saw against what the store has.
+    """Compare what the clients saw with what the store has.
 
     Raises:
         UntrueError: They differ.
@@ -165,7 +165,7 @@ def check(subject: Subject, store: Store, got: load.Load, what: Slice, before: i
 
 
 def audit(store: Store) -> None:
-    """Checks every invariant of the ledger.
+    """Check every invariant of the ledger.
 
     Raises:
         UntrueError: One is broken.
@@ -181,7 +181,7 @@ async def _breaches(store: Store) -> list[str]:
 
 
 def until_refusals_are_told(_program: Program, _port: int) -> None:
-    """Gives a process the time to tell the ledger of the refusals that it decided by itself, once a second.
+    """Give a process the time to tell the ledger of the refusals that it decided by itself, once a second.
 
     To be used as `Slice.after`.
     """
@@ -200,7 +200,7 @@ def exported(receiver: str) -> int:
 
 @contextmanager
 def receiving() -> Iterator[str]:
-    """Runs an OTLP receiver while the block lasts; yields its URL."""
+    """Run an OTLP receiver while the block lasts; yield its URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     argv = python("-m", "benchmarks.receiver", str(port))

@@ -18,7 +18,7 @@ class ShopError(RuntimeError):
 
 
 def stock(subject: Subject, store: Store, products: int, units: int) -> None:
-    """Puts products `p0`, `p1`, ... on sale for a subject."""
+    """Put products `p0`, `p1`, ... on sale for a subject."""
     if subject.kind == "twin":
         for number in range(products):
             store.hash_set(f"product:p{number}", {"stock": units, "price": PRICE, "currency": CURRENCY})
@@ -27,7 +27,7 @@ def stock(subject: Subject, store: Store, products: int, units: int) -> None:
 
 
 def put_products(store: Store, products: int, units: int) -> None:
-    """Puts products on sale in our service's store, whether it runs or not.
+    """Put products on sale in our service's store, whether it runs or not.
 
     Raises:
         ShopError: One was not created.

@@ -40,7 +40,7 @@ class Store:
         return f"{name} {info.get(f'{name}_version') or info['redis_version']}"
 
     def used_bytes(self) -> int:
-        """The memory that its data and buffers take."""
+        """Return the memory that its data and buffers take."""
         return int(self._client.info("memory")["used_memory"])
 
     def totals(self) -> dict[str, int]:
@@ -52,7 +52,7 @@ class Store:
         return sum(int(count) for count in self._client.hgetall("{fs:00}:refused").values())
 
     def hash_set(self, key: str, fields: Mapping[str, str | int]) -> None:
-        """Sets fields of a hash."""
+        """Set fields of a hash."""
         for name, value in fields.items():
             self._client.hset(key, name, value)
 
@@ -68,13 +68,13 @@ class Store:
             return False
 
     def close(self) -> None:
-        """Closes the connections to it."""
+        """Close the connections to it."""
         self._client.close()
 
 
 @contextmanager
 def open_store(program: str | None = None) -> Iterator[Store]:
-    """Runs a server while the block lasts: the one that comes with the service, unless another is given."""
+    """Run a server while the block lasts: the one that comes with the service, unless another is given."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="fs-bench-") as directory:
         argv = [program or server_program(), "--port", str(port), "--bind", "127.0.0.1", "--dir", directory]
@@ -90,5 +90,5 @@ def open_store(program: str | None = None) -> Iterator[Store]:
 
 
 def redis_benchmark() -> str | None:
-    """The path of redis-benchmark, if there is one."""
+    """Return the path of redis-benchmark, if there is one."""
     return shutil.which("redis-benchmark") or shutil.which("valkey-benchmark")

@@ -41,7 +41,7 @@ class Subject:
     variant: bool = False
 
     def argv(self, port: int) -> list[str]:
-        """The command that serves it."""
+        """Return the command that serves it."""
         if self.kind == "ours":
             return python("-P", "-m", "service", "api")
         module = "benchmarks.peers.asgi_floor:app" if self.kind == "hello" else "benchmarks.peers.baseline:make_app"
@@ -52,7 +52,7 @@ class Subject:
         return python(*command)
 
     def environment(self, store: Store, port: int, receiver: str) -> dict[str, str]:
-        """The whole of what it is told by variables."""
+        """Return the whole of what it is told by variables."""
         env = {"REDIS_URL": store.url}
         if self.kind == "ours":
             env |= {"HOST": "127.0.0.1", "PORT": str(port), "WORKERS": "1"}
@@ -128,7 +128,7 @@ SUBJECTS: tuple[Subject, ...] = (
 
 
 def subject(name: str, **env: str) -> Subject:
-    """The contender of a name, with further variables.
+    """Return the contender of a name, with further variables.
 
     Raises:
         ValueError: There is none.

@@ -49,7 +49,7 @@ def run(bench: Bench) -> list[Row]:
 
 @contextmanager
 def watching(port: int, sockets: int) -> Iterator[None]:
-    """Keeps sockets open while the block lasts, in a process of their own beside the load."""
+    """Keep sockets open while the block lasts, in a process of their own beside the load."""
     if not sockets:
         yield
         return
@@ -161,7 +161,7 @@ def hold(port: int, reading: int, deaf: int) -> None:
 
 class _Reader(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
-        """What comes is what should come: the tests look at it, here it only has to be read."""
+        """Read what comes, without a look at it: that is the tests' business."""
 
 
 async def _hold(port: int, reading: int, deaf: int) -> None:

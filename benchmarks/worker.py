@@ -46,7 +46,7 @@ def _measure(bench: Bench, case: str, env: dict[str, str]) -> Row:
 
 
 def _wait(bench: Bench, worker: Program, confirmed: int) -> tuple[float, float, int]:
-    """Waits until so many orders are confirmed: when that was, the worker's CPU time then, and how many there are."""
+    """Wait until so many orders are confirmed; return when that was, the worker's CPU time, and how many there are."""
     end = time.monotonic() + DEADLINE_SECONDS
     while (done := bench.store.totals().get("confirmed", 0)) < confirmed:
         if time.monotonic() > end:

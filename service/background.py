@@ -21,7 +21,7 @@ class Stopped(Exception):  # noqa: N818 - says what happened; no error
 
 @asynccontextmanager
 async def background_tasks(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs coroutines for as long as the block lasts; one that fails is written down at once, the block goes on."""
+    """Run coroutines for as long as the block lasts; one that fails is logged at once, and the block goes on."""
     log = structlog.get_logger("service.background")
 
     def ended(task: asyncio.Task[None]) -> None:

@@ -43,7 +43,7 @@ END = """
 
 
 def metrics_page() -> str:
-    """The whole of docs/metrics.md."""
+    """Return the whole of docs/metrics.md."""
     return INTRODUCTION + instrument_table(SPECS) + INTERCEPTOR + instrument_table(SELF_SPECS) + END
 
 

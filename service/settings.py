@@ -156,7 +156,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
-        """Reads the settings.
+        """Read the settings.
 
         Raises:
             SettingsError: a variable holds a value that cannot be used.
@@ -182,7 +182,7 @@ def _check_public_key(pem: str) -> None:
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """A line for each variable that looks like one of ours and is none: most likely a typing mistake."""
+    """Return a line for each variable that looks like one of ours and is none: most likely a typing mistake."""
     known = {name.upper() for name in Settings.model_fields if name not in _GROUPS}
     known |= {start + name.upper() for group, start in _GROUPS.items() for name in _fields_of(group)}
     ours = ("PAYMENT_", "AUTH_JWT_", "ORDER_", "STORE_", "RESERVATION_", "IDEMPOTENCY_", "MONITORING_")

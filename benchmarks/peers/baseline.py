@@ -81,7 +81,7 @@ async def place_order(order: OrderRequest, request: Request, response: Response)
 
 
 def make_app() -> FastAPI:
-    """Builds the application."""
+    """Build the application."""
     if os.environ.get("TWIN_GC"):
         gc.set_threshold(50_000, 20, 100)
     app = FastAPI(lifespan=_lifespan)

@@ -43,7 +43,7 @@ PAGES = {
 
 
 def main() -> int:
-    """Runs a command and returns the exit status."""
+    """Run a command and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m deploy.stack", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start everything; Ctrl-C ends it")
@@ -61,14 +61,14 @@ def main() -> int:
 
 
 def show_tools(names: list[str]) -> int:
-    """Builds what is missing and prints every path."""
+    """Build what is missing and print every path."""
     for path in build(names):
         sys.stdout.write(f"{path.name:14}{path}\n")
     return 0
 
 
 def check() -> int:
-    """Prints what the stack that runs from this directory says of itself; 1 when something is wrong."""
+    """Print what the stack that runs from this directory says of itself; return 1 when something is wrong."""
     try:
         urls = json.loads((_directory() / URLS).read_text())
         lines, good = targets(urls["prometheus"])
@@ -81,7 +81,7 @@ def check() -> int:
 
 
 def up() -> int:
-    """Runs the stack until SIGINT, SIGTERM or SIGHUP.
+    """Run the stack until SIGINT, SIGTERM or SIGHUP.
 
     Raises:
         SettingsError: CROWD is not a number of orders per second.
@@ -126,7 +126,7 @@ async def _offer_demo(settings: Settings, store: str) -> None:
 
 
 def _crowd(stack: Stack, rate: float) -> subprocess.Popen[bytes] | None:
-    """Sends shoppers for as long as the stack runs."""
+    """Send shoppers for as long as the stack runs."""
     if not rate:
         return None
     url = stack.url("front" if "front" in stack.parts else "api-1")

@@ -37,7 +37,7 @@ class Service:
 
 
 def read(variables: Mapping[str, str], file: Path = FILE) -> dict[str, Service]:
-    """Reads every service, with `variables` in place."""
+    """Read every service, with `variables` in place."""
     document = yaml.safe_load(file.read_text())
     return {name: _service(name, _filled(entry, variables)) for name, entry in document["services"].items()}
 

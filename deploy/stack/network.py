@@ -30,7 +30,7 @@ class Network:
         self.addresses = {name: f"{block}.{number}" for number, name in enumerate(names, start=1)}
 
     def write_hosts(self, path: Path) -> None:
-        """Writes the hosts file."""
+        """Write the hosts file."""
         lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in self.addresses.items())]
         path.write_text("\n".join(lines) + "\n")
 
@@ -46,7 +46,7 @@ class Network:
 
 
 def inside(hosts: Path, argv: Sequence[str]) -> list[str]:
-    """Returns the command that runs `argv`, in the same process, with `hosts` as its /etc/hosts."""
+    """Return the command that runs `argv`, in the same process, with `hosts` as its /etc/hosts."""
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     bind = 'mount --bind "$0" /etc/hosts && exec "$@"'
     return ["unshare", *user, "--mount", "--propagation", "private", "sh", "-c", bind, str(hosts), *argv]

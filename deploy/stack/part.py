@@ -150,7 +150,7 @@ class Part:
             return False
 
     def argv(self) -> list[str]:
-        """The command line on this machine."""
+        """Return the command line on this machine."""
         arguments = [self._here(argument) for argument in (*self.service.command, *self._arguments)]
         if self.service.built:
             return [sys.executable, "-P", "-m", "service", *arguments]
@@ -168,7 +168,7 @@ class Part:
         return {**ours, "BIND_ADDRESS": self.place.address, **said, **self._environment}
 
     def _here(self, text: str) -> str:
-        """A word of the file with this machine's paths and address in it."""
+        """Return a word of the file with this machine's paths and address in it."""
         for path in sorted(self.service.mounts, key=len, reverse=True):
             text = re.sub(rf"(?<![\w.]){re.escape(path)}(?=$|[/\s])", str(self._file(path)), text)
         return text.replace(EVERYWHERE, self.place.address)
@@ -197,7 +197,7 @@ def _pings(address: str, port: int) -> bool:
 
 
 def wait_until_ready(parts: Sequence[Part], seconds: float) -> list[Part]:
-    """Waits until all say that they are ready; returns those that did not in time."""
+    """Wait until all say that they are ready; return those that did not in time."""
     end = time.monotonic() + seconds
     waiting = list(parts)
     while waiting and time.monotonic() < end:

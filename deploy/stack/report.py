@@ -5,7 +5,7 @@ from urllib.request import urlopen
 
 
 def targets(prometheus: str) -> tuple[list[str], bool]:
-    """Returns the lines of a table, and whether all targets are up.
+    """Return the lines of a table, and whether all targets are up.
 
     Raises:
         URLError: Prometheus does not answer.

@@ -66,7 +66,7 @@ class Stack:
         return self.parts[name].url
 
     def log(self, name: str) -> str:
-        """What a part has written so far."""
+        """Return what a part has written so far."""
         return self.parts[name].log.read_text(errors="replace")
 
     def start(self, *names: str, seconds: float = START_SECONDS) -> None:
@@ -153,7 +153,7 @@ class Stack:
                 self.parts[name] = part
 
     def _end(self) -> None:
-        """The senders first: what they still have to say is taken by those that end last."""
+        """End the senders first: what they still have to say is taken by those that end last."""
         for part in self.parts.values():
             part.wanted = False
         for stage in reversed(_stages({name: part.service for name, part in self.parts.items()})):

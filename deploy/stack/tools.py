@@ -81,7 +81,7 @@ def sources() -> list[Source]:
 
 
 def find(program: str) -> Path:
-    """Returns the path of a program.
+    """Return the path of a program.
 
     Raises:
         ToolMissing: It was not built and the PATH does not have it.
@@ -102,7 +102,7 @@ def folder(source: Source) -> Path:
 
 
 def build(names: Iterable[str] = ()) -> list[Path]:
-    """Builds what is not there yet, all of it or the sources that are named, and returns every path.
+    """Build what is not there yet, all of it or the sources that are named, and return every path.
 
     Raises:
         ToolMissing: There is no Go, or a build failed.
@@ -136,7 +136,7 @@ def _build(source: Source) -> None:
 
 
 def _fetch(source: Source, work: Path) -> list[str]:
-    """Copies a module's source to `work` and returns its packages."""
+    """Copy a module's source to `work` and return its packages."""
     work.mkdir()
     told = _run(["go", "mod", "download", "-json", f"{source.module}@{source.revision}"], work)
     work.rmdir()
@@ -151,7 +151,7 @@ def _fetch(source: Source, work: Path) -> list[str]:
 
 
 def _generate(source: Source, work: Path) -> list[str]:
-    """Makes the source of a program of our own in `work`: a copy, or what the collector's builder writes."""
+    """Make the source of a program of our own in `work`: a copy, or what the collector's builder writes."""
     if source.name == CHECKER.name:
         shutil.copytree(CHECKER, work)
         return ["."]

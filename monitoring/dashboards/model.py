@@ -62,22 +62,22 @@ class Panel:
     instant: ClassVar[bool] = False
 
     def options(self) -> Json:
-        """The panel's own options."""
+        """Return the panel's own options."""
         raise NotImplementedError
 
     def defaults(self) -> Json:
-        """The panel's own defaults of a field."""
+        """Return the panel's own defaults of a field."""
         return {}
 
     def overrides(self) -> list[Json]:
-        """A series of a name that has a colour keeps it."""
+        """Keep the colour of a series whose name has one."""
         return [
             override(name, {"id": "color", "value": {"mode": "fixed", "fixedColor": color}})
             for name, color in self.colors.items()
         ]
 
     def transformations(self) -> list[Json]:
-        """What Grafana does with the answers before it shows them."""
+        """Return what Grafana does with the answers before it shows them."""
         return []
 
     def json(self, number: int, x: int, y: int) -> Json:

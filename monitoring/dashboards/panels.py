@@ -41,7 +41,7 @@ class Graph(Panel):
     kind: ClassVar[str] = "timeseries"
 
     def options(self) -> Json:
-        """A legend below with the last and the greatest value; the tooltip shows all series."""
+        """Return a legend below with the last and the greatest value, and a tooltip that shows all series."""
         return {
             "legend": {
                 "showLegend": True,
@@ -80,7 +80,7 @@ class Figure(Panel):
     kind: ClassVar[str] = "stat"
 
     def options(self) -> Json:
-        """The last value."""
+        """Return the last value."""
         return {
             "colorMode": "value",
             "graphMode": "area" if self.trend else "none",

@@ -16,7 +16,7 @@ HEAD = f"{'alert':27} {'fires after':>11} {'ends after':>11}  fault"
 
 
 def line(row: Row) -> str:
-    """A row of the table."""
+    """Return a row of the table."""
     seconds = [f"{value:.1f} s" if value is not None else "never" for value in (row.to_fire, row.to_end)]
     wrong = "" if row.notified or row.to_fire is None else "  NOT TOLD to Alertmanager"
     wrong += f"  UNRELATED: {', '.join(row.unrelated)}" if row.unrelated else ""
@@ -43,7 +43,7 @@ def _say(text: str) -> None:
 
 
 def main() -> int:
-    """Prints the table; status 1 when a row is not as it should be."""
+    """Print the table; status 1 when a row is not as it should be."""
     parser = argparse.ArgumentParser(prog="python -m monitoring.drill", description="See every alert fire.")
     parser.add_argument("alerts", nargs="*", help="only the scenarios of these")
     parser.add_argument("--scale", type=float, default=SCALE, help="of the durations of the rules (%(default)s)")

@@ -46,7 +46,7 @@ class Load:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends."""
+        """End it."""
         self._stop.set()
         self._thread.join(30)
 
@@ -83,7 +83,7 @@ class DrillStack:
         self._admin = httpx.Client(base_url=stack.url("api-1"), headers=token, timeout=20)
 
     def offer(self, product: str, stock: int) -> None:
-        """Puts a product on sale."""
+        """Put a product on sale."""
         terms = {"name": product, "price": 100, "currency": "EUR", "stock": stock}
         self._admin.put(f"/inventory/{product}", json=terms).raise_for_status()
 
@@ -103,7 +103,7 @@ class DrillStack:
         self._admin.delete("/monitoring/faults").raise_for_status()
 
     def drop_dead_letters(self) -> None:
-        """Drops every dead letter."""
+        """Drop every dead letter."""
         argv = [sys.executable, "-P", "-m", "service", "dead-letters", "drop", "--all"]
         subprocess.run(  # noqa: S603 - our own program
             argv,
@@ -125,19 +125,19 @@ class DrillStack:
             client.delete(LEASE)
 
     def signal(self, part: str, role: str, number: signal.Signals) -> None:
-        """Sends a signal to one process of a part."""
+        """Send a signal to one process of a part."""
         lines = [json.loads(line) for line in self.stack.log(part).splitlines() if line.startswith("{")]
         started = [line["pid"] for line in lines if line.get("event") == "role started" and line.get("role") == role]
         os.kill(started[-1], number)
 
     def close(self) -> None:
-        """Closes the client."""
+        """Close the client."""
         self._admin.close()
 
 
 @contextmanager
 def open_drill_stack(directory: Path, scale: float = SCALE) -> Iterator[DrillStack]:
-    """A stack to drill on, with a load that waits to be told."""
+    """Run a stack to drill on, with a load that waits to be told."""
     environment = {
         "api-2": {"WORKERS": "2"},
         "worker": {"ORDER_ATTEMPTS": "2", "ORDER_RETRY_SECONDS": "0.2", "OTEL_EXPORTER_OTLP_TIMEOUT": "3"},
@@ -176,7 +176,7 @@ def _faster(directory: Path, scale: float) -> dict[str, Path]:
 
 
 def _copy(file: Path, directory: Path, settings: Mapping[str, str]) -> Path:
-    """Writes a copy with other values of some settings, each of which the file has once."""
+    """Write a copy with other values of some settings, each of which the file has once."""
     text = file.read_text()
     for setting, value in settings.items():
         text, found = re.subn(rf"^( +){setting}: .*$", rf"\g<1>{setting}: {value}", text, flags=re.MULTILINE)

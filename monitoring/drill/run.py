@@ -40,7 +40,7 @@ class _Broken:
 
 
 def drill(site: DrillStack, watch: Watch, scenarios: Iterable[Scenario], say: Callable[[Row], None]) -> list[Row]:
-    """Runs scenarios one after another; says what came of each when its alerts have ended."""
+    """Run scenarios one after another; yield what came of each when its alerts have ended."""
     rows: list[Row] = []
     lingering: list[_Broken] = []
     before: frozenset[str] = frozenset()
@@ -65,7 +65,7 @@ def drill(site: DrillStack, watch: Watch, scenarios: Iterable[Scenario], say: Ca
 
 
 def quiet(site: DrillStack, watch: Watch) -> list[str]:
-    """Waits until nothing fires in a stack that is well, with orders going through; returns what still does."""
+    """Wait until nothing fires in a stack that is well, with orders going through; return what still does."""
     site.offer("lamp", 1_000_000)
     site.offer("mug", 5)
     site.load.mode = "orders"
@@ -116,7 +116,7 @@ def _rows(watch: Watch, broken: _Broken) -> Iterable[Row]:
 
 
 def _notified(watch: Watch, alerts: Iterable[str]) -> set[str]:
-    """What Alertmanager has; Prometheus tells it within a moment."""
+    """Return what Alertmanager has; Prometheus tells it within a moment."""
     end = time.monotonic() + 10
     while not set(alerts) <= (notified := watch.notified()) and time.monotonic() < end:
         time.sleep(0.2)

@@ -34,12 +34,12 @@ class Watch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends."""
+        """End it."""
         self._stop.set()
         self._thread.join(30)
 
     def wait(self, alert: str, *, fires: bool, seconds: float) -> bool:
-        """Waits until an alert fires, or no longer does; whether it came to that in time."""
+        """Wait until an alert fires, or no longer does; return whether it came to that in time."""
         end = time.monotonic() + seconds
         while (alert in self.firing) is not fires:
             if time.monotonic() > end:
@@ -48,7 +48,7 @@ class Watch:
         return True
 
     def notified(self) -> set[str]:
-        """The alerts that Alertmanager has, silenced by another or not."""
+        """Return the alerts that Alertmanager has, silenced by another or not."""
         with httpx.Client(timeout=10) as client:
             alerts = client.get(f"{self._alertmanager}/api/v2/alerts").json()
         return {_name(alert["labels"]) for alert in alerts}

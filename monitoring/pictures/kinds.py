@@ -61,7 +61,7 @@ def graph(canvas: Canvas) -> str:
 
 
 def legend(canvas: Canvas, lines: list[data.Line]) -> str:
-    """The table below a graph: the last and the greatest value of each line."""
+    """Return the table below a graph: the last and the greatest value of each line."""
     head = '<tr><th>Name</th><th class="n">Last *</th><th class="n">Max</th></tr>'
     body = "".join(
         f'<tr><td><i style="background:{line.color}"></i>{escape(line.name)}</td>'
@@ -75,7 +75,7 @@ def legend(canvas: Canvas, lines: list[data.Line]) -> str:
 
 
 def figure(canvas: Canvas) -> str:
-    """A large number over its course."""
+    """Return a large number over its course."""
     found = data.lines(canvas.prometheus, canvas.panel, canvas.window)
     if not found:
         return EMPTY
@@ -90,7 +90,7 @@ def figure(canvas: Canvas) -> str:
 
 
 def bars(canvas: Canvas) -> str:
-    """A bar for each series."""
+    """Return a bar for each series."""
     found = data.lines(canvas.prometheus, canvas.panel, canvas.window)
     if not found:
         return EMPTY
@@ -108,7 +108,7 @@ def bars(canvas: Canvas) -> str:
 
 
 def table(canvas: Canvas) -> str:
-    """The rows of a table."""
+    """Return the rows of a table."""
     found = data.rows(canvas.prometheus, canvas.panel, canvas.window)
     names = data.columns(canvas.panel)
     units = {

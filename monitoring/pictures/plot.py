@@ -34,11 +34,11 @@ class Plot:
     parts: list[str] = field(default_factory=list)
 
     def x(self, at: float) -> float:
-        """The place of a time."""
+        """Return the place of a time."""
         return self.left + (at - self.start) / (self.end - self.start) * (self.width - self.left - 8)
 
     def y(self, value: float) -> float:
-        """The place of a value."""
+        """Return the place of a value."""
         share = (value - self.low) / ((self.high - self.low) or 1)
         return 6 + (1 - share) * (self.height - 6 - 20)
 

@@ -27,7 +27,7 @@ _Dumper.add_representer(str, _text)
 
 
 def rule_files(t: Timescale) -> dict[str, str]:
-    """The rule files: name and content."""
+    """Return the rule files: name and content."""
     promises = Promises.read()
     return {
         "recording.yml": _file(recording_groups(t)),
@@ -42,7 +42,7 @@ def _file(groups: Iterable[Group]) -> str:
 
 
 def main() -> None:
-    """Writes the files."""
+    """Write the files."""
     parser = argparse.ArgumentParser(prog="python -m monitoring.rules", description="Write the rules of Prometheus.")
     parser.add_argument("--out", type=Path, default=HOME, help="where to")
     parser.add_argument("--scale", type=float, default=1.0, help="0.1: every duration is a tenth, for tests")

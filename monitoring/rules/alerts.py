@@ -6,5 +6,5 @@ from monitoring.rules.watch_alerts import watch_groups
 
 
 def alert_groups(t: Timescale) -> tuple[Group, ...]:
-    """The groups of alerts.yml."""
+    """Return the groups of alerts.yml."""
     return (*sale_groups(t), *watch_groups(t))

@@ -30,7 +30,7 @@ class Timescale:
     factor: float = 1.0
 
     def window(self, duration: str) -> str:
-        """The range of a rate."""
+        """Return the range of a rate."""
         return self._scaled(duration, 5)
 
     def hold(self, duration: str) -> str:
@@ -38,7 +38,7 @@ class Timescale:
         return self._scaled(duration, 1)
 
     def limit(self, duration: str) -> int:
-        """A number of seconds that a series is compared with."""
+        """Return a number of seconds that a series is compared with."""
         return max(round(seconds_of(duration) * self.factor), min(3, seconds_of(duration)))
 
     def _scaled(self, duration: str, least: int) -> str:
@@ -56,7 +56,7 @@ class Record:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def rule(self) -> dict[str, Any]:
-        """The rule as Prometheus reads it."""
+        """Return the rule as Prometheus reads it."""
         rule: dict[str, Any] = {"record": self.record, "expr": self.expr}
         return rule | ({"labels": dict(self.labels)} if self.labels else {})
 
@@ -74,7 +74,7 @@ class Alert:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def rule(self) -> dict[str, Any]:
-        """The rule as Prometheus reads it."""
+        """Return the rule as Prometheus reads it."""
         rule: dict[str, Any] = {"alert": self.name, "expr": self.expr}
         if self.hold != "0s":
             rule["for"] = self.hold
@@ -97,6 +97,6 @@ class Group:
     interval: str | None = None
 
     def group(self) -> dict[str, Any]:
-        """The group as Prometheus reads it."""
+        """Return the group as Prometheus reads it."""
         interval = {"interval": self.interval} if self.interval else {}
         return {"name": self.name, **interval, "rules": [rule.rule() for rule in self.rules]}

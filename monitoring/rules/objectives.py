@@ -66,7 +66,7 @@ class Promises(_Strict):
 
     @classmethod
     def read(cls, path: Path = SLO) -> "Promises":
-        """Reads the file."""
+        """Read the file."""
         return cls.model_validate(yaml.safe_load(path.read_text()))
 
     @property
@@ -76,7 +76,7 @@ class Promises(_Strict):
 
 
 def objective_groups(promises: Promises, t: Timescale) -> tuple[Group, ...]:
-    """The groups of objectives.yml."""
+    """Return the groups of objectives.yml."""
     slow = [window for window in promises.windows if seconds_of(window) >= seconds_of(SLOW)]
     fast = [window for window in promises.windows if window not in slow]
     alerts = [_alert(promises, one, rate, t) for one in promises.objectives for rate in promises.burn_rates]

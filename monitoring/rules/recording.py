@@ -9,7 +9,7 @@ from monitoring.rules.model import Group, Record, Timescale
 
 
 def recording_groups(t: Timescale) -> tuple[Group, ...]:
-    """The groups of recording.yml."""
+    """Return the groups of recording.yml."""
     minute = t.window("1m")
     return (
         Group(

@@ -4,7 +4,7 @@ from monitoring.rules.model import Alert, Group, Timescale
 
 
 def sale_groups(t: Timescale) -> tuple[Group, ...]:
-    """The alerts about what is sold, and about those who work it off."""
+    """Return the alerts about what is sold, and about those who work it off."""
     return (
         Group(name="ledger_alerts", rules=(*_books(), *_store(t))),
         Group(name="order_alerts", rules=(*_queue(t), *_workers(t), *_money(t))),

@@ -10,7 +10,7 @@ _COLLECTOR = '{job="otel-collector"}'  # Jaeger is built on the collector and ha
 
 
 def watch_groups(t: Timescale) -> tuple[Group, ...]:
-    """The alerts about what must be there for all others to be right."""
+    """Return the alerts about what must be there for all others to be right."""
     return (
         Group(name="target_alerts", rules=_targets(t)),
         Group(name="telemetry_alerts", rules=(*_telemetry(t), *_collector(t))),

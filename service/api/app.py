@@ -37,7 +37,7 @@ answer, not a failure. Send an `Idempotency-Key` with `POST /orders` and it is s
 
 
 def create_app(context: ApiContext) -> FastAPI:
-    """Builds the application around one process's parts; its lifespan runs what belongs to them."""
+    """Build the application around one process's parts; its lifespan runs what belongs to them."""
     telemetry = context.telemetry
     telemetry.on_request(context.windows.record)
 
@@ -92,7 +92,7 @@ def _layers(context: ApiContext, note: errors.OnProblem, crash: errors.ErrorHand
 
 
 def _note(context: ApiContext, scope: Scope, problem: Problem) -> None:
-    """Counts an order that was refused, unless the ledger did; keeps the context of a failure."""
+    """Count an order that was refused, unless the ledger did; keep the context of a failure."""
     path, method = scope["path"], scope["method"]
     if method == "POST" and path == "/orders" and not problem.counted:
         context.rejections.count(problem.code if problem.code in REASONS else "other")
@@ -134,7 +134,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _document(app: FastAPI, context: ApiContext) -> None:
-    """Puts into the OpenAPI document what the code cannot say: the shape of a problem, who needs a `user_id`."""
+    """Put into the OpenAPI document what the code cannot say: the shape of a problem, who needs a `user_id`."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _document_without_tokens(document: dict[str, Any]) -> None:
 
 
 def _leave_out(document: dict[str, Any], scheme: str) -> None:
-    """A token that is not in use is asked for nowhere."""
+    """Remove from the document a token that is not in use."""
     del document["components"]["securitySchemes"][scheme]
     for operations in document["paths"].values():
         for operation in operations.values():

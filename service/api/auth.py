@@ -52,7 +52,7 @@ async def require_admin(
 async def shopper(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(shopper_scheme)]
 ) -> str | None:
-    """The token's subject; None where shoppers need no token.
+    """Return the token's subject; None where shoppers need no token.
 
     Raises:
         Problem: 401 without a valid token.

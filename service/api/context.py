@@ -89,7 +89,7 @@ class ApiContext:
         await self.writes.confirm()
 
     async def aclose(self) -> None:
-        """Ends what is still being read; for when nobody asks any more."""
+        """End what is still being read; for when nobody asks any more."""
         await self.writes.aclose()
         await self.catalogue.aclose()
         await self.live.aclose()
@@ -99,7 +99,7 @@ class ApiContext:
         self.wait_estimator.refresh(snapshot, asked)
 
     def known_order_id(self, order_id: str) -> str:
-        """An order id that could be one of ours.
+        """Return an order id that could be one of ours.
 
         Raises:
             Problem: 404 `unknown_order`, without asking the store.
@@ -110,7 +110,7 @@ class ApiContext:
 
 
 async def get_context(request: Request) -> ApiContext:  # a plain function would be run in a thread, at 60 us a call
-    """The service that answers this request."""
+    """Return the service that answers this request."""
     context: ApiContext = request.app.state.context
     return context
 

@@ -39,7 +39,7 @@ _BY_STATUS = {
 
 
 def respond(problem: Problem) -> Response:
-    """Makes the answer."""
+    """Make the answer."""
     return Response(_body(problem), status_code=problem.kind.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
@@ -53,7 +53,7 @@ async def send_problem(problem: Problem, send: Send) -> None:
 
 
 def raw_answer(problem: Problem, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Makes an answer as it goes over the wire, the last of its connection; `fields` go before the problem's own."""
+    """Make an answer as it goes over the wire, the last of its connection; `fields` go before the problem's own."""
     body = _body(problem)
     own = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), "connection": "close", **problem.headers}
     lines = [f"HTTP/1.1 {problem.kind.status} {HTTPStatus(problem.kind.status).phrase}".encode()]
@@ -63,7 +63,7 @@ def raw_answer(problem: Problem, fields: Iterable[tuple[bytes, bytes]]) -> bytes
 
 
 def _body(problem: Problem) -> bytes:
-    """The problem as `ProblemDetails` describes it."""
+    """Return the problem as `ProblemDetails` describes it."""
     span_context = get_current_span().get_span_context()
     trace_id = b'"%032x"' % span_context.trace_id if span_context.is_valid else b"null"
     errors = b',"errors":' + to_json(problem.errors) if problem.errors else b""
@@ -79,7 +79,7 @@ def _beginning(code: str, detail: str) -> bytes:
 
 
 def describe(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route in OpenAPI, for the codes that it may answer with."""
+    """Return the `responses` of a route in OpenAPI, for the codes that it may answer with."""
     by_status: dict[int | str, dict[str, Any]] = {}
     for code in codes:
         kind = PROBLEMS[code]
@@ -151,7 +151,7 @@ def _as_problem(request: Request, error: Exception) -> Problem:
 
 
 def route_of(scope: Scope) -> str:
-    """The template of the request's route; '' if none matches."""
+    """Return the template of the request's route; '' if none matches."""
     for route in iter_route_contexts(scope["app"].routes):
         if route.matches(scope)[0] is Match.FULL:
             return route.path_format or ""
@@ -159,7 +159,7 @@ def route_of(scope: Scope) -> str:
 
 
 def _allowed(request: Request) -> str:
-    """The methods of all routes of this path; the framework names those of the first."""
+    """Return the methods of all routes of this path; the framework names those of the first."""
     routes = [route for route in iter_route_contexts(request.app.routes) if route.methods]
     path = next((route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE), None)
     return ", ".join(sorted({method for route in routes if route.path == path for method in route.methods or ()}))

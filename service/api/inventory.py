@@ -64,7 +64,7 @@ class ProductView(BaseModel):
 
     @classmethod
     def of(cls, product: Product) -> Self:
-        """The product as the ledger has it."""
+        """Return the product as the ledger has it."""
         return cls(**{name: getattr(product, name) for name in cls.model_fields})
 
 
@@ -144,7 +144,7 @@ _ADMIN_PROBLEMS = describe(
 
 @router.get("/inventory", responses=describe("store_unavailable"))
 async def list_products(context: Context) -> ProductList:
-    """Lists all products."""
+    """List all products."""
     return ProductList(products=[ProductView.of(product) for product in await context.catalogue.products()])
 
 
@@ -161,7 +161,7 @@ async def read_figures(context: Context) -> InventoryFigures:
 
 @router.get("/inventory/{product_id}", responses=describe("unknown_product", "invalid", "store_unavailable"))
 async def read_product(product_id: ProductId, context: Context) -> ProductView:
-    """Reads one product."""
+    """Read one product."""
     product = await context.catalogue.product(product_id)
     if product is None:
         raise Problem("unknown_product")
@@ -176,7 +176,7 @@ async def read_product(product_id: ProductId, context: Context) -> ProductView:
 async def put_product(
     product_id: NewProductId, product: ProductPut, response: Response, context: Context
 ) -> ProductView:
-    """Creates a product, or changes it whole."""
+    """Create a product, or change it whole."""
     change, stored = await context.catalogue.put(product_id, **_fields(product, product.model_fields_set | _ALL))
     context.sold_out.invalidate(product_id)
     if change is Change.CREATED:
@@ -188,7 +188,7 @@ async def put_product(
     "/inventory/{product_id}", dependencies=[Admin], responses={**_ADMIN_PROBLEMS, **describe("unknown_product")}
 )
 async def patch_product(product_id: ProductId, product: ProductPatch, context: Context) -> ProductView:
-    """Changes some fields of a product."""
+    """Change some fields of a product."""
     answer = await context.catalogue.patch(product_id, **_fields(product, product.model_fields_set))
     context.sold_out.invalidate(product_id)
     return _answer(*answer)
@@ -200,7 +200,7 @@ async def patch_product(product_id: ProductId, product: ProductPatch, context: C
     responses={**_ADMIN_PROBLEMS, **describe("unknown_product")},
 )
 async def restock_product(product_id: ProductId, restock: Restock, context: Context) -> ProductView:
-    """Adds units to what is left to sell."""
+    """Add units to what is left to sell."""
     answer = await context.catalogue.restock(product_id, restock.quantity)
     context.sold_out.invalidate(product_id)
     return _answer(*answer)

@@ -37,7 +37,7 @@ async def read_metrics(context: Context) -> MetricsData:
 
 @router.get("/errors", dependencies=[WatcherAuth], responses=describe("unauthorized", "store_unavailable"))
 async def read_errors(context: Context) -> ErrorList:
-    """Lists the last 100 requests of the hour that the service failed."""
+    """List the last 100 requests of the hour that the service failed."""
     return ErrorList(errors=errors_of(await context.windows.read(timedelta(0), failures=MAX_ERRORS)))
 
 
@@ -57,7 +57,7 @@ async def read_benchmark(
     responses=describe("unauthorized", "admin_disabled", "store_unavailable"),
 )
 async def clear_metrics(context: Context) -> Cleared:
-    """Empties the windows and the list of errors; the ledger and everything read from it stay."""
+    """Empty the windows and the list of errors; the ledger and everything read from it stay."""
     await context.windows.clear()
     return Cleared()
 

@@ -63,7 +63,7 @@ class OrderAccepted(BaseModel):
 
     @classmethod
     def of(cls, order: Order) -> Self:
-        """The answer to the first request, as it was then."""
+        """Return the answer to the first request, as it was then."""
         return cls(status=Status.PENDING, **{n: getattr(order, n) for n in cls.model_fields if n != "status"})
 
 
@@ -72,7 +72,7 @@ _face = attrgetter(*_FACE)
 
 
 def accepted_json(order: Order) -> bytes:
-    """What FastAPI makes of `OrderAccepted.of(order)`, without the model in between."""
+    """Return what FastAPI makes of `OrderAccepted.of(order)`, without the model in between."""
     return to_json(dict(zip(_FACE, _face(order), strict=True)) | {"status": Status.PENDING.value})
 
 
@@ -95,7 +95,7 @@ class OrderView(BaseModel):
 
     @classmethod
     def of(cls, order: Order) -> Self:
-        """The order as the ledger has it."""
+        """Return the order as the ledger has it."""
         return cls(**{name: getattr(order, name) for name in cls.model_fields})
 
 
@@ -145,7 +145,7 @@ async def place_order(
 
 
 def head_of(placed: PlacedOrder) -> tuple[int, dict[str, str]]:
-    """The status of the answer to an order that was placed, and its headers."""
+    """Return the status of the answer to an order that was placed, and its headers."""
     location = {"location": f"/orders/{placed.order.order_id}"}
     return (200, location | {"idempotency-replayed": "true"}) if placed.replayed else (202, location)
 
@@ -158,7 +158,7 @@ async def list_orders(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=MAX_CURSOR, description="`next_cursor` of the page before")] = None,
 ) -> OrderPage:
-    """Lists the orders of one user, the newest first."""
+    """List the orders of one user, the newest first."""
     whose = subject or user_id
     if whose is None:
         raise Problem("invalid", errors=[FieldProblem(location="query", pointer="#/user_id", detail="Field required")])
@@ -178,7 +178,7 @@ async def read_queue(context: Context) -> QueueView:
 
 @router.get("/orders/{order_id}", responses=describe("unauthorized", "unknown_order", "invalid", "store_unavailable"))
 async def read_order(order_id: OrderIdPath, context: Context, subject: Shopper) -> OrderView:
-    """Reads one order."""
+    """Read one order."""
     order = await context.ledger.order(context.known_order_id(order_id))
     if order is None or (subject is not None and order.user_id != subject):
         raise Problem("unknown_order")
@@ -190,7 +190,7 @@ async def read_order(order_id: OrderIdPath, context: Context, subject: Shopper) 
     responses=describe("unauthorized", "unknown_order", "not_cancellable", "invalid", "store_unavailable"),
 )
 async def cancel_order(order_id: OrderIdPath, context: Context, subject: Shopper) -> OrderView:
-    """Cancels an order that is not being processed yet; its units go back to stock, once."""
+    """Cancel an order that is not being processed yet; its units go back to stock, once."""
     outcome, order = await context.ledger.cancel(context.known_order_id(order_id), subject)
     if order is None or outcome is Cancellation.UNKNOWN_ORDER:
         raise Problem("unknown_order")

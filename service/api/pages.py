@@ -46,11 +46,11 @@ class PageFile:
 
     @classmethod
     def of(cls, content: bytes, suffix: str) -> Self:
-        """The file with its tag."""
+        """Return the file with its tag."""
         return cls(content, MEDIA_TYPES[suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
 
     def answer(self, request: Request) -> Response:
-        """The file, or 304 to whoever has it already."""
+        """Return the file, or 304 to whoever has it already."""
         headers = {**HEADERS, "ETag": self.etag}
         known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
         if known & {self.etag, "*"}:
@@ -59,7 +59,7 @@ class PageFile:
 
 
 def create_router(settings: Settings) -> APIRouter:
-    """The routes of the pages; they are no part of the API and so not in its document."""
+    """Return the routes of the pages; they are no part of the API and so not in its document."""
     found = _read(settings)
     router = APIRouter(include_in_schema=False)
 

@@ -52,7 +52,7 @@ class ServiceHealth(BaseModel):
 
 
 def worker_report(worker: Worker) -> dict[str, float | str]:
-    """What an order worker tells the others of itself once a second."""
+    """Return what an order worker tells the others of itself once a second."""
     return {
         "consumer": worker.consumer,
         "progress_age_seconds": worker.progress_age_seconds(),
@@ -61,7 +61,7 @@ def worker_report(worker: Worker) -> dict[str, float | str]:
 
 
 async def service_health(context: ApiContext) -> ServiceHealth:
-    """Looks at everything now."""
+    """Look at everything now."""
     heartbeats: Mapping[str, float] = {}
     alive = False
     reported: Mapping[str, Mapping[str, Any]] = {}
@@ -90,7 +90,7 @@ async def service_health(context: ApiContext) -> ServiceHealth:
 
 
 def telemetry_health(telemetry: Telemetry) -> TelemetryHealth:
-    """The state of both pipelines."""
+    """Return the state of both pipelines."""
     words: Mapping[str, Export] = {"unknown": "unknown", "healthy": "ok", "unhealthy": "failing"}
     found = {name: words[health.value] for name, health in telemetry.exporter_health.items()}
     return TelemetryHealth(spans=found.get("spans", "off"), log_lines=found.get("log lines", "off"))

@@ -19,7 +19,7 @@ class StrictRoute(APIRoute):
     """A route that reads its body by `parse`: `APIRouter(route_class=StrictRoute)`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Gives the handler a request that is strict."""
+        """Give the handler a request that is strict."""
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
@@ -38,7 +38,7 @@ class _StrictRequest(Request):
 
 
 def parse(body: bytes) -> Any:  # noqa: ANN401 - whatever JSON there is
-    """Reads a body.
+    """Read a body.
 
     Raises:
         json.JSONDecodeError: It is not JSON, or not of the strict kind; FastAPI makes a validation error of it.

@@ -31,7 +31,7 @@ router = APIRouter()
 
 @router.websocket("/monitoring")
 async def watch(websocket: WebSocket) -> None:
-    """Sends snapshots until the client goes."""
+    """Send snapshots until the client goes."""
     context: ApiContext = websocket.app.state.context
     offered = websocket.scope["subprotocols"]
     refused = reject_reason(context.settings, websocket.headers, offered, len(context.broadcast))
@@ -54,7 +54,7 @@ async def watch(websocket: WebSocket) -> None:
 
 
 def observe(telemetry: Telemetry, broadcast: Broadcast) -> None:
-    """Exports who watches, and what they were sent."""
+    """Export who watches, and what they were sent."""
     reasons = WATCHERS_REFUSED.attributes["reason"] or ()
     telemetry.observe(WATCHERS, lambda: [(len(broadcast), {})])
     telemetry.observe(
@@ -76,7 +76,7 @@ async def _refuse(websocket: WebSocket, problem: Problem) -> None:
 
 
 async def _serve(websocket: WebSocket, subscriber: Subscriber, broadcast: Broadcast) -> int:
-    """Runs a session and returns the code with which it was closed."""
+    """Run a session and return the code with which it was closed."""
     async with asyncio.TaskGroup() as group:
         sending = group.create_task(_send(websocket, subscriber, broadcast))
         code = await _listen(websocket)

@@ -32,7 +32,7 @@ class Connection(WebSocketsSansIOProtocol):
         self._cut = Deadline(self.loop)
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Keeps little in the buffers: what waits there is old, and a newer frame would be better."""
+        """Keep little in the buffers: what waits there is old, and a newer frame would be better."""
         super().connection_made(transport)
         self._cut.start(self.config.ws_ping_timeout or STUCK_SECONDS, self._cut_unless_open)
         self.transport.set_write_buffer_limits(high=0)
@@ -41,7 +41,7 @@ class Connection(WebSocketsSansIOProtocol):
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """Note that the connection is gone."""
         self._cut.cancel()
         super().connection_lost(exc)
 
@@ -51,12 +51,12 @@ class Connection(WebSocketsSansIOProtocol):
         self._cut.start(self.config.ws_ping_timeout or STUCK_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The client has read everything."""
+        """Note that the client has read everything."""
         super().resume_writing()
         self._cut.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Takes data in, unless the client did not wait for its handshake, or does not read what it is sent for it."""
+        """Take data in, unless the client did not wait for its handshake, or does not read what it is sent for it."""
         if self.handshake_initiated and not self.handshake_complete:
             self.transport.abort()
             return
@@ -65,7 +65,7 @@ class Connection(WebSocketsSansIOProtocol):
             self.transport.abort()
 
     async def send(self, message: Any) -> None:  # noqa: ANN401 - as uvicorn's
-        """Sends; a handshake that was refused with an answer is complete, which uvicorn forgets and calls an error."""
+        """Send; a handshake that was refused with an answer is complete, which uvicorn forgets and calls an error."""
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True
@@ -81,6 +81,6 @@ class Connection(WebSocketsSansIOProtocol):
             self._cut.start(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
 
     def _cut_unless_open(self) -> None:
-        """Ends a handshake that was not answered in time."""
+        """End a handshake that was not answered in time."""
         if not self.handshake_complete:
             self.transport.abort()

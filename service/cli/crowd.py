@@ -7,7 +7,7 @@ import typer
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command("crowd")(crowd)
 
 

@@ -26,7 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="as JSON")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command("audit")(audit)
     letters = typer.Typer(
         no_args_is_help=True, help="Orders that could not be processed: look at them, try again, or drop."
@@ -145,7 +145,7 @@ def _tell(results: dict[str, str], good: str) -> None:
 
 
 def offer_demo() -> None:
-    """Puts the demo catalogue into a store that has no products."""
+    """Put the demo catalogue into a store that has no products."""
     from service.ledger.catalogue import ProductCatalogue
     from service.ledger.demo import stock_demo
 

@@ -43,7 +43,7 @@ def options(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """A flash-sale order service that never oversells, and whose telemetry says exactly what happened."""
+    """Run a flash-sale order service that never oversells, and whose telemetry says exactly what happened."""
 
 
 processes.add_to(app)
@@ -52,12 +52,12 @@ books.add_to(app)
 
 
 def main() -> None:
-    """Runs the program."""
+    """Run the program."""
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Runs one command and returns the exit status."""
+    """Run one command and return the exit status."""
     mend_wait_for()
     try:
         status = app(arguments, standalone_mode=False)
@@ -80,7 +80,7 @@ def run(arguments: list[str]) -> int:
 
 
 def complain(message: str, status: int) -> int:
-    """Writes one line to stderr."""
+    """Write one line to stderr."""
     sys.stderr.write(f"flash-sale: {' '.join(message.split())}\n")
     return status
 

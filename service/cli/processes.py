@@ -25,7 +25,7 @@ PROMETHEUS_HOST = "OTEL_EXPORTER_PROMETHEUS_HOST"
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command("run")(run)
     app.command("api")(api)
     app.command("worker")(worker)

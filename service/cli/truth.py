@@ -18,7 +18,7 @@ POLL_SECONDS = 0.5
 
 
 def truth_command(plan: "CrowdPlan", targets: list[str], receive: int | None, *, as_json: bool) -> int:
-    """Runs the plan and prints the report; returns 1 when two of them differ."""
+    """Run the plan and print the report; return 1 when two of them differ."""
     report, rows, others = asyncio.run(_run(plan, targets or [f"{plan.base_url}/metrics"], receive))
     wrong = [row for row in rows if not row.agrees]
     if others:
@@ -76,7 +76,7 @@ async def _run(plan: "CrowdPlan", targets: list[str], receive: int | None) -> "t
 async def _agreed(
     report: "CrowdReport", sources: "MetricSources", before: "Figures", spans: "SpanReceiver | None"
 ) -> "tuple[list[Row], int]":
-    """The comparison once the queue is empty and everybody agrees; when they do not in time, that of the last reading.
+    """Compare until the queue is empty and everybody agrees, or time is up; return the last comparison.
 
     Besides, how many requests the service counted that the crowd did not send. After one of them nobody can agree.
     """

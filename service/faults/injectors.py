@@ -81,10 +81,10 @@ class _FaultyGateway:
 
 
 def faulty_shards(shards: Shards, faults: Faults | None) -> Shards:
-    """The store with its faults; the store itself where faults are off."""
+    """Return the store with its faults; the store itself where faults are off."""
     return shards if faults is None else _FaultyShards(shards, faults)
 
 
 def faulty_gateway(gateway: PaymentGateway, faults: Faults | None, telemetry: Telemetry) -> PaymentGateway:
-    """The gateway with its faults; the gateway itself where faults are off."""
+    """Return the gateway with its faults; the gateway itself where faults are off."""
     return gateway if faults is None else _FaultyGateway(gateway, faults, telemetry)

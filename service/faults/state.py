@@ -79,7 +79,7 @@ class Faults:
         self._log = structlog.get_logger("service.faults")
 
     def should_inject(self, fault: Fault) -> FaultRule | None:
-        """The fault if it is on here and hits this call."""
+        """Return the fault if it is on here and hits this call."""
         rule = self._on.get(fault)
         if rule is None or rule.worker not in (None, self._worker) or monotonic() - self._read > MAX_SECONDS:
             return None
@@ -106,7 +106,7 @@ class Faults:
         await self.read()
 
     async def read(self) -> dict[Fault, FaultRule]:
-        """Reads which faults are on; `ttl_seconds` is as it was given.
+        """Read which faults are on; `ttl_seconds` is as it was given.
 
         Raises:
             redis.exceptions.RedisError: The store is down.
@@ -117,7 +117,7 @@ class Faults:
         return dict(self._on)
 
     async def watch(self) -> None:
-        """Reads twice a second until it is cancelled."""
+        """Read twice a second until it is cancelled."""
 
         async def read() -> None:
             await self.read()
@@ -134,7 +134,7 @@ def _read(text: str | bytes) -> FaultRule | None:
 
 @asynccontextmanager
 async def watched(settings: Settings, store_url: str, worker: str) -> AsyncIterator[Faults | None]:
-    """The faults of a process, watched while the block lasts; None unless FAULTS_ENABLED is set."""
+    """Yield the faults of a process, watched while the block lasts; None unless FAULTS_ENABLED is set."""
     if not settings.faults_enabled:
         yield None
         return

@@ -52,7 +52,7 @@ class SaleMovesError(Exception):
 
 
 async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
-    """Reads every order and index of every shard.
+    """Read every order and index of every shard.
 
     Args:
         shards: The store.

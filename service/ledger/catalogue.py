@@ -34,7 +34,7 @@ class ProductCatalogue:
         self._some = ShardBatcher(shards, self._read_some, limit=MAX_BATCH, ends_all=is_store_down)
 
     async def put(self, product_id: str, **fields: str | int | datetime | None) -> tuple[Change, Product | None]:
-        """Creates a product, or changes it; a difference in `stock` is booked as a restock.
+        """Create a product, or change it; a difference in `stock` is booked as a restock.
 
         Args:
             product_id: Which product.
@@ -43,23 +43,23 @@ class ProductCatalogue:
         return await self._change("put", product_id, fields)
 
     async def patch(self, product_id: str, **fields: str | int | datetime | None) -> tuple[Change, Product | None]:
-        """Changes the given fields of a product."""
+        """Change the given fields of a product."""
         return await self._change("patch", product_id, fields)
 
     async def restock(self, product_id: str, units: int) -> tuple[Change, Product | None]:
-        """Adds units to what is left to sell."""
+        """Add units to what is left to sell."""
         return await self._change("restock", product_id, {"units": units})
 
     async def product(self, product_id: str) -> Product | None:
-        """Reads one product."""
+        """Read one product."""
         return await self._some.submit(self._shards.of(product_id), keys.escape(product_id))
 
     async def products(self) -> tuple[Product, ...]:
-        """Reads all products, by id."""
+        """Read all products, by id."""
         return await self._all()
 
     async def aclose(self) -> None:
-        """Ends what is being read."""
+        """End what is being read."""
         await self._all.aclose()
         await self._some.aclose()
 

@@ -24,7 +24,7 @@ class DeadLetters:
         self._shards = shards
 
     async def list(self, limit: int = 1000) -> list[Order]:
-        """Reads the dead letters, those that died first at the head."""
+        """Read the dead letters, those that died first at the head."""
         orders: list[Order] = []
         for shard in self._shards:
             orders += [Order.from_row(row) for row in await self._shards.run("dead", shard, limit)]
@@ -39,7 +39,7 @@ class DeadLetters:
         }
 
     async def drop(self, order_ids: Sequence[str]) -> dict[str, bool]:
-        """Takes orders off the list; they stay failed. True where there was one."""
+        """Take orders off the list; they stay failed. Return True where there was one."""
         return {
             order_id: (await self._shards.run("drop", shard_of_order(order_id), order_id))[0] == "dropped"
             for order_id in order_ids

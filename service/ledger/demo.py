@@ -30,7 +30,7 @@ DEMO = (
 
 
 async def stock_demo(catalogue: ProductCatalogue) -> int:
-    """Puts the demo on sale in a store that has no products; says how many products were put."""
+    """Put the demo on sale in a store that has no products; return how many products were put."""
     if await catalogue.products():
         return 0
     for product in DEMO:

@@ -27,7 +27,7 @@ class Lease:
         return self._clock() < self._until
 
     async def renew(self) -> None:
-        """Takes the lease if it is free, keeps it if it is ours.
+        """Take the lease if it is free, keep it if it is ours.
 
         Raises:
             redis.exceptions.RedisError: The store is down; what was granted before still ends in its time.

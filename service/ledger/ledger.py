@@ -24,7 +24,7 @@ def ledger_scripts() -> dict[str, Script]:
 
 
 def milliseconds(duration: timedelta) -> int:
-    """A duration as the scripts take it."""
+    """Return a duration as the scripts take it."""
     return int(duration / timedelta(milliseconds=1))
 
 
@@ -145,7 +145,7 @@ class Ledger:
         return [Placement(Outcome(reply[0]), reply[1], _order(reply, 2)) for reply in replies]
 
     async def refuse(self, process: str, lot: int, refusals: Mapping[str, int]) -> None:
-        """Counts refusals, by reason, that a process decided by itself; a lot counts once."""
+        """Count refusals, by reason, that a process decided by itself; a lot counts once."""
         args = [part for refusal in refusals.items() for part in refusal]
         await self.shards.run("refuse", 0, process, lot, milliseconds(REFUSALS_REMEMBERED), *args)
 
@@ -166,14 +166,14 @@ class Ledger:
         return [read_entry(entry_id, fields) for entry_id, fields in held if fields]
 
     async def begin(self, shard: int, entries: Sequence[Entry]) -> list[Begun]:
-        """Takes delivered entries in hand: each order is `processing`, with one attempt more."""
+        """Take delivered entries in hand: each order is `processing`, with one attempt more."""
         args = [part for entry in entries for part in (entry.entry_id, entry.order_id)]
         call = secrets.token_hex(6)
         replies = await self.shards.run("begin", shard, self.policy.attempts, call, *args, batch=len(entries))
         return [_begun(reply) for reply in replies]
 
     async def settle(self, shard: int, settlements: Sequence[Settlement], trace: BatchTrace = CURRENT) -> list[Settled]:
-        """Ends orders that were begun; the first settlement of an order stands."""
+        """End orders that were begun; the first settlement of an order stands."""
         args: list[str | int] = []
         for s in settlements:
             args += (s.order_id, "" if s.generation is None else s.generation, s.status, s.reason, s.payment_id)
@@ -190,7 +190,7 @@ class Ledger:
         ]
 
     async def defer(self, shard: int, retries: Sequence[Retry]) -> list[DeferResult]:
-        """Puts orders aside for another attempt, or gives them up when they had their last."""
+        """Put orders aside for another attempt, or give them up when they had their last."""
         args: list[str | int] = [self.policy.attempts]
         for retry in retries:
             args += (retry.order_id, milliseconds(retry.delay), retry.reason)
@@ -200,7 +200,7 @@ class Ledger:
     async def refunds(
         self, shard: int, lease: timedelta, limit: int, made: Sequence[OwedRefund] = ()
     ) -> list[OwedRefund]:
-        """Takes the refunds that were made off the list; hands out others that are due, to be made within the lease."""
+        """Take the refunds that were made off the list; hand out others that are due, to be made within the lease."""
         args: list[str | int] = [milliseconds(lease), limit]
         for refund in made:
             args += (refund.payment_key, refund.ticket)
@@ -208,12 +208,12 @@ class Ledger:
         return [OwedRefund(key, ticket, Order.from_row(row)) for key, ticket, row in replies]
 
     async def promote(self, shard: int, limit: int = 1000) -> int:
-        """Puts deferred orders whose time has come back into the queue; says how many."""
+        """Put deferred orders whose time has come back into the queue; return how many."""
         promoted: int = await self.shards.run("promote", shard, limit)
         return promoted
 
     async def expire(self, shard: int, limit: int = 1000) -> list[str]:
-        """Ends reservations that nobody began in time; says whose."""
+        """End reservations that nobody began in time; return whose."""
         expired: list[str] = await self.shards.run("expire", shard, limit)
         return expired
 
@@ -235,18 +235,18 @@ class Ledger:
         return left
 
     async def cancel(self, order_id: str, user_id: str | None = None) -> tuple[Cancellation, Order | None]:
-        """Cancels an order that nobody began, only for `user_id` when it is given."""
+        """Cancel an order that nobody began, only for `user_id` when it is given."""
         user = keys.escape(user_id) if user_id is not None else ""
         reply = await self.shards.run("cancel", shard_of_order(order_id), order_id, user)
         return Cancellation(reply[0]), _order(reply, 1)
 
     async def order(self, order_id: str) -> Order | None:
-        """Reads one order."""
+        """Read one order."""
         (row,) = await self.shards.run("order", shard_of_order(order_id), order_id)
         return Order.from_row(row) if row else None
 
     async def orders_of(self, user_id: str, limit: int, before: tuple[datetime, str] | None = None) -> list[Order]:
-        """Reads a user's orders, the newest first, from below (`accepted_at`, `order_id`) on."""
+        """Read a user's orders, the newest first, from below (`accepted_at`, `order_id`) on."""
         time, order_id = (round(before[0].timestamp() * 1000), before[1]) if before else ("+inf", "")
         orders: list[Order] = []
         for shard in self.shards:
@@ -257,7 +257,7 @@ class Ledger:
 
 
 def read_entry(entry_id: str, fields: dict[str, str]) -> Entry:
-    """Reads a queue entry as `enqueue` in `_ledger.lua` writes it."""
+    """Read a queue entry as `enqueue` in `_ledger.lua` writes it."""
     return Entry(entry_id, fields["o"], fields.get("t", ""))
 
 

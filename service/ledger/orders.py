@@ -58,12 +58,12 @@ def new_order_id(shard: int) -> str:
 
 
 def shard_of_order(order_id: str) -> int:
-    """The shard that an order id carries."""
+    """Return the shard that an order id carries."""
     return int(order_id[:2])
 
 
 def at(milliseconds: str | int) -> datetime:
-    """A point in time from milliseconds of the epoch."""
+    """Return a point in time from milliseconds of the epoch."""
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
 
 
@@ -113,7 +113,7 @@ class Order:
 
     @classmethod
     def from_row(cls, row: list[str]) -> Self:
-        """Reads what `order_row` in `_ledger.lua` returns."""
+        """Read what `order_row` in `_ledger.lua` returns."""
         (order_id, status, product, user, quantity, price, currency, accepted, expires, position, eta) = row[:11]
         attempts, settled, reason, payment, generation = row[11:]
         return cls(

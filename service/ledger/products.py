@@ -46,7 +46,7 @@ class Product:
 
     @classmethod
     def from_row(cls, row: list[str]) -> Self:
-        """Reads what `product_row` in `_ledger.lua` returns."""
+        """Read what `product_row` in `_ledger.lua` returns."""
         value = dict(zip(ROW, row, strict=True))
         return cls(
             product_id=keys.unescape(value["product"]),

@@ -27,7 +27,7 @@ class ProductRows:
         self._last: dict[str, tuple[list[str], Product]] = {}
 
     def products(self, rows: Iterable[list[str]]) -> list[Product]:
-        """The products of these rows."""
+        """Return the products of these rows."""
         last, self._last = self._last, {}
         for row in rows:
             known = last.get(row[0])
@@ -76,7 +76,7 @@ class Snapshot:
 
     @classmethod
     def from_shards(cls, replies: list[list[Any]], rows: "ProductRows | None" = None) -> Self:
-        """Adds up what `snapshot.lua` returned for each shard; `rows` knows the products of the last snapshot."""
+        """Add up what `snapshot.lua` returned for each shard; `rows` knows the products of the last snapshot."""
         shards = [named(reply) for reply in replies]
 
         def total(name: str) -> int:
@@ -124,7 +124,7 @@ class QueueView(BaseModel):
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Self:
-        """The queue's part of a snapshot."""
+        """Return the queue's part of a snapshot."""
         return cls(
             length=snapshot.queue_length,
             pending=snapshot.waiting,
@@ -135,7 +135,7 @@ class QueueView(BaseModel):
 
 
 async def take_snapshot(shards: Shards, rows: ProductRows | None = None) -> Snapshot:
-    """Reads every shard; `rows` knows the products of the last snapshot.
+    """Read every shard; `rows` knows the products of the last snapshot.
 
     Raises:
         redis.exceptions.RedisError: the store is down.

@@ -37,7 +37,7 @@ class Subscriber:
         self._some = asyncio.Event()
 
     def put(self, frame: Frame) -> bool:
-        """Takes a frame in; says whether the oldest had to go."""
+        """Take a frame in; return whether the oldest had to go."""
         full = len(self._frames) >= BUFFER_FRAMES
         if full:
             self._frames.popleft()
@@ -47,7 +47,7 @@ class Subscriber:
         return full
 
     async def take(self) -> str:
-        """The next frame, with the number of those that this client has lost."""
+        """Return the next frame, with the number of those that this client has lost."""
         await self._some.wait()
         frame = self._frames.popleft()
         if not self._frames:
@@ -82,7 +82,7 @@ class Broadcast:
 
     @contextmanager
     def subscribe(self) -> Iterator[Subscriber]:
-        """A watcher for as long as the block lasts; it begins with the newest frame if there is one of this second."""
+        """Yield a watcher while the block lasts; it begins with the newest frame if there is one of this second."""
         subscriber = Subscriber()
         if self._newest is not None:
             subscriber.put(self._newest)
@@ -96,12 +96,12 @@ class Broadcast:
                 self._watched.clear()
 
     def note_sent(self, subscriber: Subscriber) -> None:
-        """A frame has left for a client."""
+        """Count a frame that has left for a client."""
         subscriber.sent += 1
         self.sent += 1
 
     async def run(self) -> None:
-        """Makes frames until it is cancelled."""
+        """Make frames until it is cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             if not self._subscribers:
@@ -116,7 +116,7 @@ class Broadcast:
             await self._news()
 
     async def _news(self) -> None:
-        """Waits for another reading, or until the last one is no longer shown; so no number is sent twice."""
+        """Wait for another reading, or until the last one is no longer shown; so no number is sent twice."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(READING_TIMEOUT_SECONDS):
@@ -125,7 +125,7 @@ class Broadcast:
                 return
 
     async def _frame(self) -> Frame:
-        """The text of this second's message."""
+        """Return the text of this second's message."""
         try:
             picture = await self._live.live_metrics()
             self._told = picture.seq

@@ -16,7 +16,7 @@ class Flushable(Protocol):
     """What keeps its counts when the store is down, and sends them the next time."""
 
     async def flush(self) -> None:
-        """Sends what is new."""
+        """Send what is new."""
 
 
 async def flush_periodically(*counts: Flushable) -> None:
@@ -25,7 +25,7 @@ async def flush_periodically(*counts: Flushable) -> None:
 
 
 async def flush_last(*counts: Flushable) -> None:
-    """Reports what is left, if the store takes it in time."""
+    """Report what is left, if the store takes it in time."""
     with suppress(TimeoutError):
         async with asyncio.timeout(LAST_SECONDS):
             await _flush(counts)

@@ -101,7 +101,7 @@ class Benchmark(BaseModel):
 
     @classmethod
     def of(cls, figures: WindowStats) -> Self:
-        """The sums over the whole window."""
+        """Return the sums over the whole window."""
         total = figures.all()
         errors = sum(d.count for series, d in figures.series.items() if series.status >= SERVER_ERROR)
         busy = total.microseconds / 1e6
@@ -120,7 +120,7 @@ class Benchmark(BaseModel):
 
 
 def open_windows(shards: Shards, worker: str, now: Callable[[], Mapping[str, float | str]]) -> RequestWindows:
-    """The windows as a process of this service writes and reads them."""
+    """Make the windows as a process of this service writes and reads them."""
     return RequestWindows(shards.client, f"{keys.prefix(0)}live:", worker=worker, heartbeat=now)
 
 
@@ -135,7 +135,7 @@ class Live:
         self._listening = SharedRead(self._listen)
 
     async def live_metrics(self) -> MetricsData:
-        """The picture of this second.
+        """Return the picture of this second.
 
         Raises:
             redis.exceptions.RedisError: The store is down; there is no old picture.
@@ -144,7 +144,7 @@ class Live:
         return made.model_copy(update={"snapshot_age_seconds": round(self._poller.age_seconds(), 3)})
 
     async def reports(self) -> list[dict[str, Any]]:
-        """What each process that is not silent said of itself last, within a second.
+        """Return what each process that is not silent said of itself last, within a second.
 
         Raises:
             redis.exceptions.RedisError: The store is down.
@@ -152,7 +152,7 @@ class Live:
         return await self._listening()
 
     async def aclose(self) -> None:
-        """Ends what is under way."""
+        """End what is under way."""
         await self._building.aclose()
         await self._listening.aclose()
 
@@ -190,7 +190,7 @@ class Live:
 
 
 def requests_of(figures: WindowStats) -> list[RequestMetrics]:
-    """The requests by method, route and status."""
+    """Return the requests by method, route and status."""
     return [
         RequestMetrics(
             **series._asdict(), count=found.count, rate=_per_second(found.count, figures.seconds), **_percentiles(found)
@@ -201,7 +201,7 @@ def requests_of(figures: WindowStats) -> list[RequestMetrics]:
 
 
 def errors_of(figures: WindowStats) -> list[ErrorEntry]:
-    """The failures, the newest first."""
+    """Return the failures, the newest first."""
     return [ErrorEntry.model_validate(failure, from_attributes=True) for failure in figures.failures]
 
 

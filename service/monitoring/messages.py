@@ -38,7 +38,7 @@ class Frame:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a message."""
+    """Return the JSON Schema (draft 2020-12) of a message."""
     found = TypeAdapter[MetricsData | Unavailable](Message).json_schema(mode="serialization")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -49,7 +49,7 @@ def schema() -> dict[str, Any]:
 
 
 def document() -> str:
-    """The whole of docs/monitoring.schema.json."""
+    """Return the whole of docs/monitoring.schema.json."""
     return json.dumps(schema(), indent=2) + "\n"
 
 

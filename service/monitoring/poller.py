@@ -48,11 +48,11 @@ class SnapshotPoller:
         self._log = structlog.get_logger("service.monitoring.poller")
 
     def latest(self) -> Snapshot | None:
-        """The newest snapshot; None when the last reading failed or is long ago."""
+        """Return the newest snapshot; None when the last reading failed or is long ago."""
         return self._snapshot if self.age_seconds() < STALE_SECONDS else None
 
     def exported(self) -> Snapshot | None:
-        """What this process exports: the newest snapshot while the lease is ours."""
+        """Return what this process exports: the newest snapshot while the lease is ours."""
         return self.latest() if self._lease.held() else None
 
     def age_seconds(self) -> float:
@@ -60,7 +60,7 @@ class SnapshotPoller:
         return self._clock() - (self._started if self._turned is None else self._turned)
 
     async def fresh(self) -> Snapshot:
-        """Reads the ledger now, in one round trip for all who ask now.
+        """Read the ledger now, in one round trip for all who ask now.
 
         Raises:
             redis.exceptions.RedisError: The store is down.
@@ -68,12 +68,12 @@ class SnapshotPoller:
         return await self._reading()
 
     async def reading_after(self, number: int) -> None:
-        """Waits until the ledger was read more than `number` times."""
+        """Wait until the ledger was read more than `number` times."""
         while self.readings <= number:
             await self._next.wait()
 
     async def run(self) -> None:
-        """Reads the ledger once a second until it is cancelled; nothing is under way after that."""
+        """Read the ledger once a second until it is cancelled; nothing is under way after that."""
         try:
             await every(INTERVAL_SECONDS, self._round, outage=STORE_ERRORS, on_outage=self._lost)
         finally:

@@ -20,11 +20,11 @@ class Rejections:
         self._outbox = NumberedSender(self._gather, self._send)
 
     def count(self, reason: str) -> None:
-        """Notes one refusal."""
+        """Note one refusal."""
         self._waiting[reason] += 1
 
     async def flush(self) -> None:
-        """Sends what there is; each refusal counts once.
+        """Send what there is; each refusal counts once.
 
         Raises:
             redis.exceptions.RedisError: The store is down; the refusals are kept.

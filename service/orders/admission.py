@@ -56,10 +56,10 @@ class Admission:
         return self
 
     def __enter__(self) -> None:
-        """The order is under way."""
+        """Note that the order is under way."""
 
     def __exit__(self, *_: object) -> None:
-        """It no longer is."""
+        """Note that it no longer is."""
         self.in_flight -= 1
 
     def _due(self, user_id: str) -> float:

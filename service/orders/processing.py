@@ -57,7 +57,7 @@ class Processor:
         self._log = structlog.get_logger("service.orders.processing")
 
     async def process(self, shard: int, entry: Entry, begun: Begun, batch: SpanContext) -> None:
-        """Processes one order that was begun, or looks after one that was given up."""
+        """Process one order that was begun, or look after one that was given up."""
         order = begun.order
         if order is None:
             return
@@ -100,7 +100,7 @@ class Processor:
         return settled.status
 
     async def _settle(self, shard: int, settlement: Settlement) -> Settled:
-        """Ends the order, however long the store takes to come back."""
+        """End the order, however long the store takes to come back."""
         while True:
             try:
                 settled = await self._settlements.submit(shard, settlement)

@@ -52,7 +52,7 @@ class Refunds:
         await every(INTERVAL_SECONDS, look, outage=STORE_ERRORS)
 
     async def _make(self, owed: Sequence[OwedRefund]) -> list[OwedRefund]:
-        """Makes refunds; returns those that need no other try."""
+        """Make refunds; return those that need no other try."""
         done = await asyncio.gather(*(self._give_back(refund) for refund in owed))
         return [refund for refund, ended in zip(owed, done, strict=True) if ended]
 

@@ -26,7 +26,7 @@ class WaitEstimator:
         self._snapshot, self._asked, self._joined = snapshot, asked, 0
 
     def record_enqueued(self, orders: int) -> None:
-        """Notes that this process placed so many orders."""
+        """Note that this process placed so many orders."""
         self._joined += orders
 
     def wait_seconds(self) -> float:

@@ -31,7 +31,7 @@ BEATS = 5
 
 
 def new_consumer(slot: str) -> str:
-    """A name that no other worker has or had."""
+    """Make a name that no other worker has or had."""
     return f"{slot}.{secrets.token_hex(4)}"
 
 

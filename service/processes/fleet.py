@@ -56,7 +56,7 @@ class Endpoints:
 
 
 def store_of(settings: Settings, stack: ExitStack, *, own: bool = False) -> tuple[str, EmbeddedStore | None]:
-    """The store that the settings name: a given one, one that a running `flash-sale` embeds (unless `own`), or our own.
+    """Yield the store that the settings name: given, embedded by a running `flash-sale` (unless `own`), or our own.
 
     Our own has not been started; the stack stops it.
     """
@@ -73,7 +73,7 @@ def store_of(settings: Settings, stack: ExitStack, *, own: bool = False) -> tupl
 async def run_fleet(
     settings: Settings, fleet: FleetSpec, announce: Callable[[Endpoints], None], stop: asyncio.Event
 ) -> None:
-    """Starts everything, and ends everything when `stop` is set or a part cannot be kept alive.
+    """Start everything, and end everything when `stop` is set or a part cannot be kept alive.
 
     Raises:
         SettingsError: A port cannot be had.
@@ -102,7 +102,7 @@ async def run_fleet(
 
 
 async def _keep(supervisor: Supervisor, store: EmbeddedStore | None, stop: asyncio.Event) -> None:
-    """Keeps the children and the embedded store; the store outlives them, so that they can finish."""
+    """Keep the children and the embedded store; the store outlives them, so that they can finish."""
     if store is None:
         await supervisor.run(stop)
         return

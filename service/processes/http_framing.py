@@ -55,7 +55,7 @@ class FramedProtocol(HttpToolsProtocol):
         self._reframing = False
 
     def parse(self, data: bytes) -> bytes | None:
-        """Gives data to llhttp.
+        """Give data to llhttp.
 
         Returns:
             None; after a WebSocket handshake, what came behind it.
@@ -91,7 +91,7 @@ class FramedProtocol(HttpToolsProtocol):
         """
 
     def unanswered(self) -> Iterator[RequestResponseCycle]:
-        """The requests that are not answered, in turn."""
+        """Return the requests that are not answered, in turn."""
         if self.running is not None and not self.running.response_complete:
             yield self.running
         yield from (cycle for cycle, _ in reversed(self.pipeline))
@@ -101,7 +101,7 @@ class FramedProtocol(HttpToolsProtocol):
         return not self.pipeline and (self.running is None or self.running.response_complete)
 
     def on_message_begin(self) -> None:
-        """A request begins, unless this is the head that frames the body of the one before."""
+        """Begin a request, unless this is the head that frames the body of the one before."""
         if not self._reframing:
             self.part = HEAD
             self._fields = {}
@@ -109,14 +109,14 @@ class FramedProtocol(HttpToolsProtocol):
             super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """A piece of the target."""
+        """Take a piece of the target."""
         if not self._reframing:
             super().on_url(url)
             if len(self.url) > MAX_TARGET_BYTES:
                 raise Problem("uri_too_long", f"A request's target may have {MAX_TARGET_BYTES} bytes.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head; one of the trailer counts towards its size and is dropped (RFC 9110, section 6.5.1)."""
+        """Take a field of the head; one of the trailer counts towards its size and is dropped (RFC 9110, 6.5.1)."""
         if self._reframing:
             return
         size = len(name) + len(value) + 4
@@ -131,7 +131,7 @@ class FramedProtocol(HttpToolsProtocol):
             headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """The head is whole: checks it, and starts the application or leaves the request to the handshake."""
+        """Check the head, which is whole, and start the application or leave the request to the handshake."""
         if self._reframing:
             self._reframing = False
             return
@@ -153,7 +153,7 @@ class FramedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
-        """The request is whole; one that asks for an upgrade is so only after its body."""
+        """Note that the request is whole; one that asks for an upgrade is so only after its body."""
         if not self.parser.should_upgrade():
             self.part = BETWEEN
             super().on_message_complete()

@@ -27,7 +27,7 @@ class HoldingFlow(FlowControl):
     holding = False
 
     def resume_reading(self) -> None:
-        """Reads on."""
+        """Read on."""
         if not self.holding:
             super().resume_reading()
 
@@ -60,14 +60,14 @@ class HttpProtocol(FramedProtocol):
     # The transport's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Takes the connection in; the time for the first request runs."""
+        """Take the connection in; the time for the first request runs."""
         super().connection_made(transport)  # type: ignore[arg-type] # as uvicorn's
         self._flow = self.flow = HoldingFlow(self.transport)
         self._arrival.start(self._client_seconds, self._too_slow)
         self._probes_only = not self._all.opened(self, len(self.connections))
 
     def data_received(self, data: bytes) -> None:
-        """Takes data in, unless what came before was refused."""
+        """Take data in, unless what came before was refused."""
         if self.pipeline or self._held:
             self._hold(self._held + data)
         elif self._refusal is None and not self.transport.is_closing():
@@ -101,14 +101,14 @@ class HttpProtocol(FramedProtocol):
         self._cut.start(self._client_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The client reads."""
+        """Go on: the client reads."""
         super().resume_writing()
         self._cut.cancel()
 
     # The server's calls
 
     def shutdown(self) -> None:
-        """Ends the connection when its requests are answered; a failure is this connection's alone."""
+        """End the connection when its requests are answered; a failure is this connection's alone."""
         self._leaving = True
         try:
             super().shutdown()
@@ -118,7 +118,7 @@ class HttpProtocol(FramedProtocol):
             self.transport.abort()
 
     def evict(self) -> None:
-        """Makes room for somebody else."""
+        """Make room for somebody else."""
         self.transport.abort()
 
     # The parser's calls
@@ -129,19 +129,19 @@ class HttpProtocol(FramedProtocol):
             raise Problem("overloaded", "All connections are taken.", headers={"Retry-After": "1"})
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Begin a request."""
         self._arrival.cancel()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """Note that the head is whole."""
         self._arrival.cancel()
         super().on_headers_complete()
         if self._probes_only and not self.handshake:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """Note that the request is whole."""
         super().on_message_complete()
         if self.part is BETWEEN:
             self._arrival.cancel()
@@ -150,7 +150,7 @@ class HttpProtocol(FramedProtocol):
     # The application's calls
 
     def on_response_complete(self) -> None:
-        """A request is answered: starts the next, or refuses what came after it, or waits for more."""
+        """Start the next request when one is answered, or refuse what came after it, or wait for more."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._cut_if_unread(self._client_seconds)
@@ -166,7 +166,7 @@ class HttpProtocol(FramedProtocol):
             self._all.waiting(self)
 
     def _feed(self, data: bytes) -> None:
-        """Parses, a slice at a time, as long as no request waits for another; what is left is held."""
+        """Parse, a slice at a time, as long as no request waits for another; what is left is held."""
         self._unset_keepalive_if_required()
         if self._held:
             self._hold(b"")
@@ -187,7 +187,7 @@ class HttpProtocol(FramedProtocol):
             self._arrival.start(self._client_seconds, self._too_slow)
 
     def _hold(self, data: bytes) -> None:
-        """Keeps what was received for later, and reads no more until then."""
+        """Keep what was received for later, and read no more until then."""
         self._held = data
         self._flow.holding = bool(data)
         if data:
@@ -196,7 +196,7 @@ class HttpProtocol(FramedProtocol):
             self._flow.resume_reading()
 
     def _hand_over(self, frames: bytes) -> None:
-        """Makes a WebSocket of the connection.
+        """Make a WebSocket of the connection.
 
         Raises:
             Problem: The client sends frames before it was answered.
@@ -212,7 +212,7 @@ class HttpProtocol(FramedProtocol):
             self.transport.abort()
 
     def _too_slow(self) -> None:
-        """The client's time is over, unless it is we who do not read."""
+        """End the client's time, unless it is we who do not read."""
         if self.flow.read_paused:
             self._arrival.start(self._client_seconds, self._too_slow)
         elif self.part is BETWEEN:  # not a byte of a request
@@ -233,7 +233,7 @@ class HttpProtocol(FramedProtocol):
             self._send_refusal(problem)
 
     def _drop_unfinished(self) -> None:
-        """Gives up the request whose body is not whole and will not be."""
+        """Give up the request whose body is not whole and will not be."""
         cycle = self.cycle
         if cycle is not self.running:
             self.pipeline.popleft()  # the newest
@@ -245,7 +245,7 @@ class HttpProtocol(FramedProtocol):
             self.running = None
 
     def _send_refusal(self, problem: Problem) -> None:
-        """Writes the answer, and reads on for a moment: who closes with bytes unread takes the answer back."""
+        """Write the answer, and read on for a moment: who closes with bytes unread takes the answer back."""
         self.transport.write(raw_answer(problem, self.server_state.default_headers))
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -253,6 +253,6 @@ class HttpProtocol(FramedProtocol):
         self._cut.start(LINGER_SECONDS, self.transport.abort)
 
     def _cut_if_unread(self, seconds: float) -> None:
-        """A connection that is closing stays until its client has read everything; not for longer than this."""
+        """End a connection that is closing and whose client has not read everything by now."""
         if self.transport.get_write_buffer_size():
             self._cut.start(seconds, self.transport.abort)

@@ -37,7 +37,7 @@ Fields = dict[bytes, bytes]
 
 
 def add_field(fields: Fields, name: bytes, value: bytes) -> None:
-    """Notes a field that is `CHECKED`.
+    """Note a field that is `CHECKED`.
 
     Raises:
         Problem: It stands there twice with two values, or is a `Host` and stands there twice at all.
@@ -52,7 +52,7 @@ def add_field(fields: Fields, name: bytes, value: bytes) -> None:
 
 
 def check_head(method: bytes, version: str, fields: Fields) -> None:
-    """Checks a head that is complete.
+    """Check a head that is complete.
 
     Raises:
         Problem: The request cannot be served, or could be understood in two ways.
@@ -88,7 +88,7 @@ def is_handshake(method: bytes, version: str, fields: Fields) -> bool:
 
 
 def framing_head(method: bytes, version: str, fields: Fields, *, keep_alive: bool) -> bytes:
-    """The head of a request reduced to what frames its body, without the upgrade that is not taken."""
+    """Reduce the head of a request to what frames its body, without the upgrade that is not taken."""
     framing = [name for name in (b"content-length", b"transfer-encoding") if name in fields]
     lines = [method + b" / HTTP/" + version.encode(), *(name + b": " + fields[name] for name in framing)]
     return b"\r\n".join([*lines, b"connection: " + (b"keep-alive" if keep_alive else b"close"), b"", b""])

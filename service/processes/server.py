@@ -24,7 +24,7 @@ from telemetry import Telemetry
 
 
 def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry) -> uvicorn.Server:
-    """A uvicorn server that leaves logging, sockets and the bounds on a client to us."""
+    """Make a uvicorn server that leaves logging, sockets and the bounds on a client to us."""
     connections = Connections(allow_connections(settings.max_connections))
     telemetry.observe(HTTP_REFUSED, lambda: [(n, {"reason": reason}) for reason, n in connections.refused.items()])
     return _Server(
@@ -48,7 +48,7 @@ def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry) -> uvico
 
 
 def _protocol(app: FastAPI, settings: Settings, connections: Connections) -> type[asyncio.Protocol]:
-    """What uvicorn calls for each connection, with what is the same for all."""
+    """Return what uvicorn calls for each connection, with what is the same for all."""
     sockets = [route.path for route in iter_route_contexts(app.routes) if isinstance(route.route, WebSocketRoute)]
     made = partial(
         HttpProtocol,
@@ -63,7 +63,7 @@ def _protocol(app: FastAPI, settings: Settings, connections: Connections) -> typ
 async def serving(
     app: FastAPI, settings: Settings, telemetry: Telemetry, listener: socket.socket | None
 ) -> AsyncIterator[None]:
-    """Serves an application beside the block; signals are the block's business."""
+    """Serve an application beside the block; signals are the block's business."""
     if listener is None:
         yield
         return

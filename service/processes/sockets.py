@@ -10,7 +10,7 @@ BACKLOG: Final = 2048
 
 
 def listen(variable: str, host: str, port: int) -> socket.socket:
-    """Opens a listening socket.
+    """Open a listening socket.
 
     Raises:
         SettingsError: The address cannot be had.

@@ -24,7 +24,7 @@ SAY_SECONDS = 5.0
 
 
 def telemetry_settings(environ: Mapping[str, str], slot: str) -> TelemetrySettings:
-    """The telemetry of the process in a slot, such as `api-0`."""
+    """Make the telemetry of the process in a slot, such as `api-0`."""
     return TelemetrySettings.from_env(
         environ, service_name="flash-sale", service_version=version("flash-sale"), worker=slot
     )
@@ -41,7 +41,7 @@ async def open_shards(
     wait_seconds: float = 30.0,
     stop: asyncio.Event | None = None,
 ) -> AsyncIterator[Shards]:
-    """Connects, checks the server and prepares the shards; closes the clients at the end.
+    """Connect, check the server and prepare the shards; close the clients at the end.
 
     Args:
         settings: The service's settings.

@@ -43,7 +43,7 @@ class Batcher(Generic[Item, Reply]):
         return len(self._waiting)
 
     async def submit(self, item: Item) -> Reply:
-        """Sends one item and returns its own reply, or raises what became of its batch."""
+        """Send one item and return its own reply, or raise what became of its batch."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if len(self._away) < self._lanes:
@@ -53,7 +53,7 @@ class Batcher(Generic[Item, Reply]):
         return await future
 
     async def aclose(self) -> None:
-        """Cancels what is away and who waits, and returns when all of it has ended: nothing is sent after that."""
+        """Cancel what is away and who waits, and return when all of it has ended: nothing is sent after that."""
         for _, future in self._waiting:
             future.cancel()
         self._waiting.clear()

@@ -33,7 +33,7 @@ _CLOSED: Final = (AttributeError, RuntimeError)
 
 
 def outage_code(error: BaseException) -> str | None:
-    """The server's own word for its outage, `READONLY` say; None for an error that tells of none."""
+    """Return the server's own word for its outage, `READONLY` say; None for an error that tells of none."""
     if not isinstance(error, exceptions.RedisError):
         return None
     word = error.status_code or str(error).partition(" ")[0]

@@ -16,32 +16,32 @@ SCHEMA_VERSION = "3"
 
 
 def prefix(shard: int) -> str:
-    """The start of every key of a shard."""
+    """Return the start of every key of a shard."""
     return f"{{fs:{shard:02d}}}:"
 
 
 def queue(shard: int) -> str:
-    """The stream of orders that wait or are being processed."""
+    """Return the key of the stream of orders that wait or are being processed."""
     return prefix(shard) + "queue"
 
 
 def settings() -> str:
-    """What must stay as it was when the store was first used."""
+    """Return the key of what must stay as it was when the store was first used."""
     return prefix(0) + "settings"
 
 
 def shard_of(name: str, shards: int) -> int:
-    """The shard of a product, or of an idempotency digest: the same in every process and version."""
+    """Return the shard of a product, or of an idempotency digest: the same in every process and version."""
     return crc32(name.encode()) % shards
 
 
 def escape(name: str) -> str:
-    """A user's or product's id as it may stand in a key: nothing outside `[A-Za-z0-9._~@:+=-]` stays."""
+    """Escape a user's or product's id as it may stand in a key: nothing outside `[A-Za-z0-9._~@:+=-]` stays."""
     return quote(name, safe="@:+=")
 
 
 def unescape(name: str) -> str:
-    """The id that `escape` was given."""
+    """Return the id that `escape` was given."""
     return unquote(name)
 
 

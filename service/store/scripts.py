@@ -32,7 +32,7 @@ class Script:
 
 
 def load_scripts(package: str) -> dict[str, Script]:
-    """Reads the scripts of a package folder, by name."""
+    """Read the scripts of a package folder, by name."""
     texts = {
         item.name.removesuffix(".lua"): item.read_text()
         for item in files(package).iterdir()
@@ -48,7 +48,7 @@ def named(flat: Sequence[Any]) -> dict[str, Any]:
 
 
 async def run_script(client: StoreClient, script: Script, keys: list[str], args: Sequence[Arg]) -> Any:  # noqa: ANN401 - each caller types its reply
-    """Runs one script in one round trip; two when the server does not know it yet."""
+    """Run one script in one round trip; two when the server does not know it yet."""
     try:
         return await client.evalsha(script.sha, len(keys), *keys, *args)
     except NoScriptError:

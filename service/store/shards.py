@@ -30,7 +30,7 @@ class BatchTrace(NamedTuple):
 
     @classmethod
     def by(cls, spans: Iterable[Span]) -> "BatchTrace":
-        """The traces of these spans, of which the first that is recorded is the parent."""
+        """Join the traces of these spans, of which the first that is recorded is the parent."""
         contexts = [span.get_span_context() for span in spans]
         recorded = [context for context in contexts if context.trace_flags.sampled]
         if not recorded:
@@ -73,11 +73,11 @@ class Shards:
         return iter(range(self.count))
 
     def of(self, name: str) -> int:
-        """The shard of a product id or a digest."""
+        """Return the shard of a product id or a digest."""
         return keys.shard_of(name, self.count)
 
     async def run(self, step: str, shard: int, *args: Arg, batch: int = 1, trace: BatchTrace = CURRENT) -> Any:  # noqa: ANN401 - each caller types its reply
-        """Runs one step in one shard, in one round trip.
+        """Run one step in one shard, in one round trip.
 
         Args:
             step: The script's name.
@@ -123,7 +123,7 @@ class Shards:
         return [(entry_id, fields) for _, entries in reply or () for entry_id, fields in entries]
 
     async def prepare(self) -> None:
-        """Makes the store ready: the number of shards agreed, the scripts loaded, the consumer groups there.
+        """Make the store ready: the number of shards agreed, the scripts loaded, the consumer groups there.
 
         Raises:
             SchemaMismatchError: the store holds another number of shards, or orders in another form.
@@ -138,7 +138,7 @@ class Shards:
             await self.ensure_group(shard)
 
     async def _agree(self) -> None:
-        """The form is written before the number of shards, so a number without a form is an older version's."""
+        """Check the form, which is written before the number of shards: one without a form is an older version's."""
         agreed: list[Any] = await self.client.hmget(keys.settings(), ["shards", "form"])
         held, form = agreed
         if held is not None and int(held) != self.count:
@@ -153,7 +153,7 @@ class Shards:
             await self._agree()
 
     async def ensure_group(self, shard: int) -> None:
-        """Makes the queue's consumer group unless it is there."""
+        """Make the queue's consumer group unless it is there."""
         try:
             await self.client.xgroup_create(keys.queue(shard), keys.GROUP, id="0", mkstream=True)
         except ResponseError as error:

@@ -30,7 +30,7 @@ class SharedRead(Generic[T]):
         self._askers: Batcher[Span, T] = Batcher(send, limit=sys.maxsize, ends_all=is_store_down)
 
     async def __call__(self) -> T:
-        """What the store says now, or later.
+        """Return what the store says now, or later.
 
         Raises:
             redis.exceptions.RedisError: The store is down.
@@ -38,5 +38,5 @@ class SharedRead(Generic[T]):
         return await self._askers.submit(get_current_span())
 
     async def aclose(self) -> None:
-        """Ends a reading that is away, so that the client under it may be closed; for when nobody asks any more."""
+        """End a reading that is away, so that the client under it may be closed; for when nobody asks any more."""
         await self._askers.aclose()

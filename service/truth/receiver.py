@@ -36,7 +36,7 @@ class SpanReceiver:
         self._runner = web.AppRunner(app, access_log=None)
 
     async def __aenter__(self) -> Self:
-        """Starts to listen.
+        """Start to listen.
 
         Raises:
             OSError: The port cannot be had.
@@ -50,7 +50,7 @@ class SpanReceiver:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stops listening."""
+        """Stop listening."""
         await self._runner.cleanup()
 
     async def _receive(self, request: web.Request) -> web.Response:

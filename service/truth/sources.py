@@ -32,7 +32,7 @@ class Figures:
     metric_requests: Counter[str]
 
     def since(self, before: "Figures") -> "Figures":
-        """What happened between two readings."""
+        """Return what happened between two readings."""
 
         def grown(now: Counter[str], then: Counter[str]) -> Counter[str]:
             return Counter({word: now[word] - then[word] for word in now.keys() | then.keys()})
@@ -64,7 +64,7 @@ class MetricSources:
         self._targets = targets
 
     async def read(self) -> Figures:
-        """Reads everything now.
+        """Read everything now.
 
         Raises:
             TargetError: A target does not answer.

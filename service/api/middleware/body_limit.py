@@ -19,7 +19,7 @@ class BodyLimitMiddleware:
         self._on_problem = on_problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
+        """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -46,7 +46,7 @@ class BodyLimitMiddleware:
 
 
 def _declared(scope: Scope) -> int | None:
-    """The length that binds the server; with a `Transfer-Encoding` none does, whatever is declared (RFC 9112, 6.3)."""
+    """Return the length that binds the server; none does beside a `Transfer-Encoding` (RFC 9112, 6.3)."""
     declared = None
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():

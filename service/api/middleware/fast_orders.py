@@ -34,7 +34,7 @@ class OrderFastPathMiddleware:
         self._open = not context.settings.auth_jwt.enabled
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
+        """Serve one request."""
         if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST" or not self._open:
             await self._app(scope, receive, send)
             return
@@ -69,7 +69,7 @@ class OrderFastPathMiddleware:
 
 
 def _plain(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
-    """The headers, each once, of a JSON body whose length is declared; else None."""
+    """Return the headers, each once, of a JSON body whose length is declared; else None."""
     headers = dict(pairs)
     plain = (
         len(headers) == len(pairs)
@@ -82,7 +82,7 @@ def _plain(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
 
 
 def _read(messages: list[Message]) -> OrderRequest | None:
-    """The order, when the body is one."""
+    """Return the order, when the body is one."""
     body = messages[0].get("body", b"") if len(messages) == 1 else b"".join(m.get("body", b"") for m in messages)
     try:
         return OrderRequest.model_validate(parse(body))
@@ -91,7 +91,7 @@ def _read(messages: list[Message]) -> OrderRequest | None:
 
 
 def _again(messages: list[Message], receive: Receive) -> Receive:
-    """Gives these messages once more, and then what follows them."""
+    """Give these messages once more, and then what follows them."""
     first = iter(messages)
 
     async def replay() -> Message:
