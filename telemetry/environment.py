@@ -4,19 +4,23 @@ A message does not repeat a value that may hold a password.
 """
 
 import math
+import re
 from collections.abc import Callable
 from urllib.parse import unquote, urlsplit
 
-from opentelemetry.util.re import parse_env_headers
+MAX_SHOWN = 64
+MAX_DIGITS = 18
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_FIELD_VALUE = re.compile(r"[\x20-\x7e\xa0-\xff]*")
 
 
 def one_of(*values: str) -> Callable[[str], str]:
-    """Parse one of a few words."""
+    """Parse one of a few words, written in any case of letters."""
 
     def parse(text: str) -> str:
-        if text not in values:
-            raise ValueError(f"{text!r} is not one of {', '.join(values)}")
-        return text
+        if text.lower() not in values:
+            raise ValueError(f"{text[:MAX_SHOWN]!r} is not one of {', '.join(values)}")
+        return text.lower()
 
     return parse
 
@@ -24,7 +28,7 @@ def one_of(*values: str) -> Callable[[str], str]:
 def boolean(text: str) -> bool:
     """Parse ``true`` or ``false``, in any case of letters."""
     if text.lower() not in ("true", "false"):
-        raise ValueError(f"{text!r} is neither true nor false")
+        raise ValueError(f"{text[:MAX_SHOWN]!r} is neither true nor false")
     return text.lower() == "true"
 
 
@@ -35,9 +39,9 @@ def number(low: float, high: float) -> Callable[[str], float]:
         try:
             value = float(text)
         except ValueError:
-            raise ValueError(f"{text!r} is not a number") from None
+            raise ValueError(f"{text[:MAX_SHOWN]!r} is not a number") from None
         if not math.isfinite(value) or not low <= value <= high:
-            raise ValueError(f"{text!r} is not between {low} and {high}")
+            raise ValueError(f"{text[:MAX_SHOWN]!r} is not between {low} and {high}")
         return value
 
     return parse
@@ -47,8 +51,8 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
     """Parse a whole number within bounds."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or not low <= int(text) <= high:
-            raise ValueError(f"{text!r} is not a whole number between {low} and {high}")
+        if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS) or not low <= int(text) <= high:
+            raise ValueError(f"{text[:MAX_SHOWN]!r} is not a whole number between {low} and {high}")
         return int(text)
 
     return parse
@@ -60,6 +64,7 @@ def http_url(text: str) -> str:
     try:
         parts = urlsplit(text)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        valid = valid and text.isprintable() and " " not in text
     except ValueError:
         raise ValueError(complaint) from None
     if not valid:
@@ -68,10 +73,14 @@ def http_url(text: str) -> str:
 
 
 def headers(text: str) -> dict[str, str]:
-    """Parse ``name=value`` pairs, percent-encoded, as OpenTelemetry writes them."""
-    found = dict(parse_env_headers(text, liberal=True))
-    if len(found) < len([part for part in text.split(",") if part.strip()]):
-        raise ValueError("not a list of name=value pairs, each name once")
+    """Parse ``name=value`` pairs, percent-encoded; a complaint shows nothing of them, for they may hold a secret."""
+    found: dict[str, str] = {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = pair.partition("=")
+        name, value = unquote(name).strip().lower(), unquote(value).strip()
+        if not equals or not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value) or name in found:
+            raise ValueError("not a list of name=value pairs, each name once")
+        found[name] = value
     return found
 
 
@@ -81,6 +90,6 @@ def resource_attributes(text: str) -> dict[str, str]:
     for pair in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise ValueError(f"{pair!r} is not a key=value pair")
+            raise ValueError("not a list of key=value pairs")
         attributes[key.strip()] = unquote(value.strip())
     return attributes

@@ -41,6 +41,7 @@ from .prometheus.endpoint import Exposition, MetricsEndpoint
 from .prometheus.multiprocess import UNREACHABLE, PeerProcesses
 from .settings import TelemetrySettings
 from .traces.client_spans import aredact_request, redact_request
+from .traces.safe_propagator import SafePropagator
 from .traces.sampling import SAMPLING_RATIO, make_sampler
 
 if TYPE_CHECKING:
@@ -176,7 +177,9 @@ class Telemetry:
         if self._set_global:
             trace.set_tracer_provider(self.tracer_provider)
             metrics.set_meter_provider(self.meter_provider)
-            if not self.settings.keep_propagators:
+            if self.settings.keep_propagators:
+                propagate.set_global_textmap(SafePropagator(propagate.get_global_textmap(), self._failed))
+            else:
                 propagate.set_global_textmap(TraceContextTextMapPropagator())
 
     def shutdown(self, timeout: float = SHUTDOWN_SECONDS) -> bool:

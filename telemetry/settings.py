@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, TypedDict, TypeVar
 
 from . import environment as parsing
+from . import otel_variables
 
 Interceptor = Literal["contrib", "native", "lean"]
 INTERCEPTORS: tuple[Interceptor, ...] = ("contrib", "native", "lean")
@@ -94,7 +95,7 @@ class TelemetrySettings:
         slow_seconds: from how long on a request leaves its span although its trace is not recorded.
         afterwards_per_second: how many spans a second are written afterwards, for requests that failed or were slow.
         trust_client_sampling: whether the sampled flag of a ``traceparent`` from the network is obeyed.
-        keep_propagators: leave the global propagator as OpenTelemetry made it from ``OTEL_PROPAGATORS``;
+        keep_propagators: keep the global propagator that OpenTelemetry made from ``OTEL_PROPAGATORS``;
             otherwise it is set to trace context alone, so that a client's baggage goes no further.
         interceptor: what measures requests and makes their spans, see `telemetry.http.instrumentation`.
         socket_dir: a directory in which peer processes find each other, so that each answers ``/metrics`` for all.
@@ -132,6 +133,10 @@ class TelemetrySettings:
         Raises:
             SettingsError: a variable holds a value that cannot be used.
         """
+        try:
+            otel_variables.check(environ)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
         env = _Environment(environ)
         resource = dict(env.read("OTEL_RESOURCE_ATTRIBUTES", parsing.resource_attributes, _EMPTY))
         return cls(
@@ -238,6 +243,6 @@ def _interceptor(text: str) -> Interceptor:
 
 def _compression(text: str) -> Compression:
     for known in COMPRESSIONS:
-        if text == known:
+        if text.lower() == known:
             return known
     raise ValueError(f"{text!r} is not one of {', '.join(COMPRESSIONS)}")

@@ -4,6 +4,7 @@ Status 0: done; 1: the answer is bad (an audit that found something); 2: the com
 ended by Ctrl-C. What takes time to import is imported by the command that needs it.
 """
 
+import errno
 import os
 import sys
 from importlib.metadata import version as distribution_version
@@ -17,6 +18,9 @@ from service.cli import crowd as shoppers
 from service.cli import ledger as books
 from service.cli import processes
 from service.cli.errors import OperatorError
+from service.cli.streams import complain, lead_nowhere, open_missing
+
+_NOT_WRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     name="flash-sale",
@@ -59,30 +63,65 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return the exit status."""
     mend_wait_for()
+    open_missing()
     try:
+        if not {"-h", "--help"} & set(arguments):
+            _look_at_environment()
         status = app(arguments, standalone_mode=False)
         sys.stdout.flush()
-    except TyperException as error:
-        message = error.format_message() if hasattr(error, "format_message") else str(error)
-        return complain(f"{message.rstrip('.')} (see `flash-sale --help`)", 2) if message else 2
-    except typer.Exit as error:
-        return error.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        return complain("interrupted", 130)
-    except (BrokenPipeError, SystemExit):  # click makes a `SystemExit` of a broken pipe, and of nothing else here
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return complain("the output was closed before all was written", 1)
-    except Exception as error:
-        if not _is_answer(error):
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        ended = _told(error)
+        if ended is None:
             raise
-        return complain(str(error), 2 if isinstance(error, ValueError) else 1)
+        return ended
     return status if isinstance(status, int) else 0
 
 
-def complain(message: str, status: int) -> int:
-    """Write one line to stderr."""
-    sys.stderr.write(f"flash-sale: {' '.join(message.split())}\n")
-    return status
+def _look_at_environment() -> None:
+    """Before anything imports OpenTelemetry, which reads some of it as it is imported."""
+    from telemetry.otel_variables import prepare
+    from telemetry.settings import SettingsError
+
+    try:
+        prepare(os.environ)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _told(error: BaseException) -> int | None:
+    """Tell the operator how a command ended, in one line; return its status, None for a defect."""
+    match error:
+        case TyperException():
+            message = error.format_message() if hasattr(error, "format_message") else str(error)
+            return complain(f"{message.rstrip('.')} (see `flash-sale --help`)", 2) if message else 2
+        case typer.Exit():
+            return error.exit_code
+        case typer.Abort() | KeyboardInterrupt():
+            return complain("interrupted", 130)
+        case OSError() if error.errno in _NOT_WRITTEN:
+            lead_nowhere()
+            closed = isinstance(error, BrokenPipeError)
+            return complain(f"the output was {'closed' if closed else 'full'} before all was written", 1)
+        case SystemExit():
+            return _exited(error)
+        case _:
+            return _answered(error)
+
+
+def _exited(error: SystemExit) -> int:
+    """Click makes a `SystemExit` of a closed pipe, and uvicorn of a start that failed, having said why."""
+    if isinstance(error.__context__, OSError) and error.__context__.errno in _NOT_WRITTEN:
+        return _told(error.__context__) or 1
+    return error.code if isinstance(error.code, int) else 1
+
+
+def _answered(error: BaseException) -> int | None:
+    from telemetry.settings import SettingsError as TelemetrySettingsError
+
+    # The first alone must not import OpenTelemetry: it may say that it cannot be imported.
+    if isinstance(error, TelemetrySettingsError) or (isinstance(error, Exception) and _is_answer(error)):
+        return complain(str(error), 2 if isinstance(error, ValueError) else 1)
+    return None
 
 
 def _is_answer(error: Exception) -> bool:
@@ -93,7 +132,6 @@ def _is_answer(error: Exception) -> bool:
     from service.store import STORE_ERRORS, SchemaMismatchError
     from service.store.embedded import StoreFailed, StoreInUse
     from service.store.preflight import StoreRefused
-    from telemetry import SettingsError as TelemetrySettingsError
 
-    refusals = (SettingsError, TelemetrySettingsError, SchemaMismatchError, StoreRefused, StoreInUse)
+    refusals = (SettingsError, SchemaMismatchError, StoreRefused, StoreInUse)
     return isinstance(error, (*refusals, StoreFailed, ChildFailed, SaleMovesError, OperatorError, *STORE_ERRORS))

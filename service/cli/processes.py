@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.streams import complain, say
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -141,7 +143,7 @@ def _settings() -> "Settings":
     configure_logging(level=settings.log_level.upper(), stream=sys.stdout, json=settings.log_format == "json")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes a line for each payment
     for line in unknown_variables(os.environ):
-        sys.stderr.write(f"flash-sale: {line}\n")
+        complain(line, 0)
     return settings
 
 
@@ -165,8 +167,7 @@ def _announce(endpoints: "Endpoints", fleet: "FleetSpec") -> None:
         lines += [f"admin token  {endpoints.admin_token or 'none: the admin routes are off, set ADMIN_TOKEN'}"]
     if fleet.crowd:
         lines += [f"crowd        {fleet.crowd:g} orders per second"]
-    sys.stdout.write("\n".join(["", *lines, "Ctrl-C stops everything.", "", ""]))
-    sys.stdout.flush()
+    say("\n".join(["", *lines, "Ctrl-C stops everything.", "", ""]))
 
 
 def _prometheus_address() -> tuple[str, int]:

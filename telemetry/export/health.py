@@ -22,7 +22,7 @@ from ..metrics.specs import CounterSpec
 SILENT_SECONDS = 1.0
 """How long a collector may hold one batch before it counts as unhealthy."""
 
-PARTS = ("interceptor", "span_processor", "span_exporter", "log_exporter")
+PARTS = ("interceptor", "propagator", "span_processor", "span_exporter", "log_exporter")
 FAILURES = CounterSpec(
     name="telemetry.failures",
     unit="{failure}",

@@ -1,0 +1,47 @@
+"""Standard streams as the program was given them: closed, full, or read by nobody; none of that stops a service."""
+
+import os
+import sys
+from typing import TextIO
+
+STREAMS = (0, 1, 2)
+
+
+def open_missing() -> None:
+    """Open what was closed (`>&-`) on the null device: else the first socket gets its number, and log lines with it."""
+    for number in STREAMS:
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    sys.stdout = sys.stdout or _opened(1)
+    sys.stderr = sys.stderr or _opened(2)
+
+
+def _opened(number: int) -> TextIO:
+    return os.fdopen(number, "w", errors="backslashreplace", closefd=False)
+
+
+def say(text: str) -> None:
+    """Write to stdout for whoever looks; a disk that is full or a reader that has gone loses it, and no more."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError:
+        lead_nowhere()
+
+
+def lead_nowhere() -> None:
+    """Lead stdout to the null device: what is left in its buffer would raise once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def complain(message: str, status: int) -> int:
+    """Write one line to stderr, if that can be; return the status."""
+    line = f"flash-sale: {' '.join(message.split())}\n"
+    try:
+        sys.stderr.write(line)
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    return status
