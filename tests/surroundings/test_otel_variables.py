@@ -140,7 +140,7 @@ def test_whatever_a_variable_holds(name: str, monkeypatch: pytest.MonkeyPatch) -
         Telemetry(taken, set_global=False).shutdown()
         if taken.otlp is not None:
             exporter = providers.span_exporter(taken.otlp, NoOpMeterProvider())
-            providers.span_processor(exporter, taken.batch, NoOpMeterProvider()).shutdown()
+            providers.span_processor(exporter, taken.batch, NoOpMeterProvider()).shutdown()  # type: ignore[no-untyped-call]
     assert all(re.fullmatch(rf"{name}: \S.*", line) for line in lines), lines
 
 
