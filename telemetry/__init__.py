@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .logs.configuration import configure_logging
     from .metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
     from .runtime import Telemetry
-    from .settings import SettingsError, TelemetrySettings
+    from .settings import SettingsError, TelemetrySettings, prepare_environment
     from .traces.propagation import consumer_context, consumer_span, current_traceparent, inject, suppressed
     from .traces.store_spans import store_span
 
@@ -27,6 +27,7 @@ _HOMES = {
     "consumer_span": ".traces.propagation",
     "current_traceparent": ".traces.propagation",
     "inject": ".traces.propagation",
+    "prepare_environment": ".settings",
     "store_span": ".traces.store_spans",
     "suppressed": ".traces.propagation",
 }
@@ -44,6 +45,7 @@ __all__ = [
     "consumer_span",
     "current_traceparent",
     "inject",
+    "prepare_environment",
     "store_span",
     "suppressed",
 ]

@@ -8,7 +8,7 @@ environment, apart from OpenTelemetry's own libraries.
 ``OTEL_BSP_SCHEDULE_DELAY`` and ``OTEL_BLRP_SCHEDULE_DELAY`` are in milliseconds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypedDict, TypeVar
@@ -32,6 +32,20 @@ SAMPLERS = (
 
 _T = TypeVar("_T")
 _EMPTY: dict[str, str] = {}
+
+
+def prepare_environment(environ: MutableMapping[str, str]) -> None:
+    """Look at the environment of a process before OpenTelemetry is imported, and write it as its libraries need it.
+
+    A program that imports `Telemetry` only after this call is refused in one line where it would fail at the import.
+
+    Raises:
+        SettingsError: a variable holds a value that cannot be used.
+    """
+    try:
+        otel_variables.prepare(environ)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 class SettingsError(ValueError):

@@ -19,6 +19,8 @@ from service.cli import ledger as books
 from service.cli import processes
 from service.cli.errors import OperatorError
 from service.cli.streams import complain, lead_nowhere, open_missing
+from telemetry import SettingsError as TelemetrySettingsError
+from telemetry import prepare_environment
 
 _NOT_WRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
 
@@ -66,7 +68,7 @@ def run(arguments: list[str]) -> int:
     open_missing()
     try:
         if not {"-h", "--help"} & set(arguments):
-            _look_at_environment()
+            prepare_environment(os.environ)  # before OpenTelemetry is imported, which reads some of it then
         status = app(arguments, standalone_mode=False)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt, SystemExit) as error:
@@ -75,17 +77,6 @@ def run(arguments: list[str]) -> int:
             raise
         return ended
     return status if isinstance(status, int) else 0
-
-
-def _look_at_environment() -> None:
-    """Before anything imports OpenTelemetry, which reads some of it as it is imported."""
-    from telemetry.otel_variables import prepare
-    from telemetry.settings import SettingsError
-
-    try:
-        prepare(os.environ)
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
 
 
 def _told(error: BaseException) -> int | None:
@@ -116,8 +107,6 @@ def _exited(error: SystemExit) -> int:
 
 
 def _answered(error: BaseException) -> int | None:
-    from telemetry.settings import SettingsError as TelemetrySettingsError
-
     # The first alone must not import OpenTelemetry: it may say that it cannot be imported.
     if isinstance(error, TelemetrySettingsError) or (isinstance(error, Exception) and _is_answer(error)):
         return complain(str(error), 2 if isinstance(error, ValueError) else 1)

@@ -26,6 +26,7 @@ def test_public_names_are_these() -> None:
         "consumer_span",
         "current_traceparent",
         "inject",
+        "prepare_environment",
         "store_span",
         "suppressed",
     ]
