@@ -64,19 +64,19 @@ class Connections:
         Returns:
             Whether it may ask for everything; else for a probe.
         """
-        if open_now > self.limit:
-            crowd = self._silent or self._idle
-            if not crowd:
-                if open_now > self.limit + PROBE_PLACES:
-                    self.count_refusal("overloaded")
-                    connection.evict()
-                return False
+        crowd = self._silent or self._idle
+        if open_now > self.limit and crowd:
             victim = next(iter(crowd))
             self.busy(victim)
             self.count_refusal("evicted")
             victim.evict()
-        self._silent[connection] = None
-        return True
+            open_now -= 1
+        if open_now > self.limit + PROBE_PLACES:
+            self.count_refusal("overloaded")
+            connection.evict()
+        else:
+            self._silent[connection] = None
+        return open_now <= self.limit
 
     def waiting(self, connection: Evictable) -> None:
         """Note that a connection was answered and that it is its client's turn."""

@@ -118,7 +118,8 @@ class HttpProtocol(FramedProtocol):
             self.transport.abort()
 
     def evict(self) -> None:
-        """Make room for somebody else."""
+        """Make room for somebody else, who counts from now on in its stead."""
+        self.connections.discard(self)
         self.transport.abort()
 
     # The parser's calls
