@@ -1,6 +1,5 @@
 """Who gets a place when all are taken: probes always, orders as long as somebody is silent."""
 
-import os
 import resource
 import signal
 import socket
@@ -15,6 +14,7 @@ from tests.security.conftest import SHIRT
 from tests.security.test_framing import JSON, ORDER, WS
 from tests.security.test_limits import refused
 from tests.security.wire import LAST, connected, request, statuses
+from tests.support.processes import send_signal
 from tests.support.service import ADMIN, Fleet
 from tests.support.waiting import eventually
 
@@ -109,11 +109,11 @@ def answered(fleet: Fleet) -> bool:
 def test_a_burst_is_taken_in_at_once(narrow: Fleet) -> None:
     """All wait to be accepted when the process comes to look: it may accept them in one turn of its loop."""
     pid = narrow.pid("api-0")
-    os.kill(pid, signal.SIGSTOP)
+    send_signal(pid, signal.SIGSTOP)
     try:
         with many(narrow, SILENT, b""):
-            os.kill(pid, signal.SIGCONT)
+            send_signal(pid, signal.SIGCONT)
             assert httpx.get(f"{narrow.url}/healthz", timeout=10).status_code == 200
     finally:
-        os.kill(pid, signal.SIGCONT)
+        send_signal(pid, signal.SIGCONT)
     assert "Too many open files" not in narrow.log
