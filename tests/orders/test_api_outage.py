@@ -80,16 +80,22 @@ async def test_readiness_follows_the_store(shop: Shop, server: RedisServer) -> N
 
 async def test_fifty_orders_to_a_store_that_hangs_are_each_answered_in_time(shop: Shop, server: RedisServer) -> None:
     """Their waits do not add up, though they share round trips; nor do those of fifty readers."""
-    server.pause()
-    try:
+
+    async def burst() -> tuple[list[httpx.Response], float]:
         began = time.monotonic()
         answers = await asyncio.gather(
             *(timed(shop, "POST", "/orders") for _ in range(50)), *(timed(shop, "GET", "/inventory") for _ in range(50))
         )
-        assert time.monotonic() - began < PROMISED_SECONDS + BUSY_MACHINE_SECONDS
+        return [answer for answer, _ in answers], time.monotonic() - began
+
+    _, of_this_machine = await burst()
+    server.pause()
+    try:
+        answers, seconds = await burst()
     finally:
         server.resume()
-    for answer, _ in answers:
+    assert seconds < PROMISED_SECONDS + BUSY_MACHINE_SECONDS + 3 * of_this_machine
+    for answer in answers:
         problem(answer, 503, "store_unavailable")
         assert answer.headers["retry-after"] == "1"
     await wait_until(lambda: shop.service.admission.in_flight == 0)

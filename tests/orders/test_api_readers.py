@@ -155,14 +155,21 @@ async def test_a_store_that_hangs_is_told_to_all_in_time(server: RedisServer, pa
     """Their waits do not add up, though they wait for one another; when it goes on, so do they."""
     async with open_shop(server.url) as shop:
         await shop.put()
+
+        async def burst() -> tuple[list[tuple[int, dict[str, Any]]], float]:
+            began = time.monotonic()
+            return await asyncio.gather(*(get(shop.url, path) for _ in range(READERS))), time.monotonic() - began
+
+        _, of_this_machine = await burst()
         server.pause()
         try:
-            began = time.monotonic()
-            answers = await asyncio.gather(*(get(shop.url, path) for _ in range(READERS)))
-            took = time.monotonic() - began
+            answers, took = await burst()
         finally:
             server.resume()
         assert {(status, body["code"]) for status, body in answers} == {(503, "store_unavailable")}
-        assert took < IN_TIME_SECONDS
-        status, body = await get(shop.url, path)
-        assert status == 200, body
+        assert took < IN_TIME_SECONDS + 3 * of_this_machine
+
+        async def answered() -> bool:
+            return (await get(shop.url, path))[0] == 200
+
+        await wait_until(answered, IN_TIME_SECONDS, f"{path} is answered again")
