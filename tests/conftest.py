@@ -1,5 +1,6 @@
 """Fixtures of every test: real stores, emptied between tests, and what a machine cannot run."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -57,6 +58,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs"):
         for name in marker.args:
             executable(name)
+
+
+@pytest.fixture(autouse=True)
+def _loggers_of_uvicorn() -> None:
+    """Undo what a server of an earlier test has set for good: the level, the handlers, whether lines go on."""
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.NOTSET)
+        logger.handlers.clear()
+        logger.propagate = True
 
 
 @pytest.fixture(scope="session")
