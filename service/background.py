@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn, TypeVar
 
-import structlog
-
 CANCEL_AGAIN_SECONDS = 0.5
 MIN_PAUSE_SECONDS = 0.05
 TELL_AGAIN_SECONDS = 30.0
@@ -19,14 +17,19 @@ class Stopped(Exception):  # noqa: N818 - says what happened; no error
     """The process was told to end before its work was done."""
 
 
+def _log() -> Any:  # noqa: ANN401 - structlog's own type for it
+    import structlog  # noqa: PLC0415 - the store loads without it
+
+    return structlog.get_logger("service.background")
+
+
 @asynccontextmanager
 async def background_tasks(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Run coroutines for as long as the block lasts; one that fails is logged at once, and the block goes on."""
-    log = structlog.get_logger("service.background")
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):
-            log.error("a background task failed", exc_info=error)
+            _log().error("a background task failed", exc_info=error)
 
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     for task in tasks:
@@ -68,7 +71,7 @@ async def every(
         except Exception:  # noqa: BLE001 - see above
             if loop.time() >= tell_at:
                 tell_at = loop.time() + TELL_AGAIN_SECONDS
-                structlog.get_logger("service.background").exception("a round of background work failed")
+                _log().exception("a round of background work failed")
         now = loop.time()
         due = now if more else max(due + seconds, now + MIN_PAUSE_SECONDS)
         await asyncio.sleep(due - now)

@@ -199,10 +199,15 @@ async def lease(_: Sale, twice: Sale) -> Any:
     return [await twice.shards.run("lease", 0, "name", holder, 60_000) for holder in ("me", "you")]
 
 
+async def beat(_: Sale, twice: Sale) -> Any:
+    """A sign of life changes nothing that the books hold."""
+    return await twice.shards.run("beat", 0)
+
+
 STEPS: tuple[Step, ...] = (
     *(place, claim, begin, begin_again, begin_the_last, begin_one_too_many, begin_what_is_over, confirm, fail),
     *(defer, defer_the_last, promote, cancel, expire, reclaim, leave, requeue, drop),
-    *(restock, take_units_out, put, patch, refuse, refunds, lease, forget),
+    *(restock, take_units_out, put, patch, refuse, refunds, lease, forget, beat),
 )
 
 
@@ -261,6 +266,19 @@ async def test_a_step_sent_twice_counts_once(store: Redis, step: Step, kept: int
 def test_every_step_is_told_twice() -> None:
     """A script that writes and is not tried here would be a gap: new scripts have to come here."""
     reads = {"dump", "dead", "order", "orders_of", "product", "products", "snapshot"}
-    told_here = {"begin", "cancel", "claim", "defer", "drop", "expire", "lease", "leave", "place", "promote", "reclaim"}
-    told_here |= {"forget", "refunds", "refuse", "requeue", "settle", "stock"}
+    told_here = {
+        "beat",
+        "begin",
+        "cancel",
+        "claim",
+        "defer",
+        "drop",
+        "expire",
+        "lease",
+        "leave",
+        "place",
+        "promote",
+        "reclaim",
+    }
+    told_here |= {"beat", "forget", "refunds", "refuse", "requeue", "settle", "stock"}
     assert set(ledger_scripts()) == reads | told_here
