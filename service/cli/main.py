@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from service.background import mend_wait_for
+from service.cancellation import mend_wait_for
 from service.cli import crowd as shoppers
 from service.cli import ledger as books
 from service.cli import processes

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from time import perf_counter
 
-from service.background import cancel_and_wait
+from service.cancellation import cancel_and_wait
 from service.crowd.api_client import Answer, ApiClient, NoResponse
 from service.crowd.plan import CrowdPlan, PlannedOrder, planned_orders
 from service.crowd.report import CrowdReport, Progress, Tally

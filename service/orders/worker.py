@@ -17,7 +17,8 @@ from time import monotonic
 import structlog
 from opentelemetry.trace import Link, SpanKind, Tracer, get_current_span
 
-from service.background import cancel_and_wait, every
+from service.background import every
+from service.cancellation import cancel_and_wait
 from service.ledger.ledger import BeginResult, Entry, Ledger
 from service.orders.processing import Processor
 from service.store import STORE_ERRORS, BatchTrace

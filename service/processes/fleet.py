@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from service.background import unless_stopped
+from service.cancellation import unless_stopped
 from service.ledger.catalogue import ProductCatalogue
 from service.ledger.demo import stock_demo
 from service.processes.sockets import listen

@@ -14,7 +14,7 @@ from starlette.routing import WebSocketRoute
 
 from service.api.websocket import MAX_MESSAGE_BYTES
 from service.api.websocket_protocol import Connection
-from service.background import cancel_and_wait
+from service.cancellation import cancel_and_wait
 from service.metrics import HTTP_REFUSED
 from service.processes.connections import Connections, allow_connections
 from service.processes.http_protocol import HttpProtocol

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from service.background import Stopped
+from service.cancellation import Stopped
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

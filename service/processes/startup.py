@@ -11,7 +11,7 @@ from importlib.metadata import version
 import structlog
 from opentelemetry.trace import Tracer
 
-from service.background import unless_stopped
+from service.cancellation import unless_stopped
 from service.ledger.ledger import ledger_scripts
 from service.settings import Settings
 from service.store import STORE_ERRORS, Shards, connect

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar, cast
 
-from service.background import cancel_and_wait
+from service.cancellation import cancel_and_wait
 
 Item = TypeVar("Item")
 Reply = TypeVar("Reply")

@@ -13,7 +13,7 @@ from time import perf_counter
 
 import pytest
 
-from service.background import cancel_and_wait, mend_wait_for
+from service.cancellation import cancel_and_wait, mend_wait_for
 from service.store.client import connect
 from tests.support import Program, RedisServer, eventually
 from tests.support.processes import alive, send_signal
