@@ -25,6 +25,17 @@ def one_of(*values: str) -> Callable[[str], str]:
     return parse
 
 
+def some_of(*values: str) -> Callable[[str], tuple[str, ...]]:
+    """Parse some of a few words, with commas between them."""
+    one = one_of(*values)
+    return lambda text: tuple(one(part) for part in parts(text))
+
+
+def parts(text: str) -> tuple[str, ...]:
+    """Parse a list with commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def boolean(text: str) -> bool:
     """Parse ``true`` or ``false``, in any case of letters."""
     if text.lower() not in ("true", "false"):

@@ -134,7 +134,7 @@ CHECKS: Mapping[str, Check] = {
     "OTEL_SDK_DISABLED": parsing.boolean,
     "OTEL_RESOURCE_ATTRIBUTES": parsing.resource_attributes,
     "OTEL_TRACES_SAMPLER_ARG": parsing.number(0, 1),
-    "OTEL_TRACES_EXPORTER": parsing.one_of("otlp", "none"),
+    "OTEL_TRACES_EXPORTER": _words("otlp", "console", "none"),
     "OTEL_LOGS_EXPORTER": parsing.one_of("otlp", "none"),
     "OTEL_METRICS_EXPORTER": _words("prometheus", "none", "otlp"),
     "OTEL_METRICS_EXEMPLAR_FILTER": parsing.one_of("always_on", "always_off", "trace_based"),

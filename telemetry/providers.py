@@ -15,8 +15,14 @@ from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.view import DropAggregation
 from opentelemetry.sdk.metrics.view import View as SdkView
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SynchronousMultiSpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    ConsoleSpanExporter,
+    SimpleSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from prometheus_client import CollectorRegistry
@@ -128,6 +134,11 @@ def late_span_writer(
     ids = FixedIdGenerator()
     tracers = tracer_provider(ALWAYS_ON, resource, processors, meters, ids)
     return LateSpanWriter(tracers, ids, RateLimit(settings.afterwards_per_second))
+
+
+def console_processors(settings: TelemetrySettings) -> list[SpanProcessor]:
+    """Return what writes spans to stdout, one JSON object after the other, where ``OTEL_TRACES_EXPORTER`` says so."""
+    return [SimpleSpanProcessor(ConsoleSpanExporter())] if settings.console_spans else []
 
 
 class _NotingExporter(OTLPSpanExporter):

@@ -10,6 +10,7 @@ call `Telemetry.shutdown` in the lifespan.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from .logs.otlp import OtlpLogSink
 
 SHUTDOWN_SECONDS = 3.0
+_logger = logging.getLogger(__name__)
 
 
 class Telemetry:
@@ -91,7 +93,9 @@ class Telemetry:
         self._exported = ExportedTraces() if settings.otlp is not None else None
         self._process = providers.process_meter_provider(resource, self._exposition.process, self._exported)
         self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet)
-        sampler, budget = make_sampler(settings, recording=settings.otlp is not None or bool(span_processors))
+        sampler, budget = make_sampler(
+            settings, recording=bool(settings.otlp or settings.console_spans or span_processors)
+        )
         self._processors = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
         self._tracers = providers.request_tracer_provider(settings, sampler, resource, self._processors, self._process)
         self._head_sampler = HeadSampler(sampler, self._process if counts else None)
@@ -163,8 +167,10 @@ class Telemetry:
         if self._started:
             return
         self._started = True
+        if self.settings.ignored_variables:
+            _logger.warning("variables without an effect here: %s", ", ".join(self.settings.ignored_variables))
         if not self.settings.sdk_disabled:
-            for processor in self._span_processors:
+            for processor in (*self._span_processors, *providers.console_processors(self.settings)):
                 self._processors.add_span_processor(SafeSpanProcessor(processor, self._failed, strict=self._strict))
             if self.settings.otlp is not None:
                 exporter = providers.span_exporter(self.settings.otlp, self._process, self._exported)

@@ -8,13 +8,14 @@ environment, apart from OpenTelemetry's own libraries.
 ``OTEL_BSP_SCHEDULE_DELAY`` and ``OTEL_BLRP_SCHEDULE_DELAY`` are in milliseconds.
 """
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypedDict, TypeVar
 
 from . import environment as parsing
 from . import otel_variables
+from .variables import ignored
 
 Interceptor = Literal["contrib", "native", "lean"]
 INTERCEPTORS: tuple[Interceptor, ...] = ("contrib", "native", "lean")
@@ -114,6 +115,9 @@ class TelemetrySettings:
         interceptor: what measures requests and makes their spans, see `telemetry.http.instrumentation`.
         socket_dir: a directory in which peer processes find each other, so that each answers ``/metrics`` for all.
         excluded_paths: request paths that get neither spans nor metrics.
+        excluded_urls: regular expressions; a request whose URL has one of them gets neither, too.
+        console_spans: whether spans are written to stdout as well, as JSON.
+        ignored_variables: those of OpenTelemetry that are set and have no effect; `Telemetry.start` tells them.
         batch: limits of the span queue.
         log_batch: limits of the queue of log lines.
     """
@@ -135,6 +139,9 @@ class TelemetrySettings:
     interceptor: Interceptor = "contrib"
     socket_dir: Path | None = None
     excluded_paths: tuple[str, ...] = ("/metrics", "/healthz", "/readyz")
+    excluded_urls: tuple[str, ...] = ()
+    console_spans: bool = False
+    ignored_variables: tuple[str, ...] = ()
     batch: BatchSettings = field(default_factory=BatchSettings)
     log_batch: BatchSettings = field(default_factory=lambda: BatchSettings(schedule_delay_millis=1000))
 
@@ -170,6 +177,9 @@ class TelemetrySettings:
             keep_propagators=env.text("OTEL_PROPAGATORS") is not None,
             interceptor=env.read("TELEMETRY_INTERCEPTOR", _interceptor, INTERCEPTORS[0]),
             socket_dir=env.read("TELEMETRY_SOCKET_DIR", Path, None),
+            excluded_urls=_excluded_urls(env),
+            console_spans="console" in _exporters(env, "TRACES"),
+            ignored_variables=ignored(environ),
             batch=_batch(env, "OTEL_BSP", 5000),
             log_batch=_batch(env, "OTEL_BLRP", 1000),
         )
@@ -206,12 +216,24 @@ def _otlp_logs(env: _Environment) -> OtlpLogSettings | None:
 
 def _endpoint(env: _Environment, signal: str) -> str | None:
     """Return the whole URL that a signal goes to; the variable of the signal itself is used as it stands."""
-    exporter = env.read(f"OTEL_{signal}_EXPORTER", parsing.one_of("otlp", "none"), "otlp")
     base = env.read("OTEL_EXPORTER_OTLP_ENDPOINT", parsing.http_url, None)
     endpoint = env.read(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", parsing.http_url, None)
     if endpoint is None and base is not None:
         endpoint = f"{base.removesuffix('/')}/v1/{signal.lower()}"
-    return endpoint if exporter == "otlp" else None
+    return endpoint if "otlp" in _exporters(env, signal) else None
+
+
+def _exporters(env: _Environment, signal: str) -> Sequence[str]:
+    """Return where a signal goes; log lines go to their stream besides, so a console is none of theirs."""
+    known = ("otlp", "none") if signal == "LOGS" else ("otlp", "console", "none")
+    return env.read(f"OTEL_{signal}_EXPORTER", parsing.some_of(*known), ("otlp",))
+
+
+def _excluded_urls(env: _Environment) -> tuple[str, ...]:
+    """Return the patterns as contrib reads them: those for FastAPI, else those for all instrumentations."""
+    nothing: tuple[str, ...] = ()
+    general = env.read("OTEL_PYTHON_EXCLUDED_URLS", parsing.parts, nothing)
+    return env.read("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", parsing.parts, general)
 
 
 class _Options(TypedDict):

@@ -7,13 +7,14 @@ afterwards. Whoever reads `/metrics`, an answer or a log line cannot tell the di
 (`tests/telemetry/test_unrecorded.py`).
 """
 
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable
 
 from opentelemetry import context as contexts
 from opentelemetry.trace import get_current_span
 from starlette.types import ASGIApp, Receive, Send
 
 from .contrib import SpanMaker
+from .exclusion import Excludes
 from .head_sampling import HeadSampler
 from .late_spans import LateSpans
 from .measurement import INSIDE, RequestMeasurement
@@ -32,7 +33,7 @@ class BypassMiddleware:
         routes: the application's routes.
         metrics: the interceptor's metrics.
         late_spans: writes the spans of requests that failed or were slow; None writes none.
-        excluded: the paths that it leaves alone.
+        excludes: says what it leaves alone.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class BypassMiddleware:
         routes: Routes,
         metrics: RequestMetrics,
         late_spans: LateSpans | None,
-        excluded: Collection[str],
+        excludes: Excludes,
     ) -> None:
         # Not `app`: for each request FastAPI follows that name from layer to layer, in search of contrib.
         self._app = app
@@ -52,11 +53,11 @@ class BypassMiddleware:
         self._routes = routes
         self._metrics = metrics
         self._late_spans = late_spans
-        self._excluded = excluded
+        self._excludes = excludes
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        if INSIDE in scope or scope["type"] == "lifespan" or scope["path"] in self._excluded:
+        if INSIDE in scope or scope["type"] == "lifespan" or self._excludes(scope):
             scope.setdefault(NATIVE, None)
             return self._app(scope, receive, send)
         scope[INSIDE] = True

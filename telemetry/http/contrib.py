@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Send
 
 from ..redaction import redact_query
 from ..settings import TelemetrySettings
+from .exclusion import Excludes, excludes
 from .last_byte import CURRENT, until_last_byte
 from .late_spans import LateSpans
 from .measurement import INSIDE, RequestMeasurement
@@ -44,7 +45,7 @@ _logger = logging.getLogger(__name__)
 
 def instrument(app: FastAPI, parts: Parts) -> None:
     """Instrument an application, before it serves its first request."""
-    routes, excluded = Routes(app), frozenset(parts.settings.excluded_paths)
+    routes, excluded = Routes(app), excludes(parts.settings)
     meters = until_last_byte(parts.meters, RequestMetrics(parts.meters, parts.listener))
 
     def layer(app: ASGIApp, spans: SpanMaker) -> ASGIApp:
@@ -96,7 +97,7 @@ class ContribMiddleware:
         spans: the same through contrib.
         routes: the application's routes.
         late_spans: writes the spans of requests that failed or were slow and are not recorded; None writes none.
-        excluded: the paths that it leaves alone.
+        excludes: says what it leaves alone.
     """
 
     def __init__(
@@ -105,17 +106,17 @@ class ContribMiddleware:
         spans: "SpanMaker",
         routes: Routes,
         late_spans: LateSpans | None,
-        excluded: Collection[str],
+        excludes: Excludes,
     ) -> None:
         self._app = app  # not `app`, as in `BypassMiddleware`
         self._spans = spans
         self._routes = routes
         self._late_spans = late_spans
-        self._excluded = excluded
+        self._excludes = excludes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if INSIDE in scope or scope["type"] == "lifespan" or scope["path"] in self._excluded:
+        if INSIDE in scope or scope["type"] == "lifespan" or self._excludes(scope):
             scope.setdefault(NATIVE, None)
             await self._app(scope, receive, send)
             return

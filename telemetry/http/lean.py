@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from .bypass import BypassMiddleware
 from .contrib import SpanMaker, add_instrumentation
+from .exclusion import excludes
 from .parts import Parts
 from .request_metrics import RequestMetrics
 from .routes import Routes
@@ -17,7 +18,7 @@ from .routes import Routes
 
 def instrument(app: FastAPI, parts: Parts) -> None:
     """Instrument an application, before it serves its first request."""
-    routes, excluded = Routes(app), frozenset(parts.settings.excluded_paths)
+    routes, excluded = Routes(app), excludes(parts.settings)
     metrics = RequestMetrics(parts.meters, parts.listener)
     sampler = parts.head_sampler
 

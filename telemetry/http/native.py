@@ -6,8 +6,6 @@ then failed or was slow.
 """
 
 import logging
-from collections.abc import MutableMapping
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
@@ -17,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Send
 
 from ..redaction import redact_query
 from .duration_listener import with_listener
+from .exclusion import excludes
 from .last_byte import CURRENT, until_last_byte
 from .late_spans import LateSpans
 from .measurement import INSIDE, RequestMeasurement
@@ -46,11 +45,6 @@ def instrument(app: FastAPI, parts: Parts) -> None:
 
 def config(parts: Parts) -> TelemetryConfig:
     """Return what to pass as ``FastAPI(telemetry=...)``."""
-    excluded = frozenset(parts.settings.excluded_paths)
-
-    def exclude(scope: MutableMapping[str, Any]) -> bool:
-        return scope["path"] in excluded
-
     return {
         "tracer_provider": parts.tracers,
         "meter_provider": until_last_byte(
@@ -62,7 +56,7 @@ def config(parts: Parts) -> TelemetryConfig:
         "logs": False,
         "operation_spans": False,
         "auto_configure": False,
-        "exclude": exclude,
+        "exclude": excludes(parts.settings),
     }
 
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from service.store import keys
+from telemetry.settings import INTERCEPTORS
 from tests.support import RedisServer, eventually, free_port
 from tests.support.program import Program
 from tests.support.service import ADMIN, Fleet
@@ -15,13 +16,14 @@ from tests.support.service import ADMIN, Fleet
 LAMP = {"name": "Lamp", "price": 4950, "currency": "EUR", "stock": 150, "per_user_limit": 3}
 
 
-def replicas(stack: ExitStack, store: str, count: int, port: int) -> list[Fleet]:
+def replicas(stack: ExitStack, store: str, count: int, port: int, **more: str) -> list[Fleet]:
     """Start replicas of two API processes each, and one order worker in the first; every trace goes to `port`."""
     env = {
         "OTEL_TRACES_SAMPLER": "always_on",
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
         "OTEL_BSP_SCHEDULE_DELAY": "500",
         "OTEL_BSP_MAX_QUEUE_SIZE": "100000",
+        **more,
     }
     fleets = [stack.enter_context(Fleet(store, api=2, workers=int(n == 0), env=env)) for n in range(count)]
     with fleets[0].client() as client:
@@ -29,7 +31,7 @@ def replicas(stack: ExitStack, store: str, count: int, port: int) -> list[Fleet]
     return fleets
 
 
-def report(store: str, fleets: list[Fleet], port: int, *more: str) -> tuple[int, dict[str, dict[str, int]]]:
+def report(store: str, fleets: list[Fleet], port: int | None, *more: str) -> tuple[int, dict[str, dict[str, int]]]:
     """Run the command against the first replica and return its status and its rows by name."""
     arguments = ["-m", "service", "crowd", "--url", fleets[0].url, "--truth", "--json", "--product", "lamp"]
     arguments += [
@@ -39,12 +41,12 @@ def report(store: str, fleets: list[Fleet], port: int, *more: str) -> tuple[int,
         "16",
         "--cancel",
         "0.05",
-        "--receive",
-        str(port),
         "--seed",
         "7",
         *more,
     ]
+    if port is not None:
+        arguments += ["--receive", str(port)]
     for fleet in fleets:
         arguments += ["--target", f"{fleet.url}/metrics"]
     with Program([sys.executable, *arguments], env={"REDIS_URL": store}) as program:
@@ -67,6 +69,23 @@ def test_two_replicas_of_two_processes_agree_with_everybody_to_the_integer(valke
     assert rows["orders confirmed"]["spans"] == rows["orders confirmed"]["ledger"] > 50
     assert rows["answers 202"]["spans"] == accepted["ledger"]
     assert rows["refused sold_out"]["clients"] > 500
+
+
+@pytest.mark.parametrize("ratio", ["0", "0.01", "1"])
+@pytest.mark.parametrize("interceptor", INTERCEPTORS)
+def test_every_interceptor_is_exact_whatever_is_recorded(
+    valkey_server: RedisServer, interceptor: str, ratio: str
+) -> None:
+    """Answers, ledger and `/metrics` to the integer; and the spans, where every trace is recorded."""
+    port = free_port() if ratio == "1" else None
+    sampler = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": ratio}
+    with ExitStack() as stack:
+        chosen = {"TELEMETRY_INTERCEPTOR": interceptor, **sampler}
+        fleets = replicas(stack, valkey_server.url, 1, port or free_port(), **chosen)
+        status, rows = report(valkey_server.url, fleets, port, "--orders", "300", "--users", "100")
+    assert all(row["agrees"] for row in rows.values()), rows
+    assert status == 0
+    assert rows["answers 202"]["metrics"] == rows["orders accepted"]["ledger"] > 20
 
 
 @pytest.mark.timeout(300)

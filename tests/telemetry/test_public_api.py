@@ -65,7 +65,7 @@ before = set(sys.modules)
 {statement}
 print(json.dumps([len(set(sys.modules) - before), sorted({{name.partition(".")[0] for name in sys.modules}})]))
 """
-WEB = {"fastapi", "starlette", "uvicorn", "prometheus_client", "structlog", "httpx"}
+WEB = {"fastapi", "starlette", "uvicorn", "prometheus_client", "httpx"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,54 @@
+"""OpenTelemetry's variables: which have an effect here, and which are set without one.
+
+`telemetry.settings` reads some, and OpenTelemetry's own libraries read others wherever they are used. Whoever sets one
+that nobody reads, or that is written wrongly, is told once.
+"""
+
+import fnmatch
+from collections.abc import Mapping
+
+OBEYED = (
+    # telemetry.settings
+    *("OTEL_SDK_DISABLED", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_PROPAGATORS"),
+    *("OTEL_TRACES_EXPORTER", "OTEL_LOGS_EXPORTER", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
+    *("OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "OTEL_BSP_SCHEDULE_DELAY"),
+    *("OTEL_BLRP_MAX_QUEUE_SIZE", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "OTEL_BLRP_SCHEDULE_DELAY"),
+    *(
+        f"OTEL_EXPORTER_OTLP_{signal}{option}"
+        for signal in ("", "TRACES_", "LOGS_")
+        for option in ("ENDPOINT", "HEADERS", "TIMEOUT", "COMPRESSION", "PROTOCOL")
+    ),
+    *("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS"),
+    # the exporters
+    *("OTEL_EXPORTER_OTLP_*CERTIFICATE", "OTEL_EXPORTER_OTLP_*CLIENT_KEY", "OTEL_PYTHON_EXPORTER_OTLP_*"),
+    # the SDK
+    *(
+        "OTEL_ATTRIBUTE_*_LIMIT",
+        "OTEL_SPAN_*_LIMIT",
+        "OTEL_EVENT_*_LIMIT",
+        "OTEL_LINK_*_LIMIT",
+        "OTEL_LOGRECORD_*_LIMIT",
+    ),
+    *("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "OTEL_PYTHON_CONTEXT"),
+    # the instrumentations
+    *("OTEL_SEMCONV_STABILITY_OPT_IN", "OTEL_INSTRUMENTATION_HTTP_*", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"),
+    *("OTEL_PYTHON_*_EXCLUDED_URLS", "OTEL_PYTHON_INSTRUMENTATION_*"),
+)
+"""Those with an effect; a star is for any text."""
+_OF_NOTHING = {"OTEL_METRICS_EXPORTER": ("prometheus", "none")}  # they say what is so anyway
+_OF_HOSTS = ("OTEL_EXPORTER_PROMETHEUS_HOST", "OTEL_EXPORTER_PROMETHEUS_PORT")  # who serves `/metrics` reads them
+
+
+def ignored(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables whose names begin with ``OTEL_`` that are set and have no effect."""
+    return tuple(
+        sorted(
+            name
+            for name, value in environ.items()
+            if name.startswith("OTEL_")
+            and value.strip()
+            and name not in _OF_HOSTS
+            and value.strip() not in _OF_NOTHING.get(name, ())
+            and not any(fnmatch.fnmatchcase(name, pattern) for pattern in OBEYED)
+        )
+    )

@@ -1,0 +1,145 @@
+"""OpenTelemetry's variables: what they do here, and that nothing is ignored in silence."""
+
+import json
+import logging
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from telemetry import SettingsError, Telemetry, TelemetrySettings
+from telemetry.settings import INTERCEPTORS
+from telemetry.testing import capture
+from telemetry.variables import OBEYED, ignored
+from tests.support.processes import run
+
+DURATION = "http_server_request_duration_seconds"
+README = (Path(__file__).parents[2] / "telemetry" / "README.md").read_text()
+CONSOLE = """
+import os
+from telemetry import Telemetry, TelemetrySettings
+with Telemetry(TelemetrySettings.from_env(os.environ, service_name="s")) as telemetry:
+    with telemetry.tracer("t").start_as_current_span("on the console"):
+        pass
+"""
+
+
+def from_env(**environ: str) -> TelemetrySettings:
+    """Return what these variables say."""
+    return TelemetrySettings.from_env(environ, service_name="shop")
+
+
+@pytest.mark.parametrize("variable", ["OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS"])
+@pytest.mark.parametrize("interceptor", INTERCEPTORS)
+async def test_excluded_urls_are_patterns(interceptor: str, variable: str) -> None:
+    """They are found anywhere in the URL, by every interceptor; the query and the client's `Host` do not count."""
+    told = {variable: "health, /items/[0-9]+/probe$", "TELEMETRY_INTERCEPTOR": interceptor}
+    settings = from_env(OTEL_TRACES_SAMPLER="always_on", **told)
+    with capture(settings) as seen:
+        app = FastAPI(telemetry=seen.telemetry.fastapi_config())
+        for path in ("/health", "/a/healthz", "/items/7/probe", "/items/x/probe", "/items/7/probe/more", "/metrics"):
+            app.add_api_route(path, lambda: None)
+        seen.telemetry.instrument(app)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as client:
+            for path in ("/health", "/a/healthz", "/items/7/probe", "/metrics"):
+                assert (await client.get(path)).status_code == 200
+            assert seen.value(f"{DURATION}_count") is None
+            await client.get("/items/x/probe?health=1")
+            await client.get("/items/7/probe/more", headers={"host": "health"})
+        assert sorted(span.name for span in seen.spans()) == ["GET /items/7/probe/more", "GET /items/x/probe"]
+        assert seen.value(f"{DURATION}_count") == 2
+
+
+def test_those_for_fastapi_go_before_those_for_all() -> None:
+    """As contrib reads them."""
+    both = from_env(OTEL_PYTHON_FASTAPI_EXCLUDED_URLS="a", OTEL_PYTHON_EXCLUDED_URLS="b")
+    assert both.excluded_urls == ("a",)
+
+
+def test_a_pattern_that_is_none_is_refused() -> None:
+    """With one line that names the variable."""
+    with pytest.raises(SettingsError, match=r"^OTEL_PYTHON_EXCLUDED_URLS: '\[' is not a regular expression"):
+        from_env(OTEL_PYTHON_EXCLUDED_URLS="a,[")
+
+
+@pytest.mark.parametrize(
+    ("said", "otlp", "console"),
+    [("otlp", True, False), ("console", False, True), ("otlp,console", True, True), ("none", False, False)],
+)
+def test_spans_go_where_the_exporters_say(said: str, *, otlp: bool, console: bool) -> None:
+    """One of them, both or none."""
+    settings = from_env(OTEL_TRACES_EXPORTER=said, OTEL_EXPORTER_OTLP_ENDPOINT="http://collector")
+    assert (settings.otlp is not None, settings.console_spans) == (otlp, console)
+
+
+def test_an_exporter_that_is_not_known_is_refused() -> None:
+    """With one line that names the variable."""
+    with pytest.raises(SettingsError, match=r"^OTEL_TRACES_EXPORTER: 'zipkin' is not one of otlp, console, none"):
+        from_env(OTEL_TRACES_EXPORTER="otlp,zipkin")
+
+
+def test_spans_are_written_to_the_console() -> None:
+    """Without a collector, they are recorded all the same."""
+    done = run([sys.executable, "-c", CONSOLE], env={"OTEL_TRACES_EXPORTER": "console"}, check=True)
+    assert json.loads(done.stdout)["name"] == "on the console"
+
+
+def test_a_variable_without_an_effect_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """One line at start that names them all, a misspelt one among them; nothing is told where all have one."""
+    said = {
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_SERVICENAME": "x",
+        "OTEL_CONFIG_FILE": "/a",
+        "OTEL_SERVICE_NAME": "y",
+    }
+    with caplog.at_level(logging.WARNING, "telemetry.runtime"):
+        with Telemetry(from_env(**said), set_global=False) as telemetry:
+            telemetry.start()
+        with Telemetry(from_env(OTEL_SERVICE_NAME="y"), set_global=False):
+            pass
+    lines = [record.getMessage() for record in caplog.records if record.name == "telemetry.runtime"]
+    assert lines == ["variables without an effect here: OTEL_LOG_LEVEL, OTEL_METRICS_EXPORTER, OTEL_SERVICENAME"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_METRICS_EXPORTER", "prometheus"),
+        ("OTEL_METRICS_EXPORTER", "none"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "/a"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "3"),
+        ("OTEL_LOG_LEVEL", ""),
+        ("PATH", "/bin"),
+    ],
+)
+def test_a_variable_with_an_effect_is_not_told(name: str, value: str) -> None:
+    """Nor one that says what is so anyway, or nothing."""
+    assert ignored({name: value}) == ()
+
+
+def test_every_variable_that_is_read_has_an_effect() -> None:
+    """Whatever the settings look for is in the list."""
+
+    class Environment(dict[str, str]):
+        asked: set[str] = set()  # noqa: RUF012 - one test, one set
+
+        def get(self, name: str, default: Any = "") -> Any:
+            self.asked.add(name)
+            return {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c"}.get(name, default)
+
+    TelemetrySettings.from_env(Environment(), service_name="shop")
+    assert ignored(dict.fromkeys(Environment.asked, "x")) == ()
+
+
+def test_the_readme_lists_those_with_an_effect() -> None:
+    """By name; a star stands for any text."""
+    table = README[README.index("## OpenTelemetry's variables") :]
+    for pattern in OBEYED:
+        short = re.sub(r"^OTEL_EXPORTER_OTLP_((TRACES|LOGS)_)?", "", pattern)
+        assert f"`{pattern}`" in README or f"`…_{short}`" in README or f"OTLP_{short}`" in README, pattern
+    assert "OTEL_METRICS_EXPORTER" in table
