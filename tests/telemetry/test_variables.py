@@ -93,7 +93,7 @@ def test_a_variable_without_an_effect_is_told_once(caplog: pytest.LogCaptureFixt
     said = {
         "OTEL_METRICS_EXPORTER": "otlp",
         "OTEL_SERVICENAME": "x",
-        "OTEL_CONFIG_FILE": "/a",
+        "OTEL_LOG_LEVEL": "/a",
         "OTEL_SERVICE_NAME": "y",
     }
     with caplog.at_level(logging.WARNING, "telemetry.runtime"):
