@@ -6,6 +6,7 @@ parameters other than ``version`` do not matter, for our names need no escaping 
 
 from email.message import Message
 from enum import Enum
+from functools import lru_cache
 from urllib.request import parse_http_list  # splits a header at the commas that are not inside quotes
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -21,21 +22,31 @@ class Format(Enum):
 
 _OFFERED = {Format.TEXT: ("text/plain", "0.0.4"), Format.OPENMETRICS: ("application/openmetrics-text", "1.0.0")}
 
+_TYPES = {"*/*", "text/*", "application/*", *(name for name, _ in _OFFERED.values())}
+MAX_ACCEPT_LENGTH = 1024
+
 
 def negotiate(accept: str | None) -> Format:
     """Return the format to answer with.
 
     Args:
         accept: the ``Accept`` header; a range that cannot be read is passed over. When it takes neither format, the
-            answer is plain text all the same.
+            answer is plain text all the same, and so it is when the header is longer than `MAX_ACCEPT_LENGTH`.
     """
-    ranges = [read for part in parse_http_list(accept or "") if (read := _read(part))]
+    return _preferred(accept) if accept and len(accept) <= MAX_ACCEPT_LENGTH else Format.TEXT
+
+
+@lru_cache(maxsize=64)  # a scraper asks with the same words each time
+def _preferred(accept: str) -> Format:
+    ranges = [read for part in parse_http_list(accept) if (read := _read(part))]
     text, openmetrics = (_preference(*_OFFERED[each], ranges) for each in (Format.TEXT, Format.OPENMETRICS))
     return Format.OPENMETRICS if openmetrics > text and openmetrics[0] > 0 else Format.TEXT
 
 
 def _read(media_range: str) -> tuple[str, str | None, float] | None:
-    """Return the type, version and quality of one range, or None when it is malformed."""
+    """Return the type, version and quality of one range, or None when it is malformed or of no format here."""
+    if media_range.partition(";")[0].strip().lower() not in _TYPES:
+        return None
     message = Message()
     message["content-type"] = media_range
     (name, _), *parameters = message.get_params([("", "")])

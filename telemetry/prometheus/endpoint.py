@@ -9,6 +9,7 @@ else. `MetricsEndpoint` puts the series of its peers, the other processes of the
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from opentelemetry import context
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -18,6 +19,7 @@ from prometheus_client.samples import Sample
 
 from .content_negotiation import Format, negotiate
 from .multiprocess import PeerProcesses, merge
+from .shared_scrape import SharedScrape
 from .text_format import write
 
 
@@ -83,6 +85,7 @@ class MetricsEndpoint:
         self._exposition = exposition
         self._peers = peers
         self._reraise = reraise
+        self._shared = {form: SharedScrape(partial(self._render_all, form)) for form in Format}
 
     def render(self, accept: str | None = None) -> tuple[bytes, str]:
         """Render the body and the content type of this process's answer.
@@ -95,11 +98,14 @@ class MetricsEndpoint:
         return answer
 
     async def render_all(self, accept: str | None = None) -> tuple[bytes, str]:
-        """Render the answer for this process and all its peers."""
+        """Render the answer for this process and all its peers; those who ask at one time share it."""
+        return await self._shared[negotiate(accept)].answer()
+
+    async def _render_all(self, form: Format) -> tuple[bytes, str]:
         if self._peers is None:
-            return self.render(accept)
-        async with self._peers.scrape_peers(negotiate(accept).value) as answers:
-            body, content_type = self.render(accept)
+            return self.render(form.value)
+        async with self._peers.scrape_peers(form.value) as answers:
+            body, content_type = self.render(form.value)
             return merge([body, *await answers()]), content_type
 
     @asynccontextmanager
