@@ -58,7 +58,7 @@ async def test_orders_outlive_a_gateway_that_is_out(
 
 async def test_reservations_end_once_though_two_processes_keep_house(durable: RedisServer, auditor: Auditor) -> None:
     """No worker comes: after RESERVATION_TTL_SECONDS the units are for sale again, each once."""
-    async with fleet(durable.url, command="api", api=2, env={"RESERVATION_TTL_SECONDS": "1"}) as api:
+    async with fleet(durable.url, command="api", api=2, env={"RESERVATION_TTL_SECONDS": "3"}) as api:
         await put_product(api.url, stock=STOCK)
         await buy(api.url, STOCK)
         assert (await auditor.dump()).products[PRODUCT].stock == 0
