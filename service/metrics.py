@@ -105,6 +105,12 @@ OLDEST_AGE = GaugeSpec(
     description="Age of the oldest order that is not settled; 0 when there is none.",
     scope="fleet",
 )
+DAMAGED = GaugeSpec(
+    name="flash_sale.damaged_entries",
+    unit="{entry}",
+    description="What was found foreign or damaged in the store and set aside; `flash-sale audit` names each.",
+    scope="fleet",
+)
 DEAD_LETTERS = GaugeSpec(
     name="flash_sale.dead_letters",
     unit="{order}",
@@ -220,7 +226,7 @@ WINDOWS_DROPPED = CounterSpec(
 
 SPECS = (
     *(ORDERS, QUEUE_LENGTH, THROUGHPUT, ERROR_RATE, ACTIVE_CONNECTIONS, PROCESSING_TIME, INVENTORY),
-    *(HELD, SOLD, OPEN, DRIFT, OLDEST_AGE, DEAD_LETTERS, ETA_ERROR, REJECTIONS, ORDER_WAIT, ORDER_PROCESSING),
+    *(HELD, SOLD, OPEN, DRIFT, OLDEST_AGE, DEAD_LETTERS, DAMAGED, ETA_ERROR, REJECTIONS, ORDER_WAIT, ORDER_PROCESSING),
     *(PREDICTED_WAIT, LIVE_WORKERS, ORDER_DURATION, WORKER_PROGRESS_AGE, CHARGES),
     *(HTTP_REFUSED, WATCHERS, FRAMES, WATCHERS_REFUSED, SNAPSHOT_AGE, PAYMENTS_REFUNDED, WINDOWS_DROPPED),
 )
@@ -234,6 +240,7 @@ _OF_THE_LEDGER: tuple[tuple[GaugeSpec, Callable[[Snapshot], float]], ...] = (
     (PROCESSING_TIME, lambda s: s.processing_time_avg_ms),
     (OLDEST_AGE, lambda s: s.oldest_age_seconds),
     (DEAD_LETTERS, lambda s: s.dead_letters),
+    (DAMAGED, lambda s: s.damaged),
     (PREDICTED_WAIT, lambda s: s.queue_length / s.drain_rate if s.drain_rate else 0.0),
     (ETA_ERROR, lambda s: s.eta_error_seconds),
 )

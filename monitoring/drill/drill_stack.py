@@ -114,6 +114,16 @@ class DrillStack:
             timeout=60,
         )
 
+    def add_foreign_entry(self) -> None:
+        """Put into the queue what is no order of ours."""
+        with redis.Redis.from_url(self.stack.url("redis")) as client:
+            client.xadd("{fs:00}:queue", {"hello": "world"})
+
+    def forget_damage(self) -> None:
+        """Let what was set aside be forgotten, as an operator does who has looked."""
+        with redis.Redis.from_url(self.stack.url("redis")) as client:
+            client.delete("{fs:00}:damaged")
+
     def take_lease(self) -> None:
         """Has somebody who is not scraped hold the lease on the ledger's series."""
         with redis.Redis.from_url(self.stack.url("redis")) as client:

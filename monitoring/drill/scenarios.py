@@ -79,6 +79,12 @@ LEDGER = (
         begin=_sell_out,
         end=lambda site: site.offer("mug", 5),
     ),
+    Scenario(
+        alerts=("DataSetAside",),
+        fault="an entry in the queue that names no order",
+        begin=DrillStack.add_foreign_entry,
+        end=DrillStack.forget_damage,
+    ),
     Scenario(alerts=("LedgerDrift",), fault="fault ledger_drift", begin=_fault("ledger_drift")),
     Scenario(alerts=("Oversold",), fault="fault oversell", begin=_fault("oversell")),
     Scenario(

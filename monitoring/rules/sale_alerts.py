@@ -30,6 +30,13 @@ def _books() -> tuple[Alert, ...]:
             "initial + restocked is not stock + held + sold.",
         ),
         Alert(
+            name="DataSetAside",
+            severity="page",
+            expr="max(flash_sale_damaged_entries) > 0",
+            summary="{{ $value }} foreign or damaged things were found in the store and set aside.",
+            description="Somebody else writes to the store, or it lost data: flash-sale audit names each.",
+        ),
+        Alert(
             name="SoldOut",
             severity="info",
             expr="min by (product_id) (flash_sale_inventory_levels) == 0\n"

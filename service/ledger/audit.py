@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.ledger.orders import Order, Status
+from service.ledger.orders import Order, Status, at
 from service.ledger.products import Product
 from service.ledger.snapshot import Snapshot
 from service.store import Shards, keys, named
@@ -32,6 +32,7 @@ class LedgerDump:
     deadlines: frozenset[str]
     dead: frozenset[str]
     buyers: dict[tuple[str, str], int] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
 
     @property
     def products(self) -> dict[str, Product]:
@@ -79,6 +80,7 @@ async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
         delayed=ids("delayed"),
         deadlines=ids("deadlines"),
         dead=ids("dead"),
+        damaged={what: more for dump in dumps for what, more in named(dump["damaged"]).items()},
         buyers={
             (keys.unescape(product), keys.unescape(user)): int(units)
             for product, user, units in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
@@ -186,6 +188,13 @@ def reservations_end(dump: LedgerDump) -> Iterator[str]:
         yield f"order {order_id} {'has no deadline' if order_id in pending else 'has a deadline and is not pending'}"
 
 
+def nothing_was_set_aside(dump: LedgerDump) -> Iterator[str]:
+    """Nothing foreign or damaged was found in the store; `DEL {fs:NN}:damaged` once somebody has looked."""
+    for what, more in dump.damaged.items():
+        when, _, detail = more.partition(" ")
+        yield f"{what}: {detail} (at {at(int(when)).isoformat()})"
+
+
 INVARIANTS: tuple[Callable[[LedgerDump], Iterator[str]], ...] = (
     units_add_up,
     nothing_is_negative,
@@ -194,6 +203,7 @@ INVARIANTS: tuple[Callable[[LedgerDump], Iterator[str]], ...] = (
     totals_match_orders,
     live_orders_are_queued_once,
     reservations_end,
+    nothing_was_set_aside,
 )
 
 

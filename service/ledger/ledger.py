@@ -163,7 +163,7 @@ class Ledger:
     async def delivered(self, shard: int, consumer: str, limit: int) -> list[Entry]:
         """Read the queue entries that a consumer holds already; it may not know of those whose reply was lost."""
         held = await self.shards.read_queue(shard, consumer, after="0", limit=limit)
-        return [read_entry(entry_id, fields) for entry_id, fields in held if fields]
+        return [read_entry(entry_id, fields) for entry_id, fields in held]
 
     async def begin(self, shard: int, entries: Sequence[Entry]) -> list[Begun]:
         """Take delivered entries in hand: each order is `processing`, with one attempt more."""
@@ -212,6 +212,14 @@ class Ledger:
         promoted: int = await self.shards.run("promote", shard, limit)
         return promoted
 
+    async def mend(self, shard: int, limit: int = 1000) -> int:
+        """Puts live orders that stand nowhere back into the queue; says how many."""
+        total, start = 0, 0
+        while start >= 0:
+            mended, start = await self.shards.run("mend", shard, start, limit)
+            total += mended
+        return total
+
     async def expire(self, shard: int, limit: int = 1000) -> list[str]:
         """End reservations that nobody began in time; return whose."""
         expired: list[str] = await self.shards.run("expire", shard, limit)
@@ -256,9 +264,8 @@ class Ledger:
         return orders[:limit]
 
 
-def read_entry(entry_id: str, fields: dict[str, str]) -> Entry:
-    """Read a queue entry as `enqueue` in `_ledger.lua` writes it."""
-    return Entry(entry_id, fields["o"], fields.get("t", ""))
+def read_entry(entry_id: str, fields: dict[str, str] | None) -> Entry:
+    """Read a queue entry as `enqueue` in `_ledger.lua` writes it; what is none of ours names no order."""
 
 
 def _order(reply: list[Any], index: int) -> Order | None:

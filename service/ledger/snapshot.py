@@ -59,6 +59,7 @@ class Snapshot:
     workers: dict[str, float] = with_default(default_factory=dict)
     rejections: dict[str, int] = with_default(default_factory=dict)
     archived: dict[Status, int] = with_default(default_factory=dict)
+    damaged: int = 0
     waiting: int = 0
     capacity: float = 0.0
     waited_seconds: float = 0.0
@@ -102,6 +103,7 @@ class Snapshot:
             oldest_age_seconds=max(shard["oldest_ms"] for shard in shards) / 1000,
             waited_seconds=max(shard["waited_ms"] for shard in shards) / 1000,
             dead_letters=total("dead_letters"),
+            damaged=total("damaged"),
             drain_rate=total("drain") / 1000,
             capacity=total("capacity") / 1000,
             throughput=total("settled_10s") / 10,

@@ -34,6 +34,7 @@ class WriteCheck:
         self._written = SharedRead(self._write)
         self._ended: float | None = None
         self._failed: dict[int, Exception] = {}
+        self._known: set[int] = set()
         self._log = structlog.get_logger("service.ledger.write_check")
 
     @property
@@ -89,7 +90,8 @@ class WriteCheck:
     async def _try(self, shard: int) -> Exception | None:
         try:
             async with asyncio.timeout(self._timeout):
-                await self._shards.run("beat", shard)
+                await self._shards.run("beat", shard, "1" if shard in self._known else "")
+                self._known.add(shard)
         except STORE_ERRORS as error:
             return error
         return None

@@ -3,6 +3,7 @@
 Any number of processes may do it.
 """
 
+import asyncio
 from functools import partial
 
 import structlog
@@ -13,12 +14,26 @@ from service.store import STORE_ERRORS
 from telemetry import suppressed
 
 INTERVAL_SECONDS = 0.5
+MEND_SECONDS = 2.0
 MAX_BATCH = 500
 
 
 async def run_maintenance(ledger: Ledger) -> None:
     """Do it twice a second until cancelled; a store that is down is waited for."""
-    await every(INTERVAL_SECONDS, partial(_round, ledger), outage=STORE_ERRORS)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(every(INTERVAL_SECONDS, partial(_round, ledger), outage=STORE_ERRORS))
+        tasks.create_task(every(MEND_SECONDS, partial(_mend, ledger), outage=STORE_ERRORS))
+
+
+async def _mend(ledger: Ledger) -> None:
+    """Put back orders that somebody took out of the queue."""
+    for shard in ledger.shards:
+        with suppressed():
+            mended = await ledger.mend(shard)
+        if mended:
+            structlog.get_logger("service.orders.maintenance").error(
+                "orders were missing in the queue and were put back", shard=shard, orders=mended
+            )
 
 
 async def _round(ledger: Ledger) -> bool:

@@ -79,6 +79,7 @@ def connect(
     options = {
         "client_name": name,
         "decode_responses": True,
+        "encoding_errors": "replace",  # what is no text is not ours, and must not end who reads it
         "socket_connect_timeout": timeout_seconds,
         "socket_timeout": timeout_seconds + block_seconds,
         "retry": Retry(NoBackoff(), RESENDS, supported_errors=_RESENT),

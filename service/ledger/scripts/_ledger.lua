@@ -15,6 +15,7 @@
 --   queue              stream: o = order id, t = traceparent; group 'workers'
 --   workers            sorted set: consumer -> time of its last heartbeat
 --   deadlines          sorted set: orders that nobody began -> end of the reservation
+--   begun              sorted set: live orders that a worker began -> when
 --   delayed            sorted set: orders waiting for another attempt -> when
 --   retried            sorted set: live orders that were deferred at least once -> time of acceptance
 --   dead               sorted set: orders given up -> when
@@ -27,6 +28,7 @@
 --   call:<id>          string: the refusals of one call of `place`, ends with its time to live
 --   refusals:<process> string: number of the last lot of refusals that the process sent, ends with its time to live
 --   second:<epoch>     hash: what happened in that second, kept for two minutes
+--   damaged            hash: what was found foreign or damaged and set aside -> when, and more
 --   beat               hash: `last`, when somebody last wrote here just to write; `resumed`, when the last standstill ended
 local P = KEYS[1]
 local SHARD = string.sub(P, 5, 6)
@@ -39,6 +41,15 @@ local function clock()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 local NOW = clock()
+
+-- Notes what does not belong here, once; it was taken out of the way, and a person is to look.
+local MAX_DAMAGED = 1000
+local function set_aside(what, which, more)
+  local key = P .. 'damaged'
+  if redis.call('HLEN', key) < MAX_DAMAGED then
+    redis.call('HSET', key, what .. ' ' .. string.sub(which, 1, 64), NOW .. ' ' .. string.sub(more, 1, 128))
+  end
+end
 
 local function product_key(id) return P .. 'product:' .. id end
 local function user_key(user) return P .. 'u:' .. user end
@@ -224,7 +235,7 @@ local function finish(order, status, reason, payment, dead)
     hold(order.product, order.user, -order.quantity)
   end
   dequeue(order.entry)
-  if order.begun == 0 then redis.call('ZREM', P .. 'deadlines', order.id) end
+  redis.call('ZREM', P .. (order.begun == 0 and 'deadlines' or 'begun'), order.id)
   redis.call('ZREM', P .. 'delayed', order.id)
   redis.call('ZREM', P .. 'retried', order.id)
   order.state, order.settled, order.reason, order.payment = status, NOW, reason, payment or ''

@@ -37,5 +37,5 @@ local function snapshot()
           'oldest_ms', NOW - oldest, 'waited_ms', waited(), 'dead_letters', redis.call('ZCARD', P .. 'dead'),
           'drain', drain, 'capacity', capacity, 'settled_10s', recent, 'settled', settled, 'failed', failed,
           'took_ms', took, 'promised', promised, 'eta_error_ms', eta_error,
-          'workers', workers, 'refused', redis.call('HGETALL', P .. 'refused')}
+          'damaged', redis.call('HLEN', P .. 'damaged'), 'workers', workers, 'refused', redis.call('HGETALL', P .. 'refused')}
 end

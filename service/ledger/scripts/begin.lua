@@ -10,6 +10,7 @@ local function begin(entry, id)
   local order = load_order(id)
   if not order or (order.state ~= 'pending' and order.state ~= 'processing') or order.entry ~= entry then
     dequeue(entry)
+    if not string.match(id, '^%x+$') then set_aside('entry', entry, 'names no order') end
     if is_dead(order) then return {'dead', row(order)} end
     return {'gone'}
   end
@@ -33,6 +34,7 @@ local function begin(entry, id)
     end
     order.begun = NOW
     redis.call('ZREM', P .. 'deadlines', id)
+    redis.call('ZADD', P .. 'begun', NOW, id)
   end
   order.state, order.attempts, order.call = 'processing', order.attempts + 1, CALL
   save(order)

@@ -3,7 +3,7 @@
 -- Keys:    1 the shard's prefix
 -- Args:    1 how many orders at most; 2 where a part begins: '0', then the cursor of the part before; '' for no part
 -- Returns: names and values: snapshot, orders (rows), queued (ids), delayed (ids), deadlines (ids), dead (ids), buyers
---          (triples of product, user and units), or nil if there are too many;
+--          (triples of product, user and units), damaged (what and when, in turn), or nil if there are too many;
 --          of a part: cursor of the next, '0' after the last; orders; buyers; and some may be there twice
 local orders, buyers = {}, {}
 
@@ -38,4 +38,5 @@ local queued = {}
 for _, entry in ipairs(redis.call('XRANGE', P .. 'queue', '-', '+')) do queued[#queued + 1] = entry[2][2] end
 local function members(name) return redis.call('ZRANGE', P .. name, 0, -1) end
 return {'snapshot', snapshot(), 'orders', orders, 'queued', queued, 'delayed', members('delayed'),
-        'deadlines', members('deadlines'), 'dead', members('dead'), 'buyers', buyers}
+        'deadlines', members('deadlines'), 'dead', members('dead'), 'buyers', buyers,
+        'damaged', redis.call('HGETALL', P .. 'damaged')}

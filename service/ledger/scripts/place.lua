@@ -41,8 +41,8 @@ local function refusal(product, user, quantity)
 end
 
 local function accept(order, price, currency, digest, fingerprint)
+  order.position, order.eta = promise() -- before anything is written: it fails where the queue is no stream
   hold(order.product, order.user, order.quantity)
-  order.position, order.eta = promise()
   order.state, order.price, order.currency = 'pending', price, currency
   order.accepted, order.expires = NOW, NOW + RESERVATION
   order.attempts, order.generation, order.settled, order.begun = 0, 0, 0, 0

@@ -10,7 +10,13 @@ end
 
 local replies = {}
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', refunds, '-inf', NOW, 'LIMIT', 0, ARGV[2])) do
-  redis.call('ZADD', refunds, NOW + ARGV[1], key)
-  replies[#replies + 1] = {key, redis.call('ZSCORE', refunds, key), order_row(string.match(key, '^[^-]+'))}
+  local order = order_row(string.match(key, '^[^-]*'))
+  if order then
+    redis.call('ZADD', refunds, NOW + ARGV[1], key)
+    replies[#replies + 1] = {key, redis.call('ZSCORE', refunds, key), order}
+  else
+    redis.call('ZREM', refunds, key)
+    set_aside('refund', key, 'of an order that is not there')
+  end
 end
 return replies

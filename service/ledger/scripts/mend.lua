@@ -1,0 +1,45 @@
+-- Puts live orders that stand nowhere back into the queue: somebody deleted or trimmed it. A queue of another type is set
+-- aside under another name. Costs next to nothing while no order is missing. Safe to send twice, from any number of processes.
+-- Keys:    1 the shard's prefix
+-- Args:    1 where to begin: 0, then what the call before said; 2 how many orders to look at, at most
+-- Returns: {how many were put back, where the next call begins or -1 after the last}
+local queue, from, most = P .. 'queue', tonumber(ARGV[1]), tonumber(ARGV[2])
+local kind = redis.call('TYPE', queue).ok
+if kind ~= 'stream' and kind ~= 'none' then
+  redis.call('RENAME', queue, P .. 'damaged:queue:' .. NOW)
+  set_aside('key', 'queue', 'a ' .. kind)
+end
+
+local pending, begun = redis.call('ZCARD', P .. 'deadlines'), redis.call('ZCARD', P .. 'begun')
+if pending + begun <= queue_length() then return {0, -1} end
+
+-- A list of live orders may name one that is not there or ended: then a hand that is not ours was in the store.
+local function mend(list, id)
+  local order = load_order(id)
+  if not order or (order.state ~= 'pending' and order.state ~= 'processing') then
+    redis.call('ZREM', P .. list, id)
+    set_aside('order', id, order and order.state or 'not there')
+    return 0
+  end
+  if redis.call('ZSCORE', P .. 'delayed', id) then return 0 end
+  if order.entry ~= '' and #redis.call('XRANGE', queue, order.entry, order.entry) > 0 then return 0 end
+  enqueue(order)
+  save(order)
+  return 1
+end
+
+local mended = 0
+for _, id in ipairs(redis.call('ZRANGE', P .. 'deadlines', from, from + most - 1)) do
+  mended = mended + mend('deadlines', id)
+end
+if from + most > pending then
+  local first = math.max(from - pending, 0)
+  for _, id in ipairs(redis.call('ZRANGE', P .. 'begun', first, from + most - 1 - pending)) do
+    mended = mended + mend('begun', id)
+  end
+end
+if mended > 0 then
+  redis.pcall('XGROUP', 'CREATE', queue, GROUP, 0)
+  set_aside('queue', 'entries missing', mended .. ' orders were put back')
+end
+return {mended, from + most < pending + begun and from + most or -1}
