@@ -213,7 +213,7 @@ class Ledger:
         return promoted
 
     async def mend(self, shard: int, limit: int = 1000) -> int:
-        """Puts live orders that stand nowhere back into the queue; says how many."""
+        """Put live orders that stand nowhere back into the queue; say how many."""
         total, start = 0, 0
         while start >= 0:
             mended, start = await self.shards.run("mend", shard, start, limit)
@@ -266,6 +266,8 @@ class Ledger:
 
 def read_entry(entry_id: str, fields: dict[str, str] | None) -> Entry:
     """Read a queue entry as `enqueue` in `_ledger.lua` writes it; what is none of ours names no order."""
+    fields = fields or {}  # it was deleted, and is only on the consumer's list
+    return Entry(entry_id, fields.get("o", ""), fields.get("t", ""))
 
 
 def _order(reply: list[Any], index: int) -> Order | None:
