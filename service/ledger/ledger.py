@@ -12,13 +12,13 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from service.ledger.orders import Cancellation, NewOrder, Order, Outcome, Placement, Status, shard_of_order
-from service.store import Script, Shards, keys, load_scripts
+from service.store import Shards, keys, load_scripts
 from service.store.shards import CURRENT, BatchTrace
 
 REFUSALS_REMEMBERED = timedelta(hours=1)
 
 
-def ledger_scripts() -> dict[str, Script]:
+def ledger_scripts() -> dict[str, str]:
     """All steps of the ledger, by name."""
     return load_scripts("service.ledger.scripts")
 

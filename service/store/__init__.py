@@ -1,7 +1,7 @@
 """The store: how it is reached, what must be true of it, and how steps run in it. Redis >= 7 or Valkey >= 8."""
 
 from service.store.client import STORE_ERRORS, StoreClient, connect, is_store_down, outage_reason
-from service.store.scripts import Script, load_scripts, named
+from service.store.scripts import load_scripts, named
 from service.store.shard_batcher import ShardBatcher
 from service.store.shards import BatchTrace, SchemaMismatchError, Shards
 from service.store.shared_read import SharedRead
@@ -10,7 +10,6 @@ __all__ = [
     "STORE_ERRORS",
     "BatchTrace",
     "SchemaMismatchError",
-    "Script",
     "ShardBatcher",
     "Shards",
     "SharedRead",

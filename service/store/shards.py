@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 
 from service.store import keys
 from service.store.client import StoreClient
-from service.store.scripts import Arg, Script, run_script
+from service.store.scripts import Arg
 from telemetry import store_span
 
 
@@ -47,7 +47,7 @@ class Shards:
 
     Args:
         client: The client for all that is answered at once.
-        scripts: The steps, by name.
+        scripts: The Lua text of each step, by name.
         count: The number of shards.
         tracer: Makes the spans of store calls.
         blocking_client: The client that reads the queue, which waits longer for an answer; else `client`.
@@ -56,7 +56,7 @@ class Shards:
     def __init__(
         self,
         client: StoreClient,
-        scripts: Mapping[str, Script],
+        scripts: Mapping[str, str],
         *,
         count: int = 1,
         tracer: Tracer | None = None,
@@ -67,6 +67,7 @@ class Shards:
         self.count = count
         self.server = "unknown"  # its name and version, once it was looked at
         self._scripts = scripts
+        self._steps = {name: client.register_script(text) for name, text in scripts.items()}
         self._tracer = tracer or NoOpTracer()
 
     def __iter__(self) -> Iterator[int]:
@@ -77,7 +78,7 @@ class Shards:
         return keys.shard_of(name, self.count)
 
     async def run(self, step: str, shard: int, *args: Arg, batch: int = 1, trace: BatchTrace = CURRENT) -> Any:  # noqa: ANN401 - each caller types its reply
-        """Run one step in one shard, in one round trip.
+        """Run one step in one shard, in one round trip; in three when the server does not know the script yet.
 
         Args:
             step: The script's name.
@@ -90,7 +91,7 @@ class Shards:
             redis.exceptions.RedisError: The store is down, or refused; the step may have run.
         """
         with store_span(self._tracer, "EVALSHA", step, batch, context=trace.context, links=trace.links):
-            return await run_script(self.client, self._scripts[step], [keys.prefix(shard)], args)
+            return await self._steps[step](keys=(keys.prefix(shard),), args=args)
 
     async def read_queue(
         self, shard: int, consumer: str, *, after: str, limit: int, block: timedelta | None = None
@@ -129,8 +130,8 @@ class Shards:
             SchemaMismatchError: the store holds another number of shards, or orders in another form.
         """
         await self._agree()
-        for script in self._scripts.values():
-            await self.client.script_load(script.text)
+        for text in self._scripts.values():
+            await self.client.script_load(text)
         probe = await self.client.script_load("return 1")
         for shard in self:  # a user that may not run scripts, or not on these keys, is found out now
             await self.client.evalsha(probe, 1, keys.prefix(shard))

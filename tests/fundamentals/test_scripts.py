@@ -9,8 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from service.ledger.ledger import ledger_scripts
-from service.store import Script, Shards, connect, keys
-from service.store.scripts import run_script
+from service.store import Shards, connect, keys
 from tests.conftest import MakeServer
 from tests.orders.sale import LONG, Sale
 
@@ -43,19 +42,18 @@ def test_a_script_names_no_key_outside_its_shard(name: str) -> None:
 
 
 def test_a_script_is_its_text_behind_what_all_share() -> None:
-    """What begins with `_` comes first, in the order of the names; the digest is of the whole."""
+    """What begins with `_` comes first, in the order of the names."""
     scripts = ledger_scripts()
     shared = "".join(text for name, text in sorted(SOURCES.items()) if name.startswith("_"))
     assert {f"{name}.lua" for name in scripts} == set(STEPS)
-    assert scripts["place"].text == shared + SOURCES["place.lua"]
-    assert len({script.sha for script in scripts.values()}) == len(scripts)
-    assert ledger_scripts()["place"].sha == scripts["place"].sha
+    assert scripts["place"] == shared + SOURCES["place.lua"]
+    assert len(set(scripts.values())) == len(scripts)
 
 
 async def test_the_digest_is_the_servers(store: Redis) -> None:
     """What is called by EVALSHA is what the server computed for the same text."""
-    for script in ledger_scripts().values():
-        assert await store.script_load(script.text) == script.sha
+    for text in ledger_scripts().values():
+        assert await store.script_load(text) == store.register_script(text).sha
 
 
 async def test_a_server_that_forgot_its_scripts_is_told_again(store: Redis) -> None:
@@ -91,21 +89,22 @@ async def test_a_restarted_server_is_told_again(make_server: MakeServer) -> None
 
 async def test_a_mistake_in_a_script_is_an_error_and_not_a_reload(store: Redis) -> None:
     """Only NOSCRIPT is answered by loading; what a script itself raises reaches the caller."""
-    broken = Script("broken", "return redis.error_reply('ERR it is broken')")
+    shards = Shards(store, {"broken": "return redis.error_reply('ERR it is broken')"})
     with pytest.raises(ResponseError, match="it is broken"):
-        await run_script(store, broken, [], ())
+        await shards.run("broken", 0)
 
 
 async def test_two_versions_run_side_by_side(store: Redis) -> None:
     """Scripts are called by digest, so another text under the same name is another script."""
     sale = await Sale.open(store)
     scripts = ledger_scripts()
-    newer = {name: Script(name, script.text + "\n-- the next version") for name, script in scripts.items()}
+    newer = {name: text + "\n-- the next version" for name, text in scripts.items()}
     other = Sale(Shards(store, newer))
     await sale.product(stock=4)
     for turn in (sale, other, sale, other):
         await turn.buy()
-    assert scripts["place"].sha != newer["place"].sha
+    digests = [store.register_script(texts["place"]).sha for texts in (scripts, newer)]
+    assert await store.script_exists(*digests) == [True, True]
     assert await sale.units() == (0, 4, 0)
     await other.dump()
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from service.ledger.ledger import Entry, ledger_scripts
 from service.ledger.orders import NewOrder
-from service.store import Script, connect
+from service.store import connect
 from tests.orders.model import Model, ModelProduct
 from tests.orders.sale import LONG, Sale, ShardsTwice
 from tests.support import RedisServer
@@ -27,12 +27,12 @@ NOW = "{fs:00}:test:now"
 BEGINNING = 1_800_000_000_000
 
 
-def scripts() -> dict[str, Script]:
+def scripts() -> dict[str, str]:
     """Return the ledger's scripts with a clock that the test winds."""
     found = ledger_scripts()
-    assert all(script.text.count(CLOCK) == 1 for script in found.values())
+    assert all(text.count(CLOCK) == 1 for text in found.values())
     wound = f"local NOW = tonumber(redis.call('GET', '{NOW}'))"
-    return {name: Script(name, script.text.replace(CLOCK, wound)) for name, script in found.items()}
+    return {name: text.replace(CLOCK, wound) for name, text in found.items()}
 
 
 SCRIPTS = scripts()

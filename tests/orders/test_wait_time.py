@@ -10,7 +10,7 @@ from service.ledger.ledger import Settlement
 from service.ledger.orders import Order, Status
 from service.ledger.snapshot import Snapshot
 from service.orders.wait_time import WaitEstimator
-from service.store import Script, Shards
+from service.store import Shards
 from tests.orders.machine import BEGINNING, NOW, scripts
 from tests.orders.sale import Sale
 from tests.support import RedisServer
@@ -43,7 +43,7 @@ class Works:
 @pytest.fixture
 async def works(store: Redis) -> Works:
     """Return a worker with a hundred orders before him."""
-    made: dict[str, Script] = scripts()
+    made: dict[str, str] = scripts()
     sale = Sale(Shards(store, made))
     works = Works(sale)
     await works.passes(0)
