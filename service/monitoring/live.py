@@ -19,6 +19,9 @@ from telemetry import suppressed
 from telemetry.windows import SLOT_SECONDS, LatencyHistogram, RequestWindows, WindowStats
 
 WINDOW = timedelta(seconds=60)
+MIN_SILENCE = timedelta(seconds=3)
+"""Windows are flushed once a second: of a process that is late for one flush, or two, the last word still stands."""
+
 ERRORS_SHOWN = 20
 MAX_ERRORS = 100
 SERVER_ERROR = 500
@@ -119,9 +122,19 @@ class Benchmark(BaseModel):
         )
 
 
-def open_windows(shards: Shards, worker: str, now: Callable[[], Mapping[str, float | str]]) -> RequestWindows:
-    """Make the windows as a process of this service writes and reads them."""
-    return RequestWindows(shards.client, f"{keys.prefix(0)}live:", worker=worker, heartbeat=now)
+def open_windows(
+    shards: Shards, worker: str, heartbeat: Callable[[], Mapping[str, float | str]], *, silence: timedelta
+) -> RequestWindows:
+    """Make the windows as a process of this service writes and reads them.
+
+    Args:
+        shards: Where they are kept.
+        worker: The name of this process.
+        heartbeat: What it says of itself at each flush.
+        silence: After how long without a heartbeat a process counts as dead; at least `MIN_SILENCE`.
+    """
+    silence = max(silence, MIN_SILENCE)
+    return RequestWindows(shards.client, f"{keys.prefix(0)}live:", worker=worker, heartbeat=heartbeat, silence=silence)
 
 
 class Live:

@@ -52,7 +52,7 @@ async def serve_worker(
             ledger = Ledger(shards, settings.policy)
             worker = _worker(settings, telemetry, ledger, Charges(payments, telemetry))
             writes = WriteCheck(shards, settings.store_timeout_seconds)
-            windows = open_windows(shards, slot, lambda: worker_report(worker))
+            windows = open_windows(shards, slot, lambda: worker_report(worker), silence=settings.worker_silence)
             telemetry.observe(WORKER_PROGRESS_AGE, lambda: [(worker.progress_age_seconds(), {})])
             async with (
                 background_tasks(

@@ -3,12 +3,10 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from .histogram import LatencyHistogram
-
-SILENT_SECONDS = 5.0
 
 
 class Series(NamedTuple):
@@ -100,11 +98,11 @@ def read_failure(text: str | bytes) -> Failure:
     return Failure(**fields)
 
 
-def recent_heartbeats(flat: list[str | bytes], at: int) -> list[dict[str, Any]]:
-    """Return what the processes say that spoke a moment ago."""
+def recent_heartbeats(flat: list[str | bytes], at: int, silence: timedelta) -> list[dict[str, Any]]:
+    """Return what the processes say whose last word is not older than `silence`; `at` is the present in ms."""
     said_now = []
     for _, said in pairs(flat):
         when, _, text = said.partition(" ")
-        if at - int(when) <= SILENT_SECONDS * 1000:
+        if at - int(when) < silence / timedelta(milliseconds=1):
             said_now.append(json.loads(text))
     return said_now

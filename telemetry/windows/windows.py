@@ -63,7 +63,9 @@ class RequestWindows:
         client: Where they are.
         prefix: The start of all keys, such as ``{live}:``.
         worker: The name of this process, for its failures.
-        now: What this process says of itself at each flush, such as its open connections.
+        heartbeat: What this process says of itself at each flush, such as its open connections.
+        silence: After how long without a flush a process says nothing any more; longer than from one flush to the next,
+            the same in all processes, and no longer than an hour.
         clock: Seconds that never go back.
     """
 
@@ -74,6 +76,7 @@ class RequestWindows:
         *,
         worker: str,
         heartbeat: Callable[[], Mapping[str, float | str]] = dict,
+        silence: timedelta = timedelta(seconds=5),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.dropped = 0
@@ -82,6 +85,7 @@ class RequestWindows:
         self._worker = worker
         self._source = f"{worker}-{secrets.token_hex(6)}"
         self._heartbeat = heartbeat
+        self._silence = silence
         self._clock = clock
         self._counts: dict[tuple[str, str, int], list[int]] = {}
         self._waiting: dict[int, _Waiting] = {}
@@ -143,12 +147,12 @@ class RequestWindows:
         from_slot = 0
         while True:
             reply = await self._run("read", seconds, SLOT_SECONDS, KEEP_SECONDS, from_slot, SLOTS_PER_READ, failures)
-            at, cleared, first, last, slots = reply[:5]
+            at, cleared, first, last, slots, newest, heartbeats = reply
             if stats is None:
                 begins = max(first * SLOT_SECONDS * 1000, cleared)
                 stats = WindowStats(datetime.fromtimestamp(at / 1000, UTC), (at - begins) / 1000)
-                stats.failures = [read_failure(text) for text in reply[5]]
-                stats.heartbeats = recent_heartbeats(reply[6], at)
+                stats.failures = [read_failure(text) for text in newest]
+                stats.heartbeats = recent_heartbeats(heartbeats, at, self._silence)
                 failures = 0
             for _, row in slots:
                 stats.add_slot(row)
@@ -203,7 +207,8 @@ class RequestWindows:
             }
         )
         try:
-            await self._run("flush", self._source, number, SLOT_SECONDS, KEEP_SECONDS, MAX_ERRORS, text)
+            silent = self._silence // timedelta(milliseconds=1)
+            await self._run("flush", self._source, number, SLOT_SECONDS, KEEP_SECONDS, MAX_ERRORS, silent, text)
         except BaseException:
             self._set_aside()
             raise

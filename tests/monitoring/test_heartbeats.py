@@ -1,5 +1,6 @@
 """One limit says when a worker counts as dead: for its orders, for the metrics and for the health page."""
 
+import json
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ async def heartbeat(shop: Shop, age_seconds: float) -> None:
     seconds, micros = await shop.service.shards.client.time()
     at = seconds * 1000 + micros // 1000 - age_seconds * 1000
     await shop.service.shards.client.zadd(keys.prefix(0) + "workers", {"worker-0.a": at})
+    report = json.dumps({"consumer": "worker-0.a", "progress_age_seconds": 0, "in_hand": 3})
+    await shop.service.shards.client.hset(keys.prefix(0) + "live:now", "worker-0.a", f"{at:.0f} {report}")
+    await shop.service.windows.flush()  # which forgets the report of a worker that is dead
 
 
 async def exported(shop: Shop) -> float | None:
@@ -27,15 +31,16 @@ async def exported(shop: Shop) -> float | None:
 
 @pytest.mark.parametrize(
     ("silence", "age", "alive"),
-    [(60, 13, True), (60, 55, True), (60, 65, False), (3600, 1000, True), (5, 1, True), (5, 7, False), (0.5, 2, False)],
+    [(60, 13, True), (60, 55, True), (60, 65, False), (3600, 1000, True), (5, 1, True), (5, 7, False), (0.5, 4, False)],
 )
 async def test_all_agree_on_who_is_alive(store_server: RedisServer, silence: float, age: float, *, alive: bool) -> None:
-    """A heartbeat of some age, under some limit: metric, health page and take-over say the same."""
+    """A heartbeat of some age, under some limit: metric, health page, windows and take-over say the same."""
     async with open_shop(store_server.url, worker_silence_seconds=silence) as shop:
         await heartbeat(shop, age)
         assert await exported(shop) == (1 if alive else 0)
         health: dict[str, Any] = (await shop.client.get("/monitoring/health")).json()
         assert health["status"] == ("ok" if alive else "degraded")
+        assert [worker["in_hand"] for worker in health["workers"]] == [3 if alive else None]
         ledger: Ledger = shop.service.ledger
         await ledger.reclaim(0, "worker-1.b", shop.service.settings.worker_silence, 10)
         kept = await shop.service.shards.client.zscore(keys.prefix(0) + "workers", "worker-0.a")

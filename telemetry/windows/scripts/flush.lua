@@ -1,18 +1,19 @@
 -- Adds what one process gathered to the windows of all. Safe to send twice: a lot counts once.
 -- Keys:    1 the prefix of all keys, with a hash tag
--- Args:    1 the process, 2 number of the lot, 3 seconds a slot, 4 seconds to keep, 5 errors to keep, 6 the lot in JSON:
+-- Args:    1 the process, 2 number of the lot, 3 seconds a slot, 4 seconds to keep, 5 errors to keep, 6 silence in ms,
+--          7 the lot in JSON:
 --          {slots: [[age in ms, {field: count}]], errors: [[epoch in ms, text]], now: text}
 -- Returns: 1 if it counted, 0 if it had counted before
 local P, SOURCE, NUMBER = KEYS[1], ARGV[1], tonumber(ARGV[2])
-local SLOT, KEEP, ERRORS = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local lot = cjson.decode(ARGV[6])
+local SLOT, KEEP, ERRORS, SILENCE = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local lot = cjson.decode(ARGV[7])
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
 -- What a process says of itself stands until it is silent; a lot sent again says it again.
 local says = redis.call('HGETALL', P .. 'now')
 for i = 1, #says, 2 do
-  if now - tonumber(string.match(says[i + 1], '^%d+')) > 60000 then redis.call('HDEL', P .. 'now', says[i]) end
+  if now - tonumber(string.match(says[i + 1], '^%d+')) > SILENCE then redis.call('HDEL', P .. 'now', says[i]) end
 end
 redis.call('HSET', P .. 'now', SOURCE, string.format('%.0f', now) .. ' ' .. lot.now)
 redis.call('EXPIRE', P .. 'now', KEEP)
