@@ -4,12 +4,15 @@ A message does not repeat a value that may hold a password.
 """
 
 import math
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 MAX_SHOWN = 64
 MAX_DIGITS = 18
+MAX_SOCKET_DIRECTORY = 80
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _FIELD_VALUE = re.compile(r"[\x20-\x7e\xa0-\xff]*")
 
@@ -93,6 +96,13 @@ def headers(text: str) -> dict[str, str]:
             raise ValueError("not a list of name=value pairs, each name once")
         found[name] = value
     return found
+
+
+def socket_directory(text: str) -> Path:
+    """Parse a directory whose path is short enough for a socket in it: the kernel takes about a hundred bytes."""
+    if len(os.fsencode(text)) > MAX_SOCKET_DIRECTORY:
+        raise ValueError(f"the path is longer than {MAX_SOCKET_DIRECTORY} bytes, which leaves no room for a socket")
+    return Path(text)
 
 
 def resource_attributes(text: str) -> dict[str, str]:

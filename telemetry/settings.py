@@ -176,7 +176,7 @@ class TelemetrySettings:
             trust_client_sampling=env.read("TELEMETRY_TRUST_CLIENT_SAMPLING", parsing.boolean, default=False),
             keep_propagators=env.text("OTEL_PROPAGATORS") is not None,
             interceptor=env.read("TELEMETRY_INTERCEPTOR", _interceptor, INTERCEPTORS[0]),
-            socket_dir=env.read("TELEMETRY_SOCKET_DIR", Path, None),
+            socket_dir=env.read("TELEMETRY_SOCKET_DIR", parsing.socket_directory, None),
             excluded_urls=_excluded_urls(env),
             console_spans="console" in _exporters(env, "TRACES"),
             ignored_variables=ignored(environ),

@@ -15,6 +15,8 @@ from service.problems import Problem
 from service.settings import JwtSettings
 
 MAX_SUBJECT_LENGTH = 255
+MAX_TOKEN_LENGTH = 8192
+MAX_REASON_LENGTH = 200
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="flash-sale"'}
 
 
@@ -62,10 +64,14 @@ async def shopper(
         return None
     if given is None:
         raise unauthorized("This route needs a bearer token.")
+    if len(given.credentials) > MAX_TOKEN_LENGTH:
+        raise unauthorized("The token is too long.")
     try:
         subject = str(_claims(given.credentials, settings)["sub"])
     except jwt.InvalidTokenError as error:
-        raise unauthorized(f"The token is not valid: {error}.") from None
+        raise unauthorized(f"The token is not valid: {str(error)[:MAX_REASON_LENGTH]}.") from None
+    except Exception:  # noqa: BLE001 - a stranger's bytes went through JSON, base64 and a signature: none of it is a 500
+        raise unauthorized("The token is not valid.") from None
     if not 0 < len(subject) <= MAX_SUBJECT_LENGTH or any("\ud800" <= letter <= "\udfff" for letter in subject):
         raise unauthorized("The token's subject cannot name a user.")
     return subject

@@ -157,6 +157,12 @@ def _start(settings: "Settings", fleet: "FleetSpec") -> None:
     asyncio.run(until_signalled(partial(run_fleet, settings, fleet, announce)))
 
 
+def _token_line(endpoints: "Endpoints") -> str:
+    if endpoints.admin_token is None:
+        return "none: the admin routes are off, set ADMIN_TOKEN"
+    return endpoints.shown_token or "the one in ADMIN_TOKEN"
+
+
 def _announce(endpoints: "Endpoints", fleet: "FleetSpec") -> None:
     lines = [f"flash-sale   {endpoints.url}"]
     if fleet.api:
@@ -164,7 +170,7 @@ def _announce(endpoints: "Endpoints", fleet: "FleetSpec") -> None:
         lines += [f"api docs     {endpoints.url}/docs", f"metrics      {endpoints.url}/metrics"]
     lines += [f"store        {endpoints.store}"]
     if fleet.api:
-        lines += [f"admin token  {endpoints.admin_token or 'none: the admin routes are off, set ADMIN_TOKEN'}"]
+        lines += [f"admin token  {_token_line(endpoints)}"]
     if fleet.crowd:
         lines += [f"crowd        {fleet.crowd:g} orders per second"]
     say("\n".join(["", *lines, "Ctrl-C stops everything.", "", ""]))

@@ -16,9 +16,10 @@ from enum import IntEnum
 from pathlib import Path
 
 from service.cancellation import unless_stopped
+from service.directories import temporary_directory
 from service.ledger.catalogue import ProductCatalogue
 from service.ledger.demo import stock_demo
-from service.processes.sockets import listen
+from service.processes.sockets import listen, url_of
 from service.processes.startup import open_shards
 from service.processes.supervisor import ChildSpec, Supervisor
 from service.settings import Settings
@@ -53,6 +54,8 @@ class Endpoints:
     url: str
     store: str
     admin_token: str | None
+    shown_token: str | None
+    """The admin token if it was made here; one that the operator set is not shown."""
 
 
 def store_of(settings: Settings, stack: ExitStack, *, own: bool = False) -> tuple[str, EmbeddedStore | None]:
@@ -84,16 +87,20 @@ async def run_fleet(
     with ExitStack() as stack:
         sockets: dict[str, socket.socket] = {}
         if fleet.api:
-            sockets["api"] = stack.enter_context(listen("PORT", settings.host, settings.port))
+            sockets["api"] = stack.enter_context(listen("HOST", settings.host, "PORT", settings.port))
         if fleet.worker_port:
-            sockets["worker"] = stack.enter_context(listen("OTEL_EXPORTER_PROMETHEUS_PORT", *fleet.worker_port))
+            host, port = fleet.worker_port
+            listener = listen("OTEL_EXPORTER_PROMETHEUS_HOST", host, "OTEL_EXPORTER_PROMETHEUS_PORT", port)
+            sockets["worker"] = stack.enter_context(listener)
         url, store = store_of(settings, stack, own=fleet.demo)
         if store is not None:
             await unless_stopped(store.start_beside(), stop)
         async with open_shards(settings, url, name="flash-sale", stop=stop) as shards:
             if fleet.demo:
                 await stock_demo(ProductCatalogue(shards))
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flash-sale-")))
+        directory = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="flash-sale-", dir=temporary_directory()))
+        )
         endpoints = _endpoints(settings, fleet, url, store, sockets)
         env = _environment(url, endpoints.admin_token, directory)
         supervisor = Supervisor(_specs(fleet, sockets, endpoints.url, env), grace_seconds=settings.shutdown_seconds + 1)
@@ -123,14 +130,15 @@ def _endpoints(
     if token is None and fleet.demo:
         token = secrets.token_urlsafe(TOKEN_BYTES)
     listener = sockets.get("api") or sockets.get("worker")
-    port = listener.getsockname()[1] if listener else 0
-    host = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::", "::1") else settings.host  # noqa: S104 - compared, not bound
-    return Endpoints(f"http://{host}:{port}", str(settings.data_dir) if store else _without_secrets(url), token)
+    shown = None if settings.admin_token else token
+    where = str(settings.data_dir) if store else _without_secrets(url)
+    return Endpoints(url_of(listener) if listener else "", where, token, shown)
 
 
 def _without_secrets(url: str) -> str:
+    """Where a store is: neither who logs in there nor its options, which may hold passwords, too."""
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
 def _environment(url: str, token: str | None, directory: Path) -> dict[str, str]:

@@ -1,27 +1,62 @@
 """The sockets that the parent opens and its children serve on."""
 
+import errno
 import socket
-from typing import Final
+from ipaddress import ip_address
+from typing import Any, Final
 
 from service.settings import SettingsError
 
+_OF_THE_HOST: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENODEV, errno.EINVAL)
 BACKLOG: Final = 2048
 """How many connections may wait to be accepted."""
 
 
-def listen(variable: str, host: str, port: int) -> socket.socket:
+def listen(host_variable: str, host: str, port_variable: str, port: int) -> socket.socket:
     """Open a listening socket.
 
+    Args:
+        host_variable: Which setting the host is.
+        host: A name or an address; one of IPv6 may stand in brackets.
+        port_variable: Which setting the port is.
+        port: 0 for any that is free.
+
     Raises:
-        SettingsError: The address cannot be had.
+        SettingsError: The address cannot be had; the line names the variable that is to blame.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family, address = _resolved(host_variable, host, port)
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
+        listener.bind(address)
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise SettingsError(f"{variable}: cannot listen on {host}:{port}: {error.strerror or error}") from None
+        blamed = host_variable if error.errno in _OF_THE_HOST else port_variable
+        why = error.strerror or error
+        raise SettingsError(f"{blamed}: cannot listen on {_literal(address[0])}:{port}: {why}") from None
     return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the URL under which this machine reaches a listening socket."""
+    host, port = listener.getsockname()[:2]
+    address = ip_address(host.partition("%")[0])
+    name = "localhost" if address.is_unspecified or host == "127.0.0.1" else _literal(host)
+    return f"http://{name}:{port}"
+
+
+def _resolved(variable: str, host: str, port: int) -> tuple[int, tuple[Any, ...]]:
+    """IPv4 goes first where a name has both, as `localhost` has."""
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        found = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not a name"
+        raise SettingsError(f"{variable}: {host[:255]!r} is no address of this machine: {why}") from None
+    family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return family, address
+
+
+def _literal(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

