@@ -59,7 +59,7 @@ async def every(
             more = await work()
         except outage as error:
             on_outage(error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - see above
             if loop.time() >= tell_at:
                 tell_at = loop.time() + TELL_AGAIN_SECONDS
                 structlog.get_logger("service.background").exception("a round of background work failed")
