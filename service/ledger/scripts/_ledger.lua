@@ -101,8 +101,8 @@ local function line_length()
   return math.max(redis.call('XLEN', P .. 'queue') - (held.err and 0 or held[1]), 0)
 end
 
--- Orders per 1000 s that the workers settle while a line waits: in the last 10 s, else as last known, else 0. What they
--- settle while nobody waits tells how many orders came, not how many they can do.
+-- The pace of the queue, from here to `promise`: docs/decisions/orders-pace.md says why it is measured so.
+-- Orders per 1000 s that the workers settle while a line waits, by `busy_n` and `busy_ms`; else as last known, else 0.
 local EVIDENCE, ENOUGH = 200, 10000
 local function capacity_milli(n, ms)
   local now = redis.call('HMGET', P .. 'second:' .. math.floor(NOW / 1000), 'busy_n', 'busy_ms')
@@ -111,9 +111,7 @@ local function capacity_milli(n, ms)
   return tonumber(redis.call('HGET', P .. 'totals', 'capacity')) or 0, 0
 end
 
--- Orders settled per 1000 s: what the workers can do, else what they did in the last 10 s, else as last known, else 0;
--- the first of these alone; the second. One settled every 15 s is none or one of the last 10 s, so what they did then
--- says nothing against what was seen for longer.
+-- Orders per 1000 s: drain (by which waits are predicted), capacity, and what was settled in the last 10 s.
 local function rates()
   local settled, n, ms = window(10, 'settled', 'busy_n', 'busy_ms')
   local capacity, seen = capacity_milli(n, ms)
@@ -122,8 +120,7 @@ local function rates()
   return drain, capacity, settled * 100
 end
 
--- When the store last went on after it had stood still, in ms. It stood still when nobody wrote for so long, though every
--- process does so once a second: it was stopped, away, or took no writes. What passed meanwhile says nothing of workers.
+-- When the store last went on, in ms, after nobody had written for so long, though every process does so once a second.
 local STANDSTILL = 3000
 local function resumed()
   local last, after = unpack(redis.call('HMGET', P .. 'beat', 'last', 'resumed'))
@@ -132,8 +129,8 @@ local function resumed()
 end
 local function beat() redis.call('HSET', P .. 'beat', 'resumed', resumed(), 'last', NOW) end
 
--- Notes that n orders were settled just now: the time since the last settlement counts if a line waited all the while, but
--- no more of it than the workers took over these orders, since they may have been away: `worked` ms over the longest.
+-- Notes that n orders were settled just now, and the time since the last settlement if a line waited all the while: of it,
+-- no more than the workers took over the longest of these orders, which is `worked` ms.
 local LONGEST = 60000
 local function pace(n, worked)
   local since = tonumber(redis.call('HGET', P .. 'totals', 'busy')) or 0
@@ -146,7 +143,7 @@ local function pace(n, worked)
   if settled > 0 then redis.call('HSET', P .. 'totals', 'drain', settled) end
 end
 
--- Notes that workers took orders in hand: when they have all of them, nobody waits until the next settlement says so.
+-- Notes that workers took orders in hand: when they have all of them, nobody waits any more.
 local function took_in_hand()
   local busy = redis.call('HGET', P .. 'totals', 'busy')
   if busy and busy ~= '0' and line_length() == 0 then redis.call('HSET', P .. 'totals', 'busy', 0) end
