@@ -27,7 +27,7 @@ FIRST_USER = 100_000_000  # of the measured orders: nobody who ordered before
 
 
 def run(bench: Bench) -> list[Row]:
-    """Measures throughput, latency, scrape and memory at each number of orders, then of products."""
+    """Measure throughput, latency, scrape and memory at each number of orders, then of products."""
     scale = bench.scale
     stored = [(orders, 1) for orders in scale.stored]
     offered = [(0, products) for products in scale.products]
@@ -51,7 +51,7 @@ def _compare(bench: Bench, axis: str, sizes: list[tuple[int, int]]) -> list[Row]
 
 
 def _fill(store: Store, orders: int, products: int) -> list[Row]:
-    """Stocks a store and settles orders in it; a row of what they weigh, where there are any."""
+    """Stock a store and settle orders in it; return a row of what they weigh, where there are any."""
     put_products(store, products, STOCK)
     if not orders:
         return []

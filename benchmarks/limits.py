@@ -19,7 +19,7 @@ CASES = (("one order a call", 1, 1), ("one order a call, 16 calls pipelined", 1,
 
 
 def run(bench: Bench) -> list[Row]:
-    """Measures the script alone; nothing where redis-benchmark is not installed."""
+    """Measure the script alone; nothing where redis-benchmark is not installed."""
     program = redis_benchmark()
     if program is None:
         return []
@@ -34,7 +34,7 @@ def run(bench: Bench) -> list[Row]:
 
 
 def _place(program: str, bench: Bench, batch: int, pipeline: int) -> tuple[float, float]:
-    """Orders per second, and how long it took."""
+    """Return the orders per second, and how long it took."""
     calls = int(60_000 * bench.scale.seconds) // batch
     script = hashlib.sha1(ledger_scripts()["place"].encode(), usedforsecurity=False).hexdigest()
     argv = [program, "-p", str(bench.store.port), "-c", str(CONNECTIONS), "-P", str(pipeline), "-n", str(calls)]

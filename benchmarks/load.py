@@ -51,7 +51,7 @@ class Load:
         return self.statuses.total()
 
     def per_second(self, *statuses: int) -> float:
-        """Answers per second; of these statuses, if some are given."""
+        """Return the answers per second; of these statuses, if some are given."""
         return (sum(self.statuses[s] for s in statuses) if statuses else self.answers) / self.seconds
 
     def latency_ms(self, share: float) -> float:
@@ -72,7 +72,7 @@ def post(path: str, body: str, headers: str = "") -> bytes:
 
 
 def orders(products: int = 1, first_user: int = 0) -> Iterator[bytes]:
-    """Orders for one unit each, every one by a user who has not ordered yet; the products take turns."""
+    """Yield orders for one unit each, every one by a user who has not ordered yet; the products take turns."""
     bodies = (f'{{"product_id":"p{n}","user_id":"user-%010d","quantity":1}}' for n in range(products))
     sample = f"{0:010d}"
     texts = [post("/orders", body.replace("%010d", sample)).replace(sample.encode(), b"%010d") for body in bodies]

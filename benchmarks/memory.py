@@ -20,7 +20,7 @@ ORDERS = 20_000
 
 
 async def sell(ledger: Ledger, client: StoreClient, first: int, orders: int, *, keyed: bool) -> None:
-    """Sells one unit to each of so many users, and settles it."""
+    """Sell one unit to each of so many users, and settle it."""
     for start in range(first, first + orders, BATCH):
         batch = [
             NewOrder(

@@ -31,7 +31,7 @@ WORKER = {
 
 
 def run(bench: Bench) -> list[Row]:
-    """Measures each factor once, the smallest first, each on an empty store with processes of its own."""
+    """Measure each factor once, the smallest first, each on an empty store with processes of its own."""
     return [_measure(bench, factor) for factor in bench.scale.overload]
 
 

@@ -19,12 +19,12 @@ class PreloadError(RuntimeError):
 
 
 def place(store: Store, users: range, products: int = 1) -> None:
-    """Places one order for one unit per user; the products take turns. They stay in the queue."""
+    """Place one order for one unit per user; the products take turns. They stay in the queue."""
     asyncio.run(_with_ledger(store, users, products, settle=False))
 
 
 def settle(store: Store, users: range, products: int = 1) -> None:
-    """Places orders, begins and confirms them, as a worker with a payment that takes no time would."""
+    """Place orders, begin and confirm them, as a worker with a payment that takes no time would."""
     asyncio.run(_with_ledger(store, users, products, settle=True))
 
 

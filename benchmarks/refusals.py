@@ -14,7 +14,7 @@ LEFT = 10
 
 
 def run(bench: Bench) -> list[Row]:
-    """Measures both cases of each subject in turn, round by round."""
+    """Measure both cases of each subject in turn, round by round."""
     rows: list[Row] = []
     statuses = frozenset((rounds.ACCEPTED, rounds.REFUSED))
     for number in range(bench.scale.few):

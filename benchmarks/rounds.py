@@ -101,7 +101,7 @@ def working(store: Store, env: Mapping[str, str], cores: set[int]) -> Iterator[P
 
 
 def measure(subject: Subject, store: Store, receiver: str, what: Slice) -> Sample:
-    """Measures one slice.
+    """Measure one slice.
 
     Raises:
         UntrueError: An answer was wrong, or the store does not hold exactly the orders that were accepted.

@@ -21,7 +21,7 @@ FORMATS = {"text": "text/plain", "openmetrics": "application/openmetrics-text"}
 
 
 def run(bench: Bench) -> list[Row]:
-    """Measures both formats in turn."""
+    """Measure both formats in turn."""
     store, port = bench.store, free_port()
     products = bench.scale.products[-1]
     store.flush()
@@ -51,7 +51,7 @@ def _wait_for_all(port: int, products: int) -> None:
 
 
 def _scrape_all(bench: Bench, fleet: Program, port: int, rate: float, labels: Row) -> list[Row]:
-    """Scrapes in turn in a thread of its own, while the load (if any) runs in this one."""
+    """Scrape in turn in a thread of its own, while the load (if any) runs in this one."""
     moments = random.Random(SEED)
     rows: list[Row] = []
 

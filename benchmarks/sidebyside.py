@@ -11,7 +11,7 @@ PART = "orders"
 
 
 def run(bench: Bench, subjects: Sequence[Subject] = SUBJECTS) -> Iterator[Row]:
-    """Measures the subjects in turn, round by round."""
+    """Measure the subjects in turn, round by round."""
     what = rounds.Slice(shape=Shape(warm=bench.scale.warm, seconds=bench.scale.seconds))
     for number in range(bench.scale.rounds):
         for subject in subjects:

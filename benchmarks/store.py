@@ -23,7 +23,7 @@ class Store:
         self._client = redis.Redis(port=port, decode_responses=True)
 
     def flush(self) -> None:
-        """Forgets everything, the counts of its commands included."""
+        """Forget everything, the counts of its commands included."""
         self._client.flushall()
         self._client.config_resetstat()
 
@@ -57,7 +57,7 @@ class Store:
             self._client.hset(key, name, value)
 
     def length(self, stream: str) -> int:
-        """Entries of a stream."""
+        """Return the entries of a stream."""
         return int(self._client.xlen(stream))
 
     def answers(self) -> bool:

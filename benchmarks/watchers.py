@@ -40,7 +40,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def run(bench: Bench) -> list[Row]:
-    """Measures under load, without and with the sockets in turn, then at rest with 0, 1 and all of them."""
+    """Measure under load, without and with the sockets in turn, then at rest with 0, 1 and all of them."""
     rows: list[Row] = []
     for number in range(bench.scale.rounds):
         rows += [_loaded(bench, sockets, number) for sockets in (0, SOCKETS)]

@@ -17,7 +17,7 @@ POLL_SECONDS = 0.02
 
 
 def run(bench: Bench) -> list[Row]:
-    """Measures both cases in turn, round by round."""
+    """Measure both cases in turn, round by round."""
     return [
         _measure(bench, case, env) | {"round": number}
         for number in range(bench.scale.few)

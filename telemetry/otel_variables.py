@@ -57,7 +57,7 @@ def check(environ: Mapping[str, str]) -> None:
 
 
 def _installed(group: str, text: str, *, also: tuple[str, ...] = ()) -> None:
-    """Names of parts that are installed, as their packages announce them."""
+    """Return the names of parts that are installed, as their packages announce them."""
     known = sorted({entry.name for entry in entry_points(group=group)} | set(also))
     for word in filter(None, (part.strip().lower() for part in text.split(","))):
         if word not in known:

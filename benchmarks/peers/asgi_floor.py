@@ -16,7 +16,7 @@ async def app(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
     send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
 ) -> None:
-    """Answers every request alike."""
+    """Answer every request alike."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body"):

@@ -52,7 +52,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def place_order(order: OrderRequest, request: Request, response: Response) -> OrderAccepted:
-    """Places an order."""
+    """Place an order."""
     state = request.app.state
     order_id, now = uuid4().hex, datetime.now(UTC)
     reply: list[Any] = await state.redis.evalsha(

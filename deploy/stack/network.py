@@ -53,7 +53,7 @@ def inside(hosts: Path, argv: Sequence[str]) -> list[str]:
 
 
 def missing() -> str | None:
-    """Says what this machine lacks for `inside`, None when it lacks nothing."""
+    """Return what this machine lacks for `inside`, None when it lacks nothing."""
     for program in ("unshare", "mount", "sh"):
         if shutil.which(program) is None:
             return f"no {program} on the PATH (the native stack runs on Linux)"

@@ -164,7 +164,7 @@ class Stack:
 
 
 def _stages(services: Mapping[str, Service]) -> list[list[str]]:
-    """Services in the order of their `depends_on`: each stage needs only those before it."""
+    """Return the services in the order of their `depends_on`: each stage needs only those before it."""
     stages: list[list[str]] = []
     left = dict(services)
     while left:

@@ -53,7 +53,7 @@ class Graph(Panel):
         }
 
     def defaults(self) -> Json:
-        """Lines from point to point; a gap is a gap: no figure is made up where none was exported."""
+        """Draw lines from point to point; a gap is a gap: no figure is made up where none was exported."""
         return {
             "color": {"mode": "palette-classic"},
             "custom": {
@@ -189,7 +189,7 @@ class HeatMap(Panel):
     shape: ClassVar[Shape] = "heatmap"
 
     def options(self) -> Json:
-        """Buckets as they are; empty ones stay dark."""
+        """Draw buckets as they are; empty ones stay dark."""
         return {
             "calculate": False,
             "cellGap": 1,

@@ -24,7 +24,7 @@ def line(row: Row) -> str:
 
 
 def run(directory: Path, alerts: Sequence[str] = (), scale: float = SCALE) -> tuple[list[str], list[Row]]:
-    """Drills on a stack of its own; returns what fired before anything was broken, and the rows."""
+    """Drill on a stack of its own; return what fired before anything was broken, and the rows."""
     chosen = [s for s in SCENARIOS if not alerts or any(a.partition(" ")[0] in alerts for a in s.alerts)]
     with open_drill_stack(directory, scale) as site:
         watch = Watch(site.stack.url("prometheus"), site.stack.url("alertmanager"))

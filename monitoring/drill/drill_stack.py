@@ -42,7 +42,7 @@ class Load:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="drill-load", daemon=True)
 
     def start(self) -> None:
-        """Begins."""
+        """Begin."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -88,18 +88,18 @@ class DrillStack:
         self._admin.put(f"/inventory/{product}", json=terms).raise_for_status()
 
     def buy(self, product: str, orders: int = 1) -> None:
-        """Places orders of one unit."""
+        """Place orders of one unit."""
         for number in range(orders):
             body = {"product_id": product, "user_id": f"drill-{number}", "quantity": 1}
             self._admin.post("/orders", json=body).raise_for_status()
 
     def fault(self, name: str, **strike: float | str) -> None:
-        """Switches a fault on; every process knows within a second."""
+        """Switch a fault on; every process knows within a second."""
         self._admin.put(f"/monitoring/faults/{name}", json={"ttl_seconds": 300, **strike}).raise_for_status()
         time.sleep(1)
 
     def heal(self) -> None:
-        """Switches all faults off."""
+        """Switch all faults off."""
         self._admin.delete("/monitoring/faults").raise_for_status()
 
     def drop_dead_letters(self) -> None:
@@ -125,12 +125,12 @@ class DrillStack:
             client.delete("{fs:00}:damaged")
 
     def take_lease(self) -> None:
-        """Has somebody who is not scraped hold the lease on the ledger's series."""
+        """Have somebody who is not scraped hold the lease on the ledger's series."""
         with redis.Redis.from_url(self.stack.url("redis")) as client:
             client.set(LEASE, "somebody-else", px=300_000)
 
     def return_lease(self) -> None:
-        """Lets the lease go."""
+        """Let the lease go."""
         with redis.Redis.from_url(self.stack.url("redis")) as client:
             client.delete(LEASE)
 

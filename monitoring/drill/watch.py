@@ -30,7 +30,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="drill-watch", daemon=True)
 
     def start(self) -> None:
-        """Begins."""
+        """Begin."""
         self._thread.start()
 
     def stop(self) -> None:

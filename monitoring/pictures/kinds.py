@@ -36,7 +36,7 @@ def bounds(canvas: Canvas, values: list[float]) -> tuple[float, float]:
 
 
 def graph(canvas: Canvas) -> str:
-    """Lines over time with a legend."""
+    """Draw lines over time with a legend."""
     found = data.lines(canvas.prometheus, canvas.panel, canvas.window)
     if not found:
         return EMPTY

@@ -13,7 +13,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def seconds_of(duration: str) -> int:
-    """Seconds of a duration of Prometheus with one unit, say `5m`."""
+    """Return the seconds of a duration of Prometheus with one unit, say `5m`."""
     matched = re.fullmatch(r"(\d+)([smhd])", duration)
     if not matched:
         raise ValueError(f"{duration!r} is not a number and one of s, m, h, d")

@@ -111,7 +111,7 @@ def _note(context: ApiContext, scope: Scope, problem: Problem) -> None:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Shuts the telemetry down itself: uvicorn ends with the lifespan and never reaches `atexit`."""
+    """Shut the telemetry down itself: uvicorn ends with the lifespan and never reaches `atexit`."""
     context: ApiContext = app.state.context
     context.telemetry.start()
     try:

@@ -37,7 +37,7 @@ shopper_scheme = HTTPBearer(auto_error=False, scheme_name="shopper", description
 async def require_admin(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(admin_scheme)]
 ) -> None:
-    """Lets the admin pass.
+    """Let the admin pass.
 
     Raises:
         Problem: 401 without the right token, 403 when no token is set and so nobody is admin.

@@ -44,7 +44,7 @@ def respond(problem: Problem) -> Response:
 
 
 async def send_problem(problem: Problem, send: Send) -> None:
-    """Answers as `respond` does, from an ASGI layer that has no use for a response object."""
+    """Answer as `respond` does, from an ASGI layer that has no use for a response object."""
     body = _body(problem)
     headers = [(b"content-length", b"%d" % len(body)), (b"content-type", MEDIA_TYPE.encode())]
     headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in problem.headers.items()]

@@ -46,26 +46,26 @@ def _list(on: dict[Fault, FaultRule]) -> FaultList:
 
 @router.get("", responses=describe(*REFUSALS))
 async def list_faults(faults: Switches) -> FaultList:
-    """Tells which faults are on."""
+    """Tell which faults are on."""
     return _list(await faults.read())
 
 
 @router.put("/{fault}", responses=describe("invalid", *REFUSALS))
 async def switch_on(fault: Fault, faults: Switches, strike: Annotated[FaultRule | None, Body()] = None) -> FaultList:
-    """Switches a fault on, in every process within a second."""
+    """Switch a fault on, in every process within a second."""
     await faults.switch_on(fault, strike or FaultRule())
     return _list(await faults.read())
 
 
 @router.delete("/{fault}", responses=describe("invalid", *REFUSALS))
 async def switch_off(fault: Fault, faults: Switches) -> FaultList:
-    """Switches a fault off."""
+    """Switch a fault off."""
     await faults.switch_off(fault)
     return _list(await faults.read())
 
 
 @router.delete("", responses=describe(*REFUSALS))
 async def switch_all_off(faults: Switches) -> FaultList:
-    """Switches all faults off."""
+    """Switch all faults off."""
     await faults.switch_off(*Fault)
     return _list(await faults.read())

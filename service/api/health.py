@@ -33,12 +33,12 @@ def create_router(
 
     @router.get("/healthz")
     async def alive() -> Health:
-        """Answers while the process is alive."""
+        """Answer while the process is alive."""
         return Health(status="ok")
 
     @router.get("/readyz", responses=describe("store_unavailable", "overloaded"))
     async def ready() -> Health:
-        """Answers 200 while a shard of the store takes writes and the process is not about to end."""
+        """Answer 200 while a shard of the store takes writes and the process is not about to end."""
         if draining():
             raise Problem("overloaded", "The process is about to end.", headers={"Retry-After": str(RETRY_SECONDS)})
         await ask_store()
@@ -46,7 +46,7 @@ def create_router(
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics(request: Request) -> Response:
-        """Prometheus text: every series of this process, of its siblings, and of the ledger."""
+        """Export every series of this process, of its siblings, and of the ledger as Prometheus text."""
         body, content_type = await telemetry.exposition_of_all(request.headers.get("accept"))
         return Response(body, media_type=content_type)
 

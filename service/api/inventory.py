@@ -25,7 +25,7 @@ def _not_a_route(product_id: str) -> str:
 
 
 def _rfc_3339(value: Any) -> Any:  # noqa: ANN401 - whatever JSON there is
-    """Refuses the numbers, and the numbers in strings, that pydantic would take for seconds of the epoch."""
+    """Refuse the numbers, and the numbers in strings, that pydantic would take for seconds of the epoch."""
     if not isinstance(value, datetime) and (not isinstance(value, str) or "T" not in value.upper()):
         raise ValueError("Input should be an RFC 3339 time, such as 2026-11-27T09:00:00Z")
     return value
@@ -150,7 +150,7 @@ async def list_products(context: Context) -> ProductList:
 
 @router.get("/inventory/metrics", responses=describe("store_unavailable"))
 async def read_figures(context: Context) -> InventoryFigures:
-    """Tells how many units there are of everything, and whether the books agree."""
+    """Tell how many units there are of everything, and whether the books agree."""
     products = await context.catalogue.products()
     counted = ("initial_stock", "restocked", "stock", "held", "sold", "drift")
     return InventoryFigures(

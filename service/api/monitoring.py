@@ -31,7 +31,7 @@ class Cleared(BaseModel):
 
 @router.get("/metrics", dependencies=[WatcherAuth], responses=describe("unauthorized", "store_unavailable"))
 async def read_metrics(context: Context) -> MetricsData:
-    """Tells all figures of the sale and of the requests of the last 60 s, read at most a second ago."""
+    """Tell all figures of the sale and of the requests of the last 60 s, read at most a second ago."""
     return await context.live.live_metrics()
 
 
@@ -47,7 +47,7 @@ async def read_errors(context: Context) -> ErrorList:
 async def read_benchmark(
     context: Context, window_seconds: Annotated[int, Query(ge=10, le=KEEP_SECONDS, description="how far back")] = 60
 ) -> Benchmark:
-    """Tells how many requests there were and how fast they were answered, by all processes together."""
+    """Tell how many requests there were and how fast they were answered, by all processes together."""
     return Benchmark.of(await context.windows.read(timedelta(seconds=window_seconds)))
 
 
@@ -64,5 +64,5 @@ async def clear_metrics(context: Context) -> Cleared:
 
 @router.get("/health")
 async def read_health(context: Context) -> ServiceHealth:
-    """Tells how the store, the queue, the workers and the export of telemetry are, and all versions."""
+    """Tell how the store, the queue, the workers and the export of telemetry are, and all versions."""
     return await service_health(context)

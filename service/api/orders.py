@@ -128,7 +128,7 @@ router = APIRouter(tags=["orders"], route_class=StrictRoute)
 async def place_order(
     order: OrderRequest, response: Response, context: Context, subject: Shopper, idempotency_key: IdempotencyKey = None
 ) -> OrderAccepted:
-    """Places an order: stock is taken at once and held, payment and confirmation follow."""
+    """Place an order: stock is taken at once and held, payment and confirmation follow."""
     user_id = subject or order.user_id
     if user_id is None:
         raise Problem("invalid", errors=[FieldProblem(location="body", pointer="#/user_id", detail="Field required")])
@@ -172,7 +172,7 @@ async def list_orders(
 
 @router.get("/orders/queue", responses=describe("store_unavailable"))
 async def read_queue(context: Context) -> QueueView:
-    """Tells how long the queue is and how fast it moves."""
+    """Tell how long the queue is and how fast it moves."""
     return QueueView.of(await context.poller.fresh())
 
 

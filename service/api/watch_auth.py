@@ -31,7 +31,7 @@ watcher_scheme = HTTPBearer(auto_error=False, scheme_name="watcher", description
 async def require_watcher(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(watcher_scheme)]
 ) -> None:
-    """Lets pass who has the token, or everybody where there is none.
+    """Let pass who has the token, or everybody where there is none.
 
     Raises:
         Problem: 401 without the right token.

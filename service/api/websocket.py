@@ -66,7 +66,7 @@ def observe(telemetry: Telemetry, broadcast: Broadcast) -> None:
 
 
 async def _refuse(websocket: WebSocket, problem: Problem) -> None:
-    """Answers the handshake with the problem; a server that cannot do that opens and closes at once."""
+    """Answer the handshake with the problem; a server that cannot do that opens and closes at once."""
     if DENIAL in websocket.scope.get("extensions", {}):
         await websocket.send_denial_response(respond(problem))
         return

@@ -71,7 +71,7 @@ class Connection(WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
     def shutdown(self) -> None:
-        """Says 1012, and waits no longer than a moment for the client to read it; a failure is this client's alone."""
+        """Say 1012, and wait no longer than a moment for the client to read it; a failure is this client's alone."""
         try:
             super().shutdown()
         except Exception:

@@ -123,7 +123,7 @@ def _server_of(
 
 
 async def _shop(url: str, rate: float) -> None:
-    """Shops until SIGTERM, and still says what the last round came to."""
+    """Shop until SIGTERM, and still say what the last round came to."""
     from service.cli.extras import require_crowd
 
     require_crowd()

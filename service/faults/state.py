@@ -86,7 +86,7 @@ class Faults:
         return rule if random.random() < rule.share else None
 
     async def switch_on(self, fault: Fault, rule: FaultRule) -> None:
-        """Switches a fault on in the whole fleet.
+        """Switch a fault on in the whole fleet.
 
         Raises:
             redis.exceptions.RedisError: The store is down.
@@ -96,7 +96,7 @@ class Faults:
         await self.read()
 
     async def switch_off(self, *faults: Fault) -> None:
-        """Switches faults off.
+        """Switch faults off.
 
         Raises:
             redis.exceptions.RedisError: The store is down.

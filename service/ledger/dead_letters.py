@@ -31,7 +31,7 @@ class DeadLetters:
         return sorted(orders, key=lambda order: (order.settled_at or order.accepted_at, order.order_id))[:limit]
 
     async def requeue(self, order_ids: Sequence[str], reservation: timedelta) -> dict[str, Requeued]:
-        """Reserves the units anew and puts the orders back into the queue, where that can be done."""
+        """Reserve the units anew and put the orders back into the queue, where that can be done."""
         keep = reservation // timedelta(milliseconds=1)
         return {
             order_id: Requeued((await self._shards.run("requeue", shard_of_order(order_id), keep, order_id))[0])

@@ -134,7 +134,7 @@ class Ledger:
         self.policy = policy
 
     async def place(self, shard: int, orders: Sequence[NewOrder], trace: BatchTrace = CURRENT) -> list[Placement]:
-        """Places orders, each on its own, in the order given."""
+        """Place orders, each on its own, in the order given."""
         args: list[str | int] = [milliseconds(self.policy.reservation), milliseconds(self.policy.idempotency)]
         args.append(secrets.token_hex(6))
         for order in orders:
@@ -150,7 +150,7 @@ class Ledger:
         await self.shards.run("refuse", 0, process, lot, milliseconds(REFUSALS_REMEMBERED), *args)
 
     async def claim(self, shard: int, claims: Sequence[tuple[str, str]]) -> list[bool]:
-        """Binds idempotency digests to fingerprints; False where another request has the digest."""
+        """Bind idempotency digests to fingerprints; False where another request has the digest."""
         args = [part for claim in claims for part in claim]
         granted = await self.shards.run("claim", shard, milliseconds(self.policy.idempotency), *args, batch=len(claims))
         return [bool(grant) for grant in granted]
@@ -226,19 +226,19 @@ class Ledger:
         return expired
 
     async def forget(self, shard: int, limit: int = 1000) -> int:
-        """Forgets orders that ended longer ago than the retention, and says how many; without one it keeps all."""
+        """Forget orders that ended longer ago than the retention, and return how many; without one keep all."""
         if self.policy.retention is None:
             return 0
         forgotten: int = await self.shards.run("forget", shard, milliseconds(self.policy.retention), limit)
         return forgotten
 
     async def reclaim(self, shard: int, consumer: str, silence: timedelta, limit: int) -> list[Entry]:
-        """Says that `consumer` is alive and gives it entries of consumers that are silent."""
+        """Note that `consumer` is alive and give it entries of consumers that are silent."""
         entries = await self.shards.run("reclaim", shard, consumer, milliseconds(silence), limit)
         return [read_entry(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in entries]
 
     async def leave(self, shard: int, consumer: str) -> int:
-        """Leaves the queue; says how many entries stay for others."""
+        """Leave the queue; return how many entries stay for others."""
         left: int = await self.shards.run("leave", shard, consumer)
         return left
 

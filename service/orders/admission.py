@@ -33,7 +33,7 @@ class Admission:
         self.in_flight = 0
 
     def admit(self, user_id: str, product_id: str, *, keyed: bool) -> Self:
-        """Lets one order in, for the length of a `with` block.
+        """Let one order in, for the length of a `with` block.
 
         Args:
             user_id: Whose.

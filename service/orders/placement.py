@@ -26,7 +26,7 @@ class OrderPlacer:
     async def place(
         self, *, product_id: str, user_id: str, quantity: int, idempotency_key: str | None, key_scope: str = ""
     ) -> Placement:
-        """Places one order and returns the ledger's answer.
+        """Place one order and return the ledger's answer.
 
         Args:
             product_id: What.

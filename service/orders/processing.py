@@ -135,7 +135,7 @@ class Processor:
         )
 
     def _backoff(self, attempts: int) -> timedelta:
-        """Doubles from attempt to attempt, with a quarter of jitter so that orders do not return in step."""
+        """Double from attempt to attempt, with a quarter of jitter so that orders do not return in step."""
         pause = min(self._retry * 2 ** min(attempts - 1, 16), MAX_BACKOFF)
         jittered: timedelta = pause * random.uniform(0.75, 1.25)
         return jittered

@@ -33,7 +33,7 @@ class SoldOutCache:
         return mark is not None and mark[0] <= self._clock() < mark[1]
 
     def refresh(self, snapshot: Snapshot, asked: float) -> None:
-        """Learns from a snapshot, which was asked for at `asked`."""
+        """Learn from a snapshot, which was asked for at `asked`."""
         self._read = (snapshot, asked, self._clock())
         self._products = {product.product_id: product for product in snapshot.products}
         for product in snapshot.products:
@@ -41,7 +41,7 @@ class SoldOutCache:
                 self.record(product.product_id, product.stock, asked)
 
     def record(self, product_id: str, units_left: int, asked: float) -> None:
-        """Learns how many units the ledger had left when it was asked at `asked`; news that are older count nothing."""
+        """Learn how many units the ledger had left when it was asked at `asked`; news that are older count nothing."""
         if (units_left > 0 and product_id not in self._marks) or asked < self._told.get(product_id, 0.0):
             return
         if product_id not in self._products:
@@ -54,7 +54,7 @@ class SoldOutCache:
         self._marks[product_id] = (opens, min(closes, asked + LIFETIME_SECONDS))
 
     def invalidate(self, product_id: str) -> None:
-        """Units came back through this process: what the ledger was asked before counts nothing any more."""
+        """Note that units came back through this process: what the ledger was asked before counts nothing any more."""
         self._marks.pop(product_id, None)
         if product_id in self._products:
             self._told[product_id] = self._clock()

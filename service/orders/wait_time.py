@@ -1,8 +1,6 @@
 """The line before the workers as one process sees it: how long an order placed now would wait for one.
 
-The ledger tells once a second how many orders wait and how many a second the workers settle while some do; the orders
-that this process placed since are added, and what the workers have done since by that pace is taken off. While the
-workers stand still, or nobody has seen them busy yet, the order that waits longest says how long it takes.
+The newest snapshot's line and pace, with what happened since; docs/decisions/orders-pace.md says how, and why so.
 """
 
 from collections.abc import Callable
@@ -22,7 +20,7 @@ class WaitEstimator:
         self._joined = 0
 
     def refresh(self, snapshot: Snapshot, asked: float) -> None:
-        """Learns from a snapshot, which was asked for at `asked`."""
+        """Learn from a snapshot, which was asked for at `asked`."""
         self._snapshot, self._asked, self._joined = snapshot, asked, 0
 
     def record_enqueued(self, orders: int) -> None:

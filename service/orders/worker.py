@@ -81,7 +81,7 @@ class Worker:
         return monotonic() - self._progressed
 
     async def run(self, stop: asyncio.Event, grace: timedelta) -> None:
-        """Works until `stop` is set; then finishes what it began, for at most `grace`, and leaves the rest queued."""
+        """Work until `stop` is set; then finish what was begun, for at most `grace`, and leave the rest queued."""
         loops = [asyncio.create_task(self._read_on(shard)) for shard in self._ledger.shards]
         beats = [asyncio.create_task(self._beat(shard)) for shard in self._ledger.shards]
         ended = asyncio.create_task(stop.wait())
@@ -131,7 +131,7 @@ class Worker:
         return await self._ledger.deliver(shard, self.consumer, room, BLOCK)
 
     async def _take(self, shard: int, entries: Sequence[Entry]) -> None:
-        """Begins a batch, and processes each order of it in a task of its own.
+        """Begin a batch, and process each order of it in a task of its own.
 
         What was taken over may also be found in this consumer's pending list: begun twice it would lose an attempt.
         """

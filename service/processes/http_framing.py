@@ -84,7 +84,7 @@ class FramedProtocol(HttpToolsProtocol):
         return None
 
     def takes(self, path: bytes) -> None:
-        """Says whether this connection may ask for a path.
+        """Return whether this connection may ask for a path.
 
         Raises:
             Problem: It may not.

@@ -74,7 +74,7 @@ class HttpProtocol(FramedProtocol):
             self._feed(data)
 
     def eof_received(self) -> bool:  # type: ignore[override] # uvicorn hangs up on whoever has said everything
-        """Says whether to stay: a client that sends no more still gets the answers to what it has sent."""
+        """Return whether to stay: a client that sends no more still gets the answers to what it has sent."""
         if self.part is BODY:
             self._drop_unfinished()
         self._leaving = True
@@ -84,7 +84,7 @@ class HttpProtocol(FramedProtocol):
         return bool(waiting) and not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tells every request that the client is gone, not only the last."""
+        """Tell every request that the client is gone, not only the last."""
         self._all.busy(self)
         for timer in (self._arrival, self._cut):
             timer.cancel()
@@ -125,7 +125,7 @@ class HttpProtocol(FramedProtocol):
     # The parser's calls
 
     def takes(self, path: bytes) -> None:
-        """Says whether this connection may ask for a path: one too many asks for probes alone."""
+        """Return whether this connection may ask for a path: one too many asks for probes alone."""
         if self._probes_only and path not in PROBES:
             raise Problem("overloaded", "All connections are taken.", headers={"Retry-After": "1"})
 
@@ -223,7 +223,7 @@ class HttpProtocol(FramedProtocol):
             self._refuse(Problem("request_timeout", f"The request was not whole after {self._client_seconds:g} s."))
 
     def _refuse(self, problem: Problem) -> None:
-        """Answers what came last with a problem, after all that came before, and takes no more."""
+        """Answer what came last with a problem, after all that came before, and take no more."""
         self._refusal, self._leaving = problem, True
         self._hold(b"")
         self._arrival.cancel()

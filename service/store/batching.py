@@ -39,7 +39,7 @@ class Batcher(Generic[Item, Reply]):
         self._away: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
-        """Items that wait to be sent."""
+        """Return the items that wait to be sent."""
         return len(self._waiting)
 
     async def submit(self, item: Item) -> Reply:
