@@ -88,6 +88,7 @@ def process(
     """Be one process of a fleet."""
     import uvloop
 
+    from service.processes.heartbeat import with_heartbeat
     from service.processes.signals import until_signalled
 
     settings = _settings()
@@ -104,7 +105,8 @@ def process(
     telemetry = Telemetry(telemetry_settings(os.environ, slot))
     gc.freeze()  # what was imported stays: the collector need not look at it again
     store_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
-    uvloop.run(until_signalled(partial(serve, settings, telemetry, store_url)))
+    served = partial(serve, settings, telemetry, store_url)
+    uvloop.run(until_signalled(partial(with_heartbeat, os.environ, served)))
 
 
 def _server_of(

@@ -4,6 +4,9 @@ A role that dies starts again after a pause that doubles from 0.1 s to 5 s and s
 up for 10 s. A role that fails five times in a row and was never up that long ends everything
 (`ChildFailed`): its configuration is wrong, not its luck. Being killed by a signal does not count as failing.
 
+A role that speaks through its pipe (`service.processes.heartbeat`) and then falls silent for 15 s was stopped,
+or hangs: it is killed and started again.
+
 Roles end in stages: SIGTERM to all of stage 0, up to `grace_seconds` for them to finish, SIGKILL to the
 rest, then stage 1, and so on. A role is in a session of its own, so Ctrl-C in a terminal reaches only the
 parent; it ends with the parent, even a killed one (`service.parent_death`). Run it in the main thread.
@@ -20,12 +23,16 @@ from typing import Final
 
 import structlog
 
+from service.background import background_tasks
 from service.parent_death import die_with_parent
+from service.processes import heartbeat
+from service.processes.heartbeat import Listener
 
 FIRST_PAUSE_SECONDS: Final = 0.1
 MAX_PAUSE_SECONDS: Final = 5.0
 SETTLED_SECONDS: Final = 10.0
 FAILURES_IN_A_ROW: Final = 5
+MAX_SILENCE_SECONDS: Final = 15
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("flash_sale.supervisor")
 
@@ -78,17 +85,29 @@ class _Child:
             await self._backoff()
 
     async def _run_once(self) -> int:
-        self.process = await create_subprocess_exec(
-            *die_with_parent(self.spec.argv),
-            env={**os.environ, **self.spec.env},
-            pass_fds=self.spec.pass_fds,
-            stdin=DEVNULL,
-            start_new_session=True,
-        )
-        _log.info("role started", role=self.spec.name, pid=self.process.pid)
-        if self.ending.is_set():  # told so while it started: it has begun nothing
+        listener = Listener()
+        try:
+            self.process = await create_subprocess_exec(
+                *die_with_parent(self.spec.argv),
+                env={**os.environ, **self.spec.env, heartbeat.VARIABLE: str(listener.write_end)},
+                pass_fds=(*self.spec.pass_fds, listener.write_end),
+                stdin=DEVNULL,
+                start_new_session=True,
+            )
+            listener.started()
+            _log.info("role started", role=self.spec.name, pid=self.process.pid)
+            if self.ending.is_set():  # told so while it started: it has begun nothing
+                self.signal(signal.SIGKILL)
+            async with background_tasks(self._replace_if_silent(listener)):
+                return await self.process.wait()
+        finally:
+            listener.close()
+
+    async def _replace_if_silent(self, listener: Listener) -> None:
+        await listener.silence(MAX_SILENCE_SECONDS)
+        if not self.ending.is_set():  # else its grace decides
+            _log.error("role does not answer and is killed", role=self.spec.name, silent_seconds=MAX_SILENCE_SECONDS)
             self.signal(signal.SIGKILL)
-        return await self.process.wait()
 
     def _count_failure(self, status: int, up_seconds: float) -> None:
         """Count a failure, or forget the old ones after a life that was long enough."""
