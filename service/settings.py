@@ -95,6 +95,7 @@ class Settings(BaseModel):
 
     max_in_flight: int = Field(2000, ge=1, le=1_000_000)
     max_wait_seconds: float = Field(60, ge=0, le=86400, allow_inf_nan=False)
+    cancellations_per_minute: int | None = Field(60, ge=1, le=1_000_000)
     rate_limit_per_second: float | None = Field(None, gt=0, allow_inf_nan=False)
     max_connections: int = Field(10_000, ge=16, le=1_000_000)
     client_timeout_seconds: float = Field(10, ge=0.1, le=3600, allow_inf_nan=False)

@@ -5,31 +5,32 @@ too much before them.
 """
 
 from math import ceil
-from time import monotonic
 from typing import Self
 
 from service.orders.sold_out import SoldOutCache
+from service.orders.user_rate import UserRate
 from service.orders.wait_time import WaitEstimator
 from service.problems import Problem
 
-USERS_REMEMBERED = 100_000
-
 
 class Admission:
-    """Bounds the orders under way in this process, and the rate of each user.
-
-    The rate is kept by the generic cell rate algorithm (ITU-T I.371): one number a user, a burst of one second.
-    """
+    """Bounds the orders under way in this process, and how often each user places and cancels."""
 
     def __init__(
-        self, sold_out: SoldOutCache, wait: WaitEstimator, *, max_in_flight: int, rate_per_second: float | None
+        self,
+        sold_out: SoldOutCache,
+        wait: WaitEstimator,
+        *,
+        max_in_flight: int,
+        rate_per_second: float | None,
+        cancellations_per_minute: int | None = None,
     ) -> None:
         self._sold_out = sold_out
         self._wait = wait
         self._max_in_flight = max_in_flight
-        self._rate = rate_per_second
-        self._arrivals: dict[str, float] = {}
-        self._prune_at = USERS_REMEMBERED
+        self._orders = UserRate(rate_per_second, burst_seconds=1)
+        per_second = cancellations_per_minute / 60 if cancellations_per_minute else None
+        self._cancellations = UserRate(per_second, burst_seconds=60)
         self.in_flight = 0
 
     def admit(self, user_id: str, product_id: str, *, keyed: bool) -> Self:
@@ -43,15 +44,16 @@ class Admission:
         Raises:
             Problem: 429 `rate_limited` or 503 `overloaded`, with `Retry-After`; 409 `sold_out`.
         """
-        due = self._due(user_id)
+        self._orders.check(user_id)
+        self._cancellations.check(user_id, "Too many orders of this user were cancelled.")
         if not keyed and product_id in self._sold_out:
-            self._note(user_id, due)
+            self._orders.record(user_id)
             raise Problem("sold_out", "0 units are left.")
         if self.in_flight >= self._max_in_flight:
             raise Problem("overloaded", "Too many orders are under way.", headers={"Retry-After": "1"})
         if (excess := self._wait.seconds_over_limit()) > 0:
             raise Problem("overloaded", "Too many orders wait.", headers={"Retry-After": str(ceil(excess))})
-        self._note(user_id, due)
+        self._orders.record(user_id)
         self.in_flight += 1
         return self
 
@@ -62,22 +64,6 @@ class Admission:
         """Note that it no longer is."""
         self.in_flight -= 1
 
-    def _due(self, user_id: str) -> float:
-        """When this order of the user is due by the rate; a 503 of ours must not use up what the user may send."""
-        if self._rate is None:
-            return 0.0
-        now = monotonic()
-        due = max(self._arrivals.get(user_id, now), now)
-        early = due - now - max(1 - 1 / self._rate, 0)
-        if early > 0:
-            raise Problem("rate_limited", headers={"Retry-After": str(ceil(early))})
-        return due
-
-    def _note(self, user_id: str, due: float) -> None:
-        if self._rate is None:
-            return
-        self._arrivals[user_id] = due + 1 / self._rate
-        if len(self._arrivals) > self._prune_at:
-            now = monotonic()
-            self._arrivals = {user: time for user, time in self._arrivals.items() if time > now}
-            self._prune_at = max(USERS_REMEMBERED, 2 * len(self._arrivals))
+    def record_cancellation(self, user_id: str) -> None:
+        """Note that a user's order was cancelled: who takes units and gives them back all the time has to wait."""
+        self._cancellations.record(user_id)

@@ -151,3 +151,22 @@ def test_refusals_are_counted_and_few_lines_are_written(fleet: Fleet) -> None:
         statuses(fleet.url, request("GET / HTTP/1.1", host=None))
     assert refused(fleet)["bad_request"] - before["bad_request"] == 300
     assert len(fleet.lines) - lines <= 10
+
+
+def test_who_places_and_cancels_all_the_time_has_to_wait(fleet: Fleet) -> None:
+    """Sixty a minute by default; it is this user who waits, and nobody else, and cancelling is always possible."""
+    with fleet.client() as client:
+
+        def place(user: str) -> httpx.Response:
+            return client.post("/orders", json={"product_id": "shirt", "user_id": user, "quantity": 1})
+
+        last = place("fickle")
+        for _ in range(70):
+            answer = place("fickle")
+            if answer.status_code == 429:
+                break
+            assert client.post(f"/orders/{answer.json()['order_id']}/cancel").status_code == 200
+        assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert place("steady").status_code == 202
+        assert client.post(f"/orders/{last.json()['order_id']}/cancel").status_code == 200
