@@ -6,8 +6,9 @@ A message does not repeat a value that may hold a password.
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 MAX_SHOWN = 64
@@ -114,3 +115,35 @@ def resource_attributes(text: str) -> dict[str, str]:
             raise ValueError("not a list of key=value pairs")
         attributes[key.strip()] = unquote(value.strip())
     return attributes
+
+
+_T = TypeVar("_T")
+
+
+class SettingsError(ValueError):
+    """A variable holds a value that cannot be used; the message is one line and names the variable."""
+
+
+class Environment:
+    """Reads one variable at a time and puts its name in front of a complaint."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, name: str) -> str | None:
+        """Return what a variable holds; None when it is unset or empty."""
+        return self._environ.get(name, "").strip() or None
+
+    def read(self, name: str, parse: Callable[[str], _T], default: _T) -> _T:
+        """Return what a variable says, or the default when it is unset or empty.
+
+        Raises:
+            SettingsError: it holds a value that cannot be used.
+        """
+        text = self.text(name)
+        if text is None:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise SettingsError(f"{name}: {error}") from None

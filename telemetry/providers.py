@@ -5,13 +5,15 @@ the SDK's own handlers would hold up the end of the process.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from opentelemetry import metrics
 from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.environment_variables import OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics.export import Metric
 from opentelemetry.sdk.metrics.view import DropAggregation
 from opentelemetry.sdk.metrics.view import View as SdkView
 from opentelemetry.sdk.resources import Resource
@@ -27,11 +29,14 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from prometheus_client import CollectorRegistry
 
+from .export.health import CountFailure, MonitoredSpanExporter, SafeSpanProcessor
+from .export.metrics import MonitoredMetricExporter, PeriodicMetricExport
 from .http.head_sampling import PredecidedIdGenerator, PredecidedSampler
-from .http.late_spans import FixedIdGenerator, LateSpanWriter, RateLimit
+from .http.late_spans import FixedIdGenerator, LateSpans, LateSpanWriter, RateLimit
 from .http.request_metrics import HTTP_VIEWS
 from .metrics.aggregation import View
 from .metrics.exemplars import Exemplars, ExportedTraces
+from .metrics.instruments import Counter
 from .metrics.provider import AggregatingMeterProvider
 from .prometheus.reader import PrometheusReader, ReaderCollector
 from .settings import BatchSettings, OtlpSettings, TelemetrySettings
@@ -124,21 +129,86 @@ def request_tracer_provider(
     return tracer_provider(PredecidedSampler(sampler), resource, processors, meters, PredecidedIdGenerator())
 
 
-def late_span_writer(
+def late_spans(
     settings: TelemetrySettings,
     resource: Resource,
     processors: SynchronousMultiSpanProcessor,
     meters: metrics.MeterProvider,
-) -> LateSpanWriter:
-    """Return what writes the spans of requests that were not recorded; they go to ``processors``, too."""
+    spans: Counter,
+) -> LateSpans:
+    """Return what writes the spans of requests that were not recorded; ``spans`` counts them."""
     ids = FixedIdGenerator()
     tracers = tracer_provider(ALWAYS_ON, resource, processors, meters, ids)
-    return LateSpanWriter(tracers, ids, RateLimit(settings.afterwards_per_second))
+    writer = LateSpanWriter(tracers, ids, RateLimit(settings.afterwards_per_second))
+    writer.count = lambda written: spans.add(1, {"result": "written" if written else "left_out"})
+    return LateSpans(writer, settings.slow_seconds)
 
 
-def console_processors(settings: TelemetrySettings) -> list[SpanProcessor]:
-    """Return what writes spans to stdout, one JSON object after the other, where ``OTEL_TRACES_EXPORTER`` says so."""
-    return [SimpleSpanProcessor(ConsoleSpanExporter())] if settings.console_spans else []
+def metric_export(
+    settings: TelemetrySettings,
+    resource: Resource,
+    process: AggregatingMeterProvider,
+    fleet: AggregatingMeterProvider,
+    exports_fleet: Callable[[], bool],
+    failed: CountFailure,
+) -> PeriodicMetricExport | None:
+    """Return what sends metrics by OTLP, where the settings say so.
+
+    It does not measure itself, for that would be sent, too.
+    """
+    if settings.otlp_metrics is None or settings.sdk_disabled:
+        return None
+    chosen = settings.otlp_metrics
+    exporter = MonitoredMetricExporter(
+        OTLPMetricExporter(
+            endpoint=chosen.metrics_endpoint,
+            headers=dict(chosen.headers),
+            timeout=chosen.timeout_seconds,
+            compression=_COMPRESSION[chosen.compression],
+            meter_provider=metrics.NoOpMeterProvider(),
+        )
+    )
+    exporter.count_failure = failed
+
+    def of_process() -> Iterable[Metric]:
+        return process.metrics(take_exemplars=False)
+
+    def of_fleet() -> Iterable[Metric]:
+        return fleet.metrics(take_exemplars=False) if exports_fleet() else ()
+
+    made = PeriodicMetricExport((of_process, of_fleet), resource, exporter, chosen.interval_seconds, chosen.temporality)
+    process.flush = fleet.flush = made.flush
+    return made
+
+
+def start_span_export(
+    settings: TelemetrySettings,
+    processors: SynchronousMultiSpanProcessor,
+    meters: metrics.MeterProvider,
+    exported: ExportedTraces | None,
+    safe: Callable[[SpanProcessor], SafeSpanProcessor],
+    more: Sequence[SpanProcessor],
+) -> MonitoredSpanExporter | None:
+    """Have finished spans go where the settings say; return what exports them by OTLP.
+
+    Args:
+        settings: where they go.
+        processors: all that a finished span goes to; those that are made are added.
+        meters: counts what is sent and what is dropped.
+        exported: notes whose spans the collector took.
+        safe: keeps the errors of a processor from whoever ends a span.
+        more: where they go besides.
+    """
+    console = [SimpleSpanProcessor(ConsoleSpanExporter())] if settings.console_spans else []
+    for processor in (*more, *console):
+        processors.add_span_processor(safe(processor))
+    if settings.otlp is None:
+        return None
+    exporter = MonitoredSpanExporter(span_exporter(settings.otlp, meters, exported))
+    queue = safe(span_processor(exporter, settings.batch, meters))
+    exporter.count_failure = queue.count_failure
+    processors.add_span_processor(queue)
+    return exporter
 
 
 class _NotingExporter(OTLPSpanExporter):

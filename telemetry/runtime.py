@@ -103,17 +103,16 @@ class Telemetry:
         failures = self.counter(FAILURES)
         self._failed: CountFailure = lambda part: failures.add(1, {"part": part})
         self._strict = strict
-        self._late_spans = self._make_late_spans(resource) if budget is not None else None
-        self._logs = self._make_logs(resource)
-        self._endpoint = MetricsEndpoint(self._exposition, self._make_peers(), self._instruments.guard.reraise)
+        self._late_spans: LateSpans | None = None
         if budget is not None:
+            late = self.counter(LATE_SPANS)
+            self._late_spans = providers.late_spans(settings, resource, self._processors, self._process, late)
             self.observe(SAMPLING_RATIO, lambda: [(budget.ratio, {})])
-
-    def _make_late_spans(self, resource: Resource) -> LateSpans:
-        spans = self.counter(LATE_SPANS)
-        writer = providers.late_span_writer(self.settings, resource, self._processors, self._process)
-        writer.count = lambda written: spans.add(1, {"result": "written" if written else "left_out"})
-        return LateSpans(writer, self.settings.slow_seconds)
+        self._logs = self._make_logs(resource)
+        self._metric_export = providers.metric_export(
+            settings, resource, self._process, self._fleet, lambda: self.fleet_exporter, self._failed
+        )
+        self._endpoint = MetricsEndpoint(self._exposition, self._make_peers(), self._instruments.guard.reraise)
 
     def _make_logs(self, resource: Resource) -> "OtlpLogSink | None":
         settings = self.settings
@@ -149,8 +148,9 @@ class Telemetry:
 
     @property
     def exporter_health(self) -> dict[str, Health]:
-        """What is known of the collector behind each pipeline that exports: of `spans`, of `log lines`."""
-        found = {"spans": self._span_exporter, "log lines": self._logs.exporter if self._logs else None}
+        """What is known of the collector behind each pipeline that exports: `spans`, `log lines`, `metrics`."""
+        more = {"log lines": self._logs, "metrics": self._metric_export}
+        found = {"spans": self._span_exporter, **{name: each.exporter for name, each in more.items() if each}}
         return {name: exporter.health for name, exporter in found.items() if exporter is not None}
 
     def __enter__(self) -> Self:
@@ -170,16 +170,12 @@ class Telemetry:
         if self.settings.ignored_variables:
             _logger.warning("variables without an effect here: %s", ", ".join(self.settings.ignored_variables))
         if not self.settings.sdk_disabled:
-            for processor in (*self._span_processors, *providers.console_processors(self.settings)):
-                self._processors.add_span_processor(SafeSpanProcessor(processor, self._failed, strict=self._strict))
-            if self.settings.otlp is not None:
-                exporter = providers.span_exporter(self.settings.otlp, self._process, self._exported)
-                self._span_exporter = MonitoredSpanExporter(exporter)
-                self._span_exporter.count_failure = self._failed
-                queue = providers.span_processor(self._span_exporter, self.settings.batch, self._process)
-                self._processors.add_span_processor(SafeSpanProcessor(queue, self._failed, strict=self._strict))
-            if self._logs is not None:
-                self._logs.start()
+            self._span_exporter = providers.start_span_export(
+                self.settings, self._processors, self._process, self._exported, self._safe, self._span_processors
+            )
+            for export in (self._metric_export, self._logs):
+                if export is not None:
+                    export.start()
         if self._set_global:
             trace.set_tracer_provider(self.tracer_provider)
             metrics.set_meter_provider(self.meter_provider)
@@ -201,6 +197,8 @@ class Telemetry:
             return True
         self._stopped = True
         pipelines = [Pipeline("spans", self._tracers.shutdown, self._span_exporter)]
+        if self._metric_export is not None:
+            pipelines.append(Pipeline("metrics", self._metric_export.stop, self._metric_export.exporter))
         if self._logs is not None:
             pipelines.append(Pipeline("log lines", self._logs.stop, self._logs.exporter))
         drained = drain(pipelines, timeout)
@@ -294,6 +292,9 @@ class Telemetry:
         return Parts(
             self.settings, self.tracer_provider, self._process, self._listener, self._head_sampler, self._late_spans
         )
+
+    def _safe(self, processor: SpanProcessor) -> SafeSpanProcessor:
+        return SafeSpanProcessor(processor, self._failed, strict=self._strict)
 
     def _off_or(self, provider: metrics.MeterProvider) -> metrics.MeterProvider:
         return metrics.NoOpMeterProvider() if self.settings.sdk_disabled else provider

@@ -8,20 +8,48 @@ environment, apart from OpenTelemetry's own libraries.
 ``OTEL_BSP_SCHEDULE_DELAY`` and ``OTEL_BLRP_SCHEDULE_DELAY`` are in milliseconds.
 """
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypedDict, TypeVar
+from typing import Literal
 
 from . import environment as parsing
 from . import otel_variables
+from .environment import Environment, SettingsError
+from .export_settings import (
+    BatchSettings,
+    Compression,
+    OtlpLogSettings,
+    OtlpMetricSettings,
+    OtlpOptions,
+    OtlpSettings,
+    Temporality,
+    batch,
+    exporters,
+    otlp_logs,
+    otlp_metrics,
+    otlp_traces,
+)
 from .variables import ignored
+
+__all__ = [
+    "INTERCEPTORS",
+    "SAMPLERS",
+    "BatchSettings",
+    "Compression",
+    "Interceptor",
+    "OtlpLogSettings",
+    "OtlpMetricSettings",
+    "OtlpOptions",
+    "OtlpSettings",
+    "SettingsError",
+    "TelemetrySettings",
+    "Temporality",
+    "prepare_environment",
+]
 
 Interceptor = Literal["contrib", "native", "lean"]
 INTERCEPTORS: tuple[Interceptor, ...] = ("contrib", "native", "lean")
-Compression = Literal["none", "gzip", "deflate"]
-COMPRESSIONS: tuple[Compression, ...] = ("none", "gzip", "deflate")
-
 SAMPLERS = (
     "always_on",
     "always_off",
@@ -31,7 +59,6 @@ SAMPLERS = (
     "parentbased_traceidratio",
 )
 
-_T = TypeVar("_T")
 _EMPTY: dict[str, str] = {}
 
 
@@ -49,48 +76,6 @@ def prepare_environment(environ: MutableMapping[str, str]) -> None:
         raise SettingsError(str(error)) from None
 
 
-class SettingsError(ValueError):
-    """A variable holds a value that cannot be used; the message is one line and names the variable."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BatchSettings:
-    """Limits of the queue in front of an exporter: of spans (``OTEL_BSP_*``), or of log lines (``OTEL_BLRP_*``)."""
-
-    max_queue_size: int = 2048
-    max_export_batch_size: int = 512
-    schedule_delay_millis: int = 5000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OtlpOptions:
-    """How something is sent by OTLP over HTTP with protobuf bodies.
-
-    Attributes:
-        headers: sent with each export; may hold a credential, so it is not shown by ``repr``.
-        timeout_seconds: for one export with its retries.
-        compression: of the request body.
-    """
-
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    timeout_seconds: float = 10.0
-    compression: Compression = "none"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OtlpSettings(OtlpOptions):
-    """Where finished spans go; ``traces_endpoint`` is the whole URL, path included."""
-
-    traces_endpoint: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OtlpLogSettings(OtlpOptions):
-    """Where log lines go besides their stream; ``logs_endpoint`` is the whole URL, path included."""
-
-    logs_endpoint: str
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TelemetrySettings:
     """Everything `telemetry.Telemetry` needs to know.
@@ -104,6 +89,7 @@ class TelemetrySettings:
         sdk_disabled: no spans and no metrics at all.
         otlp: where spans go; None keeps none.
         otlp_logs: where log lines go besides their stream; None sends none.
+        otlp_metrics: where metrics go besides ``/metrics``; None sends none.
         sampler: one of `SAMPLERS`, or None for the budget.
         sampler_arg: the ratio of the two ratio samplers, 0 to 1.
         traces_per_second: the budget of this process, in traces begun here.
@@ -129,6 +115,7 @@ class TelemetrySettings:
     sdk_disabled: bool = False
     otlp: OtlpSettings | None = None
     otlp_logs: OtlpLogSettings | None = None
+    otlp_metrics: OtlpMetricSettings | None = None
     sampler: str | None = None
     sampler_arg: float = 1.0
     traces_per_second: float = 100.0
@@ -158,7 +145,7 @@ class TelemetrySettings:
             otel_variables.check(environ)
         except ValueError as error:
             raise SettingsError(str(error)) from None
-        env = _Environment(environ)
+        env = Environment(environ)
         resource = dict(env.read("OTEL_RESOURCE_ATTRIBUTES", parsing.resource_attributes, _EMPTY))
         return cls(
             service_name=env.text("OTEL_SERVICE_NAME") or resource.pop("service.name", service_name),
@@ -166,8 +153,9 @@ class TelemetrySettings:
             worker=worker,
             resource_attributes=resource,
             sdk_disabled=env.read("OTEL_SDK_DISABLED", parsing.boolean, default=False),
-            otlp=_otlp_traces(env),
-            otlp_logs=_otlp_logs(env),
+            otlp=otlp_traces(env),
+            otlp_logs=otlp_logs(env),
+            otlp_metrics=otlp_metrics(env),
             sampler=env.read("OTEL_TRACES_SAMPLER", parsing.one_of(*SAMPLERS), None),
             sampler_arg=env.read("OTEL_TRACES_SAMPLER_ARG", parsing.number(0, 1), 1.0),
             traces_per_second=env.read("TELEMETRY_TRACES_PER_SECOND", parsing.number(0, 1_000_000), 100.0),
@@ -178,96 +166,18 @@ class TelemetrySettings:
             interceptor=env.read("TELEMETRY_INTERCEPTOR", _interceptor, INTERCEPTORS[0]),
             socket_dir=env.read("TELEMETRY_SOCKET_DIR", parsing.socket_directory, None),
             excluded_urls=_excluded_urls(env),
-            console_spans="console" in _exporters(env, "TRACES"),
+            console_spans="console" in exporters(env, "TRACES"),
             ignored_variables=ignored(environ),
-            batch=_batch(env, "OTEL_BSP", 5000),
-            log_batch=_batch(env, "OTEL_BLRP", 1000),
+            batch=batch(env, "OTEL_BSP", 5000),
+            log_batch=batch(env, "OTEL_BLRP", 1000),
         )
 
 
-class _Environment:
-    """Reads one variable at a time and puts its name in front of a complaint."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-
-    def text(self, name: str) -> str | None:
-        return self._environ.get(name, "").strip() or None
-
-    def read(self, name: str, parse: Callable[[str], _T], default: _T) -> _T:
-        text = self.text(name)
-        if text is None:
-            return default
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise SettingsError(f"{name}: {error}") from None
-
-
-def _otlp_traces(env: _Environment) -> OtlpSettings | None:
-    endpoint = _endpoint(env, "TRACES")
-    return OtlpSettings(traces_endpoint=endpoint, **_options(env, "TRACES")) if endpoint else None
-
-
-def _otlp_logs(env: _Environment) -> OtlpLogSettings | None:
-    endpoint = _endpoint(env, "LOGS")
-    return OtlpLogSettings(logs_endpoint=endpoint, **_options(env, "LOGS")) if endpoint else None
-
-
-def _endpoint(env: _Environment, signal: str) -> str | None:
-    """Return the whole URL that a signal goes to; the variable of the signal itself is used as it stands."""
-    base = env.read("OTEL_EXPORTER_OTLP_ENDPOINT", parsing.http_url, None)
-    endpoint = env.read(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", parsing.http_url, None)
-    if endpoint is None and base is not None:
-        endpoint = f"{base.removesuffix('/')}/v1/{signal.lower()}"
-    return endpoint if "otlp" in _exporters(env, signal) else None
-
-
-def _exporters(env: _Environment, signal: str) -> Sequence[str]:
-    """Return where a signal goes; log lines go to their stream besides, so a console is none of theirs."""
-    known = ("otlp", "none") if signal == "LOGS" else ("otlp", "console", "none")
-    return env.read(f"OTEL_{signal}_EXPORTER", parsing.some_of(*known), ("otlp",))
-
-
-def _excluded_urls(env: _Environment) -> tuple[str, ...]:
+def _excluded_urls(env: Environment) -> tuple[str, ...]:
     """Return the patterns as contrib reads them: those for FastAPI, else those for all instrumentations."""
     nothing: tuple[str, ...] = ()
     general = env.read("OTEL_PYTHON_EXCLUDED_URLS", parsing.parts, nothing)
     return env.read("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", parsing.parts, general)
-
-
-class _Options(TypedDict):
-    headers: Mapping[str, str]
-    timeout_seconds: float
-    compression: Compression
-
-
-def _options(env: _Environment, signal: str) -> _Options:
-    """Return how a signal is sent: its own variables go before the common ones."""
-    for name in ("OTEL_EXPORTER_OTLP_PROTOCOL", f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"):
-        env.read(name, parsing.one_of("http/protobuf"), "")
-    headers = env.read("OTEL_EXPORTER_OTLP_HEADERS", parsing.headers, _EMPTY)
-    seconds = parsing.number(0.001, 3600)
-    timeout = env.read("OTEL_EXPORTER_OTLP_TIMEOUT", seconds, 10.0)
-    compression = env.read("OTEL_EXPORTER_OTLP_COMPRESSION", _compression, COMPRESSIONS[0])
-    return {
-        "headers": headers | env.read(f"OTEL_EXPORTER_OTLP_{signal}_HEADERS", parsing.headers, _EMPTY),
-        "timeout_seconds": env.read(f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT", seconds, timeout),
-        "compression": env.read(f"OTEL_EXPORTER_OTLP_{signal}_COMPRESSION", _compression, compression),
-    }
-
-
-def _batch(env: _Environment, prefix: str, delay_millis: int) -> BatchSettings:
-    whole = parsing.whole_number(1, 1_000_000)
-    queue = env.read(f"{prefix}_MAX_QUEUE_SIZE", whole, 2048)
-    batch = env.read(f"{prefix}_MAX_EXPORT_BATCH_SIZE", whole, min(512, queue))
-    if batch > queue:
-        raise SettingsError(f"{prefix}_MAX_EXPORT_BATCH_SIZE: {batch} is more than the queue holds ({queue})")
-    return BatchSettings(
-        max_queue_size=queue,
-        max_export_batch_size=batch,
-        schedule_delay_millis=env.read(f"{prefix}_SCHEDULE_DELAY", whole, delay_millis),
-    )
 
 
 def _interceptor(text: str) -> Interceptor:
@@ -275,10 +185,3 @@ def _interceptor(text: str) -> Interceptor:
         if text == known:
             return known
     raise ValueError(f"{text!r} is not one of {', '.join(INTERCEPTORS)}")
-
-
-def _compression(text: str) -> Compression:
-    for known in COMPRESSIONS:
-        if text.lower() == known:
-            return known
-    raise ValueError(f"{text!r} is not one of {', '.join(COMPRESSIONS)}")

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 OBEYED = (
     # telemetry.settings
     *("OTEL_SDK_DISABLED", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_PROPAGATORS"),
-    *("OTEL_TRACES_EXPORTER", "OTEL_LOGS_EXPORTER", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
+    *("OTEL_TRACES_EXPORTER", "OTEL_LOGS_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_METRIC_EXPORT_INTERVAL"),
+    *("OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG", "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"),
     *("OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "OTEL_BSP_SCHEDULE_DELAY"),
     *("OTEL_BLRP_MAX_QUEUE_SIZE", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "OTEL_BLRP_SCHEDULE_DELAY"),
     *(
         f"OTEL_EXPORTER_OTLP_{signal}{option}"
-        for signal in ("", "TRACES_", "LOGS_")
+        for signal in ("", "TRACES_", "LOGS_", "METRICS_")
         for option in ("ENDPOINT", "HEADERS", "TIMEOUT", "COMPRESSION", "PROTOCOL")
     ),
     *("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS"),
@@ -35,7 +36,6 @@ OBEYED = (
     *("OTEL_PYTHON_*_EXCLUDED_URLS", "OTEL_PYTHON_INSTRUMENTATION_*"),
 )
 """Those with an effect; a star is for any text."""
-_OF_NOTHING = {"OTEL_METRICS_EXPORTER": ("prometheus", "none")}  # they say what is so anyway
 _OF_HOSTS = ("OTEL_EXPORTER_PROMETHEUS_HOST", "OTEL_EXPORTER_PROMETHEUS_PORT")  # who serves `/metrics` reads them
 
 
@@ -48,7 +48,6 @@ def ignored(environ: Mapping[str, str]) -> tuple[str, ...]:
             if name.startswith("OTEL_")
             and value.strip()
             and name not in _OF_HOSTS
-            and value.strip() not in _OF_NOTHING.get(name, ())
             and not any(fnmatch.fnmatchcase(name, pattern) for pattern in OBEYED)
         )
     )

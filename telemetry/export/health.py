@@ -22,7 +22,7 @@ from ..metrics.specs import CounterSpec
 SILENT_SECONDS = 1.0
 """How long a collector may hold one batch before it counts as unhealthy."""
 
-PARTS = ("interceptor", "propagator", "span_processor", "span_exporter", "log_exporter")
+PARTS = ("interceptor", "propagator", "span_processor", "span_exporter", "log_exporter", "metric_exporter")
 FAILURES = CounterSpec(
     name="telemetry.failures",
     unit="{failure}",
@@ -127,7 +127,7 @@ class SafeSpanProcessor(SpanProcessor):
 
     def __init__(self, processor: SpanProcessor, failed: CountFailure, *, strict: bool) -> None:
         self._processor = processor
-        self._failed = failed
+        self.count_failure = failed
         self._strict = strict
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -150,7 +150,7 @@ class SafeSpanProcessor(SpanProcessor):
         try:
             call()
         except Exception:
-            self._failed("span_processor")
+            self.count_failure("span_processor")
             if self._strict:
                 raise
             _logger.exception("a span processor failed")

@@ -162,15 +162,16 @@ class _SumInstrument:
 
         return add
 
-    def metric(self) -> Metric:
-        """Return all series as they are now."""
+    def metric(self, *, take_exemplars: bool = True) -> Metric:
+        """Return all series as they are now; each exemplar is given once, to whoever takes them."""
         now = time_ns()
         points = []
         with self._series.lock:
             for total in self._series.by_name.values():
                 exemplars = [total.exemplar] if total.exemplar else []
                 points.append(NumberDataPoint(total.attributes, total.start, now, total.value, exemplars))
-                total.exemplar = None
+                if take_exemplars:
+                    total.exemplar = None
         data = Sum(points, _CUMULATIVE, is_monotonic=self._least == 0)
         return Metric(self._name, self._description, self._unit, data)
 
@@ -228,15 +229,16 @@ class Histogram(metrics.Histogram):
 
         return record
 
-    def metric(self) -> Metric:
-        """Return all series as they are now."""
+    def metric(self, *, take_exemplars: bool = True) -> Metric:
+        """Return all series as they are now; each exemplar is given once, to whoever takes them."""
         with self._series.lock:
-            points = [self._point(each) for each in self._series.by_name.values()]
+            points = [self._point(each, take_exemplars=take_exemplars) for each in self._series.by_name.values()]
         return Metric(self._name, self._description, self._unit, Distribution(points, _CUMULATIVE))
 
-    def _point(self, each: _HistogramSeries) -> HistogramDataPoint:
+    def _point(self, each: _HistogramSeries, *, take_exemplars: bool) -> HistogramDataPoint:
         counts, exemplars = list(each.counts), list(each.exemplars.values())
-        each.exemplars = {}
+        if take_exemplars:
+            each.exemplars = {}
         return HistogramDataPoint(
             each.attributes,
             each.start,

@@ -109,8 +109,9 @@ class ObservableInstrument:
         self._name, self._unit, self._description = name, unit, description
         self._callbacks = list(callbacks)
 
-    def metric(self) -> Metric:
+    def metric(self, *, take_exemplars: bool = True) -> Metric:
         """Return what it shows now; of two observations of the same attributes the later, `MAX_SERIES` at most."""
+        del take_exemplars  # there are none
         return Metric(self._name, self._description, self._unit, self._data(self._points()))
 
     def _points(self) -> Sequence[NumberDataPoint]:

@@ -6,7 +6,7 @@ of the specification does. A gauge that is set, and a callback that is a generat
 """
 
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from opentelemetry import metrics
@@ -34,6 +34,7 @@ class AggregatingMeterProvider(metrics.MeterProvider):
         self._instruments: dict[tuple[type, str, str], Counter | UpDownCounter | Histogram] = {}
         self._observed: list[ObservableInstrument] = []
         self._lock = threading.Lock()
+        self.flush: Callable[[], bool] = lambda: True
 
     def get_meter(self, *args: Any, **options: Any) -> metrics.Meter:  # noqa: ANN401 - passed on as they are
         """Return a meter; one name, kind and unit is one instrument, whichever meters make it."""
@@ -43,15 +44,20 @@ class AggregatingMeterProvider(metrics.MeterProvider):
         """End."""
         self._inside.shutdown()
 
-    def metrics(self) -> Iterator[Metric]:
-        """Return what there is now; each exemplar is given once."""
+    def metrics(self, *, take_exemplars: bool = True) -> Iterator[Metric]:
+        """Return what there is now; each exemplar is given once, to whoever takes them."""
         with self._lock:
             # Those that are read first: what goes wrong with them is counted in the others.
             instruments = [*self._observed, *self._instruments.values()]
         for instrument in instruments:
-            metric = instrument.metric()
+            metric = instrument.metric(take_exemplars=take_exemplars)
             if metric.data.data_points:
                 yield metric
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Send what there is to the collector, if metrics go to one; return whether it took it."""
+        del timeout_millis  # the exporter has one of its own
+        return self.flush()
 
     def instrument(
         self, kind: type[_Recorded], name: str, unit: str, description: str, buckets: Sequence[float] | None = None

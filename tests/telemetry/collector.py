@@ -6,6 +6,10 @@ from types import TracebackType
 from typing import Literal, Self
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -17,7 +21,7 @@ Mode = Literal["answer", "refuse", "hang"]
 
 
 class Collector:
-    """Keeps what it was sent: spans in `requests`, log lines in `log_requests`.
+    """Keeps what it was sent: spans in `requests`, log lines in `log_requests`, metrics in `metric_requests`.
 
     In mode `hang` it reads requests and never answers until it is closed; in mode `refuse` it answers 503.
     """
@@ -26,6 +30,7 @@ class Collector:
         self.mode = mode
         self.requests: list[ExportTraceServiceRequest] = []
         self.log_requests: list[ExportLogsServiceRequest] = []
+        self.metric_requests: list[ExportMetricsServiceRequest] = []
         self.headers: list[dict[str, str]] = []
         self._closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -91,6 +96,9 @@ class Collector:
                 if collector.mode == "answer" and self.path == "/v1/logs":
                     collector.log_requests.append(ExportLogsServiceRequest.FromString(body))
                     answer = ExportLogsServiceResponse().SerializeToString()
+                elif collector.mode == "answer" and self.path == "/v1/metrics":
+                    collector.metric_requests.append(ExportMetricsServiceRequest.FromString(body))
+                    answer = ExportMetricsServiceResponse().SerializeToString()
                 elif collector.mode == "answer":
                     assert self.path == "/v1/traces"
                     collector.requests.append(ExportTraceServiceRequest.FromString(body))

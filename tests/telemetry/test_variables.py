@@ -91,7 +91,7 @@ def test_spans_are_written_to_the_console() -> None:
 def test_a_variable_without_an_effect_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """One line at start that names them all, a misspelt one among them; nothing is told where all have one."""
     said = {
-        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_METRICS_EXEMPLAR_FILTER": "always_on",
         "OTEL_SERVICENAME": "x",
         "OTEL_LOG_LEVEL": "/a",
         "OTEL_SERVICE_NAME": "y",
@@ -102,7 +102,7 @@ def test_a_variable_without_an_effect_is_told_once(caplog: pytest.LogCaptureFixt
         with Telemetry(from_env(OTEL_SERVICE_NAME="y"), set_global=False):
             pass
     lines = [record.getMessage() for record in caplog.records if record.name == "telemetry.runtime"]
-    assert lines == ["variables without an effect here: OTEL_LOG_LEVEL, OTEL_METRICS_EXPORTER, OTEL_SERVICENAME"]
+    assert lines == ["variables without an effect here: OTEL_LOG_LEVEL, OTEL_METRICS_EXEMPLAR_FILTER, OTEL_SERVICENAME"]
 
 
 @pytest.mark.parametrize(
