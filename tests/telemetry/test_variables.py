@@ -142,4 +142,4 @@ def test_the_readme_lists_those_with_an_effect() -> None:
     for pattern in OBEYED:
         short = re.sub(r"^OTEL_EXPORTER_OTLP_((TRACES|LOGS)_)?", "", pattern)
         assert f"`{pattern}`" in README or f"`…_{short}`" in README or f"OTLP_{short}`" in README, pattern
-    assert "OTEL_METRICS_EXPORTER" in table
+    assert "OTEL_LOG_LEVEL" in table
