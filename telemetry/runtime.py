@@ -43,7 +43,7 @@ from .prometheus.multiprocess import UNREACHABLE, PeerProcesses
 from .settings import TelemetrySettings
 from .traces.client_spans import aredact_request, redact_request
 from .traces.safe_propagator import SafePropagator
-from .traces.sampling import SAMPLING_RATIO, make_sampler
+from .traces.sampling import SAMPLING_RATIO, TraceBudget, make_sampler
 
 if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig
@@ -84,8 +84,7 @@ class Telemetry:
         self._span_processors = span_processors
         self._span_exporter: MonitoredSpanExporter | None = None
         self._listener: RequestListener | None = None
-        self._started = False
-        self._stopped = False
+        self._started = self._stopped = False
         use_stable_conventions()
         counts = providers.have_the_sdk_count()
         resource = providers.make_resource(settings)
@@ -93,9 +92,7 @@ class Telemetry:
         self._exported = ExportedTraces() if settings.otlp is not None else None
         self._process = providers.process_meter_provider(resource, self._exposition.process, self._exported)
         self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet)
-        sampler, budget = make_sampler(
-            settings, recording=bool(settings.otlp or settings.console_spans or span_processors)
-        )
+        sampler, budget = make_sampler(settings, recording=settings.exports_spans or bool(span_processors))
         self._processors = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
         self._tracers = providers.request_tracer_provider(settings, sampler, resource, self._processors, self._process)
         self._head_sampler = HeadSampler(sampler, self._process if counts else None)
@@ -103,16 +100,17 @@ class Telemetry:
         failures = self.counter(FAILURES)
         self._failed: CountFailure = lambda part: failures.add(1, {"part": part})
         self._strict = strict
-        self._late_spans: LateSpans | None = None
-        if budget is not None:
-            late = self.counter(LATE_SPANS)
-            self._late_spans = providers.late_spans(settings, resource, self._processors, self._process, late)
-            self.observe(SAMPLING_RATIO, lambda: [(budget.ratio, {})])
+        self._late_spans = self._make_late_spans(budget, resource) if budget is not None else None
         self._logs = self._make_logs(resource)
         self._metric_export = providers.metric_export(
             settings, resource, self._process, self._fleet, lambda: self.fleet_exporter, self._failed
         )
         self._endpoint = MetricsEndpoint(self._exposition, self._make_peers(), self._instruments.guard.reraise)
+
+    def _make_late_spans(self, budget: TraceBudget, resource: Resource) -> LateSpans:
+        self.observe(SAMPLING_RATIO, lambda: [(budget.ratio, {})])
+        spans = self.counter(LATE_SPANS)
+        return providers.late_spans(self.settings, resource, self._processors, self._process, spans)
 
     def _make_logs(self, resource: Resource) -> "OtlpLogSink | None":
         settings = self.settings

@@ -132,6 +132,11 @@ class TelemetrySettings:
     batch: BatchSettings = field(default_factory=BatchSettings)
     log_batch: BatchSettings = field(default_factory=lambda: BatchSettings(schedule_delay_millis=1000))
 
+    @property
+    def exports_spans(self) -> bool:
+        """Whether finished spans go anywhere."""
+        return self.otlp is not None or self.console_spans
+
     @classmethod
     def from_env(
         cls, environ: Mapping[str, str], *, service_name: str, service_version: str = "", worker: str = "main"
