@@ -35,6 +35,7 @@ from .http.late_spans import LATE_SPANS, LateSpans
 from .http.parts import Parts
 from .http.request_metrics import RequestListener
 from .logs import configuration as logs
+from .logs.handler import LOG_LINES_DROPPED, dropped
 from .metrics.exemplars import ExportedTraces
 from .metrics.instruments import Counter, Histogram, Instruments, ObserveCallback, UpDownCounter
 from .metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
@@ -106,6 +107,7 @@ class Telemetry:
             settings, resource, self._process, self._fleet, lambda: self.fleet_exporter, self._failed
         )
         self._endpoint = MetricsEndpoint(self._exposition, self._make_peers(), self._instruments.guard.reraise)
+        self.observe(LOG_LINES_DROPPED, lambda: [(number, {"reason": why}) for why, number in dropped.items()])
 
     def _make_late_spans(self, budget: TraceBudget, resource: Resource) -> LateSpans:
         self.observe(SAMPLING_RATIO, lambda: [(budget.ratio, {})])

@@ -142,7 +142,8 @@ def _settings() -> "Settings":
     from telemetry import configure_logging
 
     settings = Settings.from_env(os.environ)
-    configure_logging(level=settings.log_level.upper(), stream=sys.stdout, json=settings.log_format == "json")
+    json = settings.log_format == "json"
+    configure_logging(level=settings.log_level.upper(), stream=sys.stdout, json=json, wait=False)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes a line for each payment
     for line in unknown_variables(os.environ):
         complain(line, 0)

@@ -2,9 +2,12 @@
 
 import os
 import sys
+import threading
+from contextlib import suppress
 from typing import TextIO
 
 STREAMS = (0, 1, 2)
+SAY_SECONDS = 1.0
 
 
 def open_missing() -> None:
@@ -23,12 +26,16 @@ def _opened(number: int) -> TextIO:
 
 
 def say(text: str) -> None:
-    """Write to stdout for whoever looks; a disk that is full or a reader that has gone loses it, and no more."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError:
-        lead_nowhere()
+    """Write to stdout for whoever looks; a full disk or a reader that has gone or sleeps loses it, and no more."""
+    writing = threading.Thread(target=_write, args=(sys.stdout.fileno(), text.encode()), daemon=True)
+    writing.start()
+    writing.join(SAY_SECONDS)
+
+
+def _write(number: int, data: bytes) -> None:
+    with suppress(OSError):
+        while data:
+            data = data[os.write(number, data) :]
 
 
 def lead_nowhere() -> None:

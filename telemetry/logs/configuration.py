@@ -21,6 +21,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from ..redaction import REDACTED, is_secret, redact_text
+from .handler import LineHandler
 
 _UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 _MAX_DEPTH = 8
@@ -40,17 +41,14 @@ class _Outputs:
 _outputs = _Outputs()
 
 
-class _Handler(logging.StreamHandler[TextIO]):
-    """The handler of `configure_logging`; a type of its own, so that a second call finds it."""
-
-
-def configure_logging(*, level: str | int = "INFO", stream: TextIO, json: bool = True) -> None:
+def configure_logging(*, level: str | int = "INFO", stream: TextIO, json: bool = True, wait: bool = True) -> None:
     """Send every log line of this process to one stream; a second call replaces the first.
 
     Args:
         level: the least level that is written, such as ``INFO``.
         stream: where lines go, usually ``sys.stdout``.
         json: JSON objects, or lines for people.
+        wait: whether a line waits for whoever reads the stream; a service must not (`telemetry.logs.handler`).
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -59,7 +57,7 @@ def configure_logging(*, level: str | int = "INFO", stream: TextIO, json: bool =
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
         add_trace_context,
     ]
-    handler = _Handler(stream)
+    handler = LineHandler(stream, wait=wait)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _drop_copies],
@@ -81,8 +79,9 @@ def configure_logging(*, level: str | int = "INFO", stream: TextIO, json: bool =
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
-    for known in [known for known in root.handlers if isinstance(known, _Handler)]:
+    for known in [known for known in root.handlers if isinstance(known, LineHandler)]:
         root.removeHandler(known)
+        known.close()
     root.addHandler(handler)
     root.setLevel(level)
     for name in _UVICORN:
