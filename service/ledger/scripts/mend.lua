@@ -22,7 +22,9 @@ local function mend(list, id)
     return 0
   end
   if redis.call('ZSCORE', P .. 'delayed', id) then return 0 end
-  if order.entry ~= '' and #redis.call('XRANGE', queue, order.entry, order.entry) > 0 then return 0 end
+  -- A queue that was made anew within the same millisecond gives the same ids again, to other orders.
+  local there = order.entry ~= '' and redis.call('XRANGE', queue, order.entry, order.entry)[1]
+  if there and there[2][2] == id then return 0 end
   enqueue(order)
   save(order)
   return 1
