@@ -213,7 +213,7 @@ class Ledger:
         return promoted
 
     async def mend(self, shard: int, limit: int = 1000) -> int:
-        """Put live orders that stand nowhere back into the queue; say how many."""
+        """Put live orders that stand nowhere back into the queue; return how many."""
         total, start = 0, 0
         while start >= 0:
             mended, start = await self.shards.run("mend", shard, start, limit)

@@ -123,7 +123,10 @@ class FramedProtocol(HttpToolsProtocol):
         self._head_bytes += size
         headers = self.headers
         if size > MAX_LINE_BYTES or self._head_bytes > MAX_HEAD_BYTES or len(headers) >= MAX_FIELDS:
-            raise Problem("headers_too_large", f"A head may have {MAX_FIELDS} fields and {MAX_HEAD_BYTES} bytes.")
+            raise Problem(
+                "headers_too_large",
+                f"A head may have {MAX_FIELDS} fields of {MAX_LINE_BYTES} bytes, and {MAX_HEAD_BYTES} bytes in all.",
+            )
         if self.part is HEAD:
             name = name.lower()
             if name in CHECKED:

@@ -46,6 +46,12 @@ def registries() -> set[str]:
     return hosts - {"", "pypi.org", "localhost", "127.0.0.1"}
 
 
+def test_no_file_has_the_marks_of_a_merge_conflict() -> None:
+    """Seven signs at the beginning of a line, then a blank or the end; a heading's line of `=` may be longer."""
+    marks = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: |$)|^={7}$", re.MULTILINE)
+    assert {name(path): found for path in files() if (found := marks.findall(text_of(path)))} == {}
+
+
 def test_no_file_names_a_path_of_a_machine_or_a_registry() -> None:
     """Whoever clones it has neither."""
     hosts = registries()
