@@ -23,9 +23,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from service.ledger.ledger import LedgerPolicy
 from service.orders.payments import PaymentSettings
+from service.secret_files import SUFFIX, with_secret_files
 from service.store.address import parse_url
 
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
@@ -162,6 +164,10 @@ class Settings(BaseModel):
         Raises:
             SettingsError: a variable holds a value that cannot be used.
         """
+        try:
+            environ = with_secret_files(environ, _secrets())
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
         given = {name: value.strip() for name, value in environ.items() if value.strip()}
         values: dict[str, Any] = {
             name: given[name.upper()] for name in cls.model_fields if name not in _GROUPS and name.upper() in given
@@ -182,10 +188,27 @@ def _check_public_key(pem: str) -> None:
         raise ValueError("AUTH_JWT_PUBLIC_KEY: not a public key in PEM") from None
 
 
+def _secrets() -> list[str]:
+    """Return the variables that hold a secret: each may be in a file."""
+    own = [name.upper() for name, field in Settings.model_fields.items() if _is_secret(field)]
+    grouped = [
+        start + name.upper()
+        for group, start in _GROUPS.items()
+        for name, field in _fields_of(group).items()
+        if _is_secret(field)
+    ]
+    return own + grouped
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return "SecretStr" in str(field.annotation)
+
+
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Return a line for each variable that looks like one of ours and is none: most likely a typing mistake."""
     known = {name.upper() for name in Settings.model_fields if name not in _GROUPS}
     known |= {start + name.upper() for group, start in _GROUPS.items() for name in _fields_of(group)}
+    known |= {name + SUFFIX for name in _secrets()}
     ours = ("PAYMENT_", "AUTH_JWT_", "ORDER_", "STORE_", "RESERVATION_", "IDEMPOTENCY_", "MONITORING_")
     lines = []
     for name in sorted(environ):

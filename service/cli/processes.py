@@ -9,6 +9,7 @@ import socket
 import sys
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from telemetry import Telemetry
 
+_CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
 PROMETHEUS_PORT = "OTEL_EXPORTER_PROMETHEUS_PORT"
 PROMETHEUS_HOST = "OTEL_EXPORTER_PROMETHEUS_HOST"
 
@@ -64,7 +66,7 @@ def api() -> None:
     """Serve the API with WORKERS processes on HOST:PORT. Without ADMIN_TOKEN the admin routes are off."""
     from service.processes.fleet import FleetSpec
 
-    settings = _settings()
+    settings = _with_a_store(_settings())
     _start(settings, FleetSpec(api=settings.workers))
 
 
@@ -75,7 +77,7 @@ def worker() -> None:
     """
     from service.processes.fleet import FleetSpec
 
-    settings = _settings()
+    settings = _with_a_store(_settings())
     _start(settings, FleetSpec(workers=max(settings.order_workers, 1), worker_port=_prometheus_address()))
 
 
@@ -158,6 +160,21 @@ def _start(settings: "Settings", fleet: "FleetSpec") -> None:
     telemetry_settings(os.environ, "main")  # a bad value is refused here, once, not by every child
     announce = partial(_announce, fleet=fleet)
     asyncio.run(until_signalled(partial(run_fleet, settings, fleet, announce)))
+
+
+def _with_a_store(settings: "Settings") -> "Settings":
+    """Refuse a role that would sell from a store of its own: in a container nobody shares its directory.
+
+    Raises:
+        SettingsError: REDIS_URL is not set in a container, and no directory was chosen either.
+    """
+    from service.settings import SettingsError
+
+    chosen = settings.redis_url is not None or os.environ.get("DATA_DIR", "").strip()
+    inside = "KUBERNETES_SERVICE_HOST" in os.environ or any(Path(mark).exists() for mark in _CONTAINER_MARKS)
+    if inside and not chosen:
+        raise SettingsError("REDIS_URL: must be set in a container, or each process sells from a store of its own")
+    return settings
 
 
 def _token_line(endpoints: "Endpoints") -> str:

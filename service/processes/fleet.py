@@ -144,11 +144,12 @@ def _without_secrets(url: str) -> str:
 def _environment(url: str, token: str | None, directory: Path) -> dict[str, str]:
     env = {
         "REDIS_URL": url,
+        "REDIS_URL_FILE": "",
         "FLEET_ID": secrets.token_hex(8),
         "TELEMETRY_SOCKET_DIR": str(directory),
         "PYTHONUNBUFFERED": "1",
     }
-    return env | ({"ADMIN_TOKEN": token} if token else {})
+    return env | ({"ADMIN_TOKEN": token, "ADMIN_TOKEN_FILE": ""} if token else {})
 
 
 def _specs(fleet: FleetSpec, sockets: Mapping[str, socket.socket], url: str, env: Mapping[str, str]) -> list[ChildSpec]:

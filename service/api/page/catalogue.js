@@ -2,10 +2,19 @@
 
 import { duration, make, whole } from "./dom.js";
 
+/** The decimals of a currency by ISO 4217, where it has not two; a browser's own are those of cash (HUF has none there). */
+const DECIMALS = new Map([
+  ["BIF", 0], ["CLP", 0], ["DJF", 0], ["GNF", 0], ["ISK", 0], ["JPY", 0], ["KMF", 0], ["KRW", 0], ["PYG", 0],
+  ["RWF", 0], ["UGX", 0], ["UYI", 0], ["VND", 0], ["VUV", 0], ["XAF", 0], ["XOF", 0], ["XPF", 0],
+  ["BHD", 3], ["IQD", 3], ["JOD", 3], ["KWD", 3], ["LYD", 3], ["OMR", 3], ["TND", 3],
+  ["CLF", 4], ["UYW", 4],
+]);
+
 /** An amount in minor units as the currency writes it. */
 export function price(amount, currency) {
-  const format = new Intl.NumberFormat("en", { style: "currency", currency });
-  return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
+  const digits = DECIMALS.get(currency) ?? 2;
+  const exactly = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return new Intl.NumberFormat("en", { style: "currency", currency, ...exactly }).format(amount / 10 ** digits);
 }
 
 /** The line of a product, to be chosen. */
