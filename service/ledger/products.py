@@ -11,7 +11,10 @@ ROW = (
     *("product", "name", "price", "currency", "initial", "restocked", "stock", "held", "sold", "limit", "opens"),
     *("closes", "archived"),
 )
-"""What the values of a product's row are, see `product_row` in `_ledger.lua`; said once, as there may be 1 000 rows."""
+"""What the values of a product's row are, see `product_row` in `_ledger.lua`.
+
+Said once and not in each row: with names, `products` holds the store half as long again (1 000: 15 ms, not 10).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

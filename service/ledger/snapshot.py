@@ -10,9 +10,10 @@ from typing import Any, Self
 from pydantic import BaseModel, Field
 
 from service.ledger.orders import COUNTED, Status, at
-from service.ledger.products import Product
+from service.ledger.products import ROW, Product
 from service.store import Shards, named
 
+ID = ROW.index("product")
 STALE_SECONDS = 3.0
 """Nobody may go by a snapshot that is older: it is read once a second, and the store may be silent for two of them."""
 
@@ -30,8 +31,9 @@ class ProductRows:
         """Return the products of these rows."""
         last, self._last = self._last, {}
         for row in rows:
-            known = last.get(row[0])
-            self._last[row[0]] = known if known and known[0] == row else (row, Product.from_row(row))
+            name = row[ID]
+            known = last.get(name)
+            self._last[name] = known if known and known[0] == row else (row, Product.from_row(row))
         return [product for _, product in self._last.values()]
 
 
