@@ -17,7 +17,9 @@ _SECRET_PARAMETER = re.compile(
 _USERINFO = re.compile(r"(?<=://)[^/?#\s@]*@")
 _BEARER = re.compile(r"\b(bearer|basic)\s+[^\s,;\"']+", re.IGNORECASE)
 _QUERY = re.compile(r"\?[^\s?\"'<>]+=[^\s\"'<>]*")
-_PAIR = re.compile(r"(?P<name>[\w.\[\]-]+)(?P<between>[\"']?\s?[=:]\s?[\"']|=)(?P<value>[^\s\"'&,;)}\]]+)")
+_PAIR = re.compile(  # possessive, and from the beginning of a word on: a long one is looked at once
+    r"(?<![\w.\[\]-])(?P<name>[\w.\[\]-]++)(?P<between>[\"']?\s?[=:]\s?[\"']|=)(?P<value>[^\s\"'&,;)}\]]++)"
+)
 
 
 def is_secret(name: str) -> bool:

@@ -56,7 +56,7 @@ def capture(settings: TelemetrySettings | None = None) -> Iterator[Capture]:
     spans = InMemorySpanExporter()
     chosen = settings or TelemetrySettings(service_name="test", worker="test-0", sampler="parentbased_always_on")
     telemetry = Telemetry(
-        replace(chosen, otlp=None),
+        replace(chosen, otlp=None, otlp_metrics=None),
         set_global=False,
         strict=True,
         span_processors=[SimpleSpanProcessor(spans)],

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import time
 
 import httpx
 import pytest
@@ -76,6 +77,20 @@ def test_what_is_no_secret_stays() -> None:
 def test_a_secret_in_a_message_is_blanked(text: str) -> None:
     """Whoever writes it."""
     assert SECRET not in redact_text(text)
+
+
+@pytest.mark.parametrize("unit", ["a", "a=", "?a", "a?b=c", "://", "bearer ", "token", "%74", "&", "=", "[", "a:'"])
+def test_a_long_line_costs_no_more_than_its_length(unit: str) -> None:
+    """A client chooses what is in its URL, up to 64 KiB of it."""
+
+    def seconds(length: int) -> float:
+        text = f"GET /{unit * (length // len(unit))}! HTTP k=v"
+        begun = time.process_time()
+        redact_text(text)
+        redact_url(f"http://shop{text}")
+        return time.process_time() - begun
+
+    assert seconds(64_000) < 0.5
 
 
 @pytest.mark.parametrize("interceptor", INTERCEPTORS)
