@@ -70,11 +70,11 @@ class ApiContext:
         self.checkout = Checkout(self.admission, self.placer)
         self.writes = WriteCheck(shards, settings.store_timeout_seconds)
         self.poller = SnapshotPoller(shards, Lease(shards, settings.fleet_id), self.writes, on_reading=self._learn)
-        worker = telemetry.settings.worker
+        slot = telemetry.settings.worker
         self.windows = open_windows(
-            shards, worker, lambda: {CONNECTIONS: self.connections()}, silence=settings.worker_silence
+            shards, slot, lambda: {CONNECTIONS: self.connections()}, silence=settings.worker_silence
         )
-        self.rejections = Rejections(self.ledger, worker)
+        self.rejections = Rejections(self.ledger, slot)
         self.live = Live(self.poller, self.windows)
         self.broadcast = Broadcast(self.live, self.poller)
 

@@ -1,13 +1,12 @@
 """What a crowd counts: outcomes, latencies and the ids of accepted orders, in bounded or compact memory."""
 
-import math
-from collections import Counter
 from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
-SHORTEST_SECONDS = 1e-5
-GROWTH = 1.01
+from telemetry.windows import Buckets, LatencyHistogram
+
+BUCKETS = Buckets.up_to(3600, growth=1.01, min_seconds=1e-5)
 
 
 class Percentiles(BaseModel):
@@ -24,34 +23,23 @@ class Percentiles(BaseModel):
 
 
 class Latencies:
-    """A histogram with buckets that grow by one percent: small, whatever the number of measurements."""
+    """Times in a histogram: small, whatever the number of measurements."""
 
     def __init__(self) -> None:
-        self._buckets: Counter[int] = Counter()
+        self._times = LatencyHistogram(buckets=BUCKETS)
         self._max = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one measurement."""
-        self._buckets[math.floor(math.log(max(seconds, SHORTEST_SECONDS) / SHORTEST_SECONDS, GROWTH))] += 1
+        self._times.record(seconds)
         self._max = max(self._max, seconds)
 
     def percentiles(self) -> Percentiles:
         """Return the figures so far."""
-        total = self._buckets.total()
-        if not total:
-            return Percentiles()
-        p50, p90, p95, p99 = (self._quantile(total, share) for share in (0.5, 0.9, 0.95, 0.99))
-        return Percentiles(count=total, p50=p50, p90=p90, p95=p95, p99=p99, max=_milliseconds(self._max))
-
-    def _quantile(self, total: int, share: float) -> float:
-        """Return the middle of the bucket that holds the measurement of that rank, in milliseconds."""
-        rank, seen = math.ceil(share * total), 0
-        for bucket in sorted(self._buckets):
-            seen += self._buckets[bucket]
-            if seen >= rank:
-                middle = SHORTEST_SECONDS * GROWTH ** (bucket + 0.5)
-                return _milliseconds(min(middle, self._max))
-        raise AssertionError("a rank is at most the total")  # pragma: no cover
+        p50, p90, p95, p99 = (
+            _milliseconds(min(self._times.percentile(share), self._max)) for share in (0.5, 0.9, 0.95, 0.99)
+        )
+        return Percentiles(count=self._times.count, p50=p50, p90=p90, p95=p95, p99=p99, max=_milliseconds(self._max))
 
 
 def _milliseconds(seconds: float) -> float:

@@ -21,14 +21,20 @@ class _FaultyShards(Shards):
     """The same store, as the faults let it be seen."""
 
     def __init__(self, real: Shards, faults: Faults) -> None:
-        vars(self).update(vars(real))
-        self._real = real
+        super().__init__(
+            real.client,
+            real.scripts,
+            count=real.count,
+            tracer=real.tracer,
+            blocking_client=real.blocking_client,
+        )
+        self.server = real.server
         self._faults = faults
 
     async def run(self, step: str, shard: int, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as `Shards.run`
         if self._faults.should_inject(Fault.STORE_OUTAGE):
             raise StoreConnectionError("the fault store_outage is on")
-        reply = await self._real.run(step, shard, *args, **options)
+        reply = await super().run(step, shard, *args, **options)
         if step == "snapshot":
             for product in named(reply)["products"]:
                 self._distort(product)
@@ -37,7 +43,7 @@ class _FaultyShards(Shards):
     async def read_queue(self, *args: Any, **options: Any) -> list[tuple[str, dict[str, str]]]:  # noqa: ANN401 - ditto
         if self._faults.should_inject(Fault.STORE_OUTAGE):
             raise StoreConnectionError("the fault store_outage is on")
-        return await self._real.read_queue(*args, **options)
+        return await super().read_queue(*args, **options)
 
     def _distort(self, product: list[Any]) -> None:
         if self._faults.should_inject(Fault.LEDGER_DRIFT):

@@ -68,12 +68,12 @@ class Faults:
 
     Args:
         client: A client of its own: the fault `store_outage` must not hide that it is off again.
-        worker: The slot of this process.
+        slot: The slot of this process, such as `api-0`.
     """
 
-    def __init__(self, client: StoreClient, worker: str) -> None:
+    def __init__(self, client: StoreClient, slot: str) -> None:
         self._client = client
-        self._worker = worker
+        self._slot = slot
         self._on: dict[Fault, FaultRule] = {}
         self._read = monotonic()
         self._log = structlog.get_logger("service.faults")
@@ -81,7 +81,7 @@ class Faults:
     def should_inject(self, fault: Fault) -> FaultRule | None:
         """Return the fault if it is on here and hits this call."""
         rule = self._on.get(fault)
-        if rule is None or rule.worker not in (None, self._worker) or monotonic() - self._read > MAX_SECONDS:
+        if rule is None or rule.worker not in (None, self._slot) or monotonic() - self._read > MAX_SECONDS:
             return None
         return rule if random.random() < rule.share else None
 
@@ -133,13 +133,13 @@ def _read(text: str | bytes) -> FaultRule | None:
 
 
 @asynccontextmanager
-async def watched(settings: Settings, store_url: str, worker: str) -> AsyncIterator[Faults | None]:
+async def watched(settings: Settings, store_url: str, slot: str) -> AsyncIterator[Faults | None]:
     """Yield the faults of a process, watched while the block lasts; None unless FAULTS_ENABLED is set."""
     if not settings.faults_enabled:
         yield None
         return
     structlog.get_logger("service.faults").warning("FAULTS_ENABLED is set: an admin can break this service")
-    async with connect(store_url, name=f"{worker}-faults", timeout_seconds=settings.store_timeout_seconds) as client:
-        faults = Faults(client, worker)
+    async with connect(store_url, name=f"{slot}-faults", timeout_seconds=settings.store_timeout_seconds) as client:
+        faults = Faults(client, slot)
         async with background_tasks(faults.watch()):
             yield faults

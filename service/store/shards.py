@@ -63,12 +63,12 @@ class Shards:
         blocking_client: StoreClient | None = None,
     ) -> None:
         self.client = client
-        self._blocking_client = blocking_client or client
+        self.blocking_client = blocking_client or client
         self.count = count
         self.server = "unknown"  # its name and version, once it was looked at
-        self._scripts = scripts
+        self.scripts = scripts
         self._steps = {name: client.register_script(text) for name, text in scripts.items()}
-        self._tracer = tracer or NoOpTracer()
+        self.tracer = tracer or NoOpTracer()
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(self.count))
@@ -90,7 +90,7 @@ class Shards:
         Raises:
             redis.exceptions.RedisError: The store is down, or refused; the step may have run.
         """
-        with store_span(self._tracer, "EVALSHA", step, batch, context=trace.context, links=trace.links):
+        with store_span(self.tracer, "EVALSHA", step, batch, context=trace.context, links=trace.links):
             return await self._steps[step](keys=(keys.prefix(shard),), args=args)
 
     async def read_queue(
@@ -113,7 +113,7 @@ class Shards:
         """
         milliseconds = None if block is None else block // timedelta(milliseconds=1)
         try:
-            reply: Any = await self._blocking_client.xreadgroup(
+            reply: Any = await self.blocking_client.xreadgroup(
                 keys.GROUP, consumer, {keys.queue(shard): after}, count=limit, block=milliseconds
             )
         except ResponseError as error:
@@ -130,7 +130,7 @@ class Shards:
             SchemaMismatchError: the store holds another number of shards, or orders in another form.
         """
         await self._agree()
-        for text in self._scripts.values():
+        for text in self.scripts.values():
             await self.client.script_load(text)
         probe = await self.client.script_load("return 1")
         for shard in self:  # a user that may not run scripts, or not on these keys, is found out now

@@ -1,18 +1,17 @@
 """A receiver of spans by OTLP over HTTP (protobuf), which counts them and keeps none."""
 
-import gzip
 from collections import Counter
+from collections.abc import Mapping
+from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-MAX_BODY_BYTES = 64 * 1024 * 1024
+from service.truth.otlp import otlp_receiver
+
 STATUS = "http.response.status_code"
 ORDER_STATUS = "flash_sale.order.status"
 
@@ -31,9 +30,7 @@ class SpanReceiver:
         self.served: Counter[tuple[str, int]] = Counter()
         self.processed: Counter[str] = Counter()
         self.spans = 0
-        app = web.Application(client_max_size=MAX_BODY_BYTES)
-        app.router.add_post("/v1/traces", self._receive)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(otlp_receiver(self._receive), access_log=None)
 
     async def __aenter__(self) -> Self:
         """Start to listen.
@@ -53,16 +50,13 @@ class SpanReceiver:
         """Stop listening."""
         await self._runner.cleanup()
 
-    async def _receive(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        if body[:2] == b"\x1f\x8b":
-            body = gzip.decompress(body)
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            for scope in resource.scope_spans:
-                for span in scope.spans:
-                    self._count(span)
-        answer = ExportTraceServiceResponse().SerializeToString()
-        return web.Response(body=answer, content_type="application/x-protobuf")
+    async def _receive(self, signal: str, body: bytes, _: Mapping[str, str]) -> int:
+        if signal == "traces":
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                for scope in resource.scope_spans:
+                    for span in scope.spans:
+                        self._count(span)
+        return HTTPStatus.OK
 
     def _count(self, span: Span) -> None:
         self.spans += 1

@@ -5,14 +5,16 @@ service. `NumberedSender` is what makes a batch count once however often it is s
 `telemetry` imports it.
 """
 
-from .histogram import LatencyHistogram
+from .histogram import Buckets, LatencyHistogram
 from .numbered_sender import NumberedSender
 from .statistics import Failure, Series, Slot, WindowStats
-from .windows import KEEP_SECONDS, SLOT_SECONDS, RequestWindows
+from .windows import KEEP_SECONDS, MAX_ERRORS, SLOT_SECONDS, RequestWindows
 
 __all__ = [
     "KEEP_SECONDS",
+    "MAX_ERRORS",
     "SLOT_SECONDS",
+    "Buckets",
     "Failure",
     "LatencyHistogram",
     "NumberedSender",

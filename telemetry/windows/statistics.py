@@ -69,7 +69,7 @@ class WindowStats:
                 distribution.microseconds += int(value)
                 microseconds += int(value)
             else:
-                distribution.buckets[int(what)] += int(value)
+                distribution.counts[int(what)] += int(value)
                 requests += int(value)
         self.slots.append(Slot(requests, microseconds / 1e6))
 

@@ -23,6 +23,7 @@ def replicas(stack: ExitStack, store: str, count: int, port: int, **more: str) -
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
         "OTEL_BSP_SCHEDULE_DELAY": "500",
         "OTEL_BSP_MAX_QUEUE_SIZE": "100000",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
         **more,
     }
     fleets = [stack.enter_context(Fleet(store, api=2, workers=int(n == 0), env=env)) for n in range(count)]

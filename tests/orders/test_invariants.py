@@ -180,7 +180,7 @@ async def test_a_reading_that_would_be_blurred_is_none(store: Redis) -> None:
     sale = await Sale.open(store)
     await sale.product(stock=5000)
     await sale.place(*[sale.request() for _ in range(20)])
-    shards = ShardsThatSell(store, sale.shards._scripts)
+    shards = ShardsThatSell(store, sale.shards.scripts)
     shards.sale = sale
     with pytest.raises(SaleMovesError, match="try again later"):
         await dump_ledger(shards, limit=10)

@@ -227,7 +227,7 @@ async def told(store: Redis, step: Step, shards: type[Shards], kept: int) -> tup
     await store.flushdb()
     sale = await Sale.open(store)
     await sale.product(stock=10)
-    teller = shards(store, sale.shards._scripts)
+    teller = shards(store, sale.shards.scripts)
     if isinstance(teller, ShardsTwice):
         teller.kept = kept
     answer = await step(sale, Sale(teller))

@@ -1,22 +1,23 @@
 """A real OTLP/HTTP receiver on a loopback port, which answers, refuses or hangs."""
 
+import asyncio
+import socket
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Coroutine, Mapping
+from http import HTTPStatus
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-    ExportMetricsServiceResponse,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from aiohttp import web
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from service.truth.otlp import otlp_receiver
+
+HANG_SECONDS = 60
 Mode = Literal["answer", "refuse", "hang"]
 
 
@@ -32,15 +33,16 @@ class Collector:
         self.log_requests: list[ExportLogsServiceRequest] = []
         self.metric_requests: list[ExportMetricsServiceRequest] = []
         self.headers: list[dict[str, str]] = []
-        self._closing = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="collector")
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._port = int(self._listener.getsockname()[1])
+        self._runner = web.AppRunner(otlp_receiver(self._receive), access_log=None, shutdown_timeout=0.1)
 
     @property
     def endpoint(self) -> str:
         """The value for `OTEL_EXPORTER_OTLP_ENDPOINT`."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"http://127.0.0.1:{self._port}"
 
     def spans(self) -> list[Span]:
         """Every span received so far."""
@@ -71,44 +73,35 @@ class Collector:
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._wait_for(self._serve())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing.set()
-        self._server.shutdown()
-        self._server.server_close()
+        self._wait_for(self._runner.cleanup())
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        collector = self
+    async def _serve(self) -> None:
+        await self._runner.setup()
+        await web.SockSite(self._runner, self._listener).start()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                collector.headers.append({name.lower(): value for name, value in self.headers.items()})
-                if collector.mode == "hang":
-                    collector._closing.wait(60)
-                    self.close_connection = True
-                    return
-                answer = ExportTraceServiceResponse().SerializeToString()
-                if collector.mode == "answer" and self.path == "/v1/logs":
-                    collector.log_requests.append(ExportLogsServiceRequest.FromString(body))
-                    answer = ExportLogsServiceResponse().SerializeToString()
-                elif collector.mode == "answer" and self.path == "/v1/metrics":
-                    collector.metric_requests.append(ExportMetricsServiceRequest.FromString(body))
-                    answer = ExportMetricsServiceResponse().SerializeToString()
-                elif collector.mode == "answer":
-                    assert self.path == "/v1/traces"
-                    collector.requests.append(ExportTraceServiceRequest.FromString(body))
-                self.send_response(200 if collector.mode == "answer" else 503)
-                self.send_header("Content-Type", "application/x-protobuf")
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
+    def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-                pass
-
-        return Handler
+    async def _receive(self, signal: str, body: bytes, headers: Mapping[str, str]) -> int:
+        self.headers.append(dict(headers))
+        if self.mode == "hang":
+            await asyncio.sleep(HANG_SECONDS)  # or until `cleanup` cuts it off
+        if self.mode != "answer":
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        if signal == "logs":
+            self.log_requests.append(ExportLogsServiceRequest.FromString(body))
+        elif signal == "metrics":
+            self.metric_requests.append(ExportMetricsServiceRequest.FromString(body))
+        else:
+            assert signal == "traces"
+            self.requests.append(ExportTraceServiceRequest.FromString(body))
+        return HTTPStatus.OK

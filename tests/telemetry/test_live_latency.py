@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.windows.histogram import BOUNDS, MAX_SECONDS, MIN_SECONDS, RELATIVE_ERROR, LatencyHistogram
+from telemetry.windows.histogram import BOUNDS, WINDOW_BUCKETS, Buckets, LatencyHistogram
 
+MIN_SECONDS, MAX_SECONDS = WINDOW_BUCKETS.min_seconds, WINDOW_BUCKETS.max_seconds
+RELATIVE_ERROR = WINDOW_BUCKETS.relative_error
+FINE = Buckets.up_to(3600, growth=1.01, min_seconds=0.00001)
 DURATIONS = st.floats(MIN_SECONDS, MAX_SECONDS)
 SHARES = st.sampled_from([0.01, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0])
 
@@ -44,3 +47,19 @@ def test_what_is_beyond_the_bounds_counts_as_the_bound() -> None:
     assert distribution([0.0]).percentile(0.5) == MIN_SECONDS
     assert distribution([1e6]).percentile(0.5) == MAX_SECONDS
     assert LatencyHistogram().percentile(0.5) == LatencyHistogram().mean_seconds == 0
+
+
+@given(st.lists(st.floats(FINE.min_seconds, 3600), min_size=1, max_size=300), SHARES)
+def test_finer_buckets_are_nearer(durations: list[float], share: float) -> None:
+    """Buckets that grow by one percent are half a percent off at most, and the mean stays exact to the microsecond."""
+    found = LatencyHistogram(buckets=FINE)
+    for seconds in durations:
+        found.record(seconds)
+    exact = sorted(durations)[max(ceil(share * len(durations)), 1) - 1]
+    assert found.percentile(share) == pytest.approx(exact, rel=0.005)
+    assert found.mean_seconds == pytest.approx(sum(durations) / len(durations), abs=1e-6)
+
+
+def test_histograms_of_other_buckets_are_not_added_up() -> None:
+    with pytest.raises(ValueError, match="different buckets"):
+        LatencyHistogram().add(LatencyHistogram(buckets=FINE))
