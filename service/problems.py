@@ -28,6 +28,8 @@ PROBLEMS: Mapping[str, Kind] = {
     "sale_not_open": Kind(409, "The sale has not opened yet"),
     "sale_closed": Kind(409, "The sale is over"),
     "not_cancellable": Kind(409, "The order can no longer be cancelled"),
+    "stock_below_sold": Kind(409, "More units are held and sold than would be on sale"),
+    "changed_meanwhile": Kind(412, "The product is no longer as If-Match says"),
     "payload_too_large": Kind(413, "The body is too large"),
     "uri_too_long": Kind(414, "The address is too long"),
     "unsupported_media_type": Kind(415, "The body must be application/json"),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
@@ -21,10 +22,10 @@ from service.api.middleware.body_limit import BodyLimitMiddleware
 from service.api.middleware.crash_guard import CrashGuardMiddleware
 from service.api.middleware.fast_orders import OrderFastPathMiddleware
 from service.api.middleware.faults import FaultInjectionMiddleware
+from service.api.middleware.head import HeadMiddleware
 from service.background import background_tasks
 from service.metrics import ACTIVE_CONNECTIONS, REASONS, SNAPSHOT_AGE, WINDOWS_DROPPED, observe_ledger
 from service.monitoring.flushing import flush_last, flush_periodically
-from service.monitoring.live import SERVER_ERROR
 from service.orders.maintenance import run_maintenance
 from service.problems import Problem, ProblemDetails
 
@@ -80,7 +81,9 @@ def _layers(context: ApiContext, note: errors.OnProblem, crash: errors.ErrorHand
     """
     faults = [] if context.faults is None else [Middleware(FaultInjectionMiddleware, faults=context.faults)]
     return [
-        # First: what is too large is refused before anything reads it, and counted while it is read by the others.
+        # Around all others, so that no answer to a HEAD has a body.
+        Middleware(HeadMiddleware),
+        # What is too large is refused before anything reads it, and counted while it is read by the others.
         Middleware(BodyLimitMiddleware, max_bytes=MAX_BODY_BYTES, on_problem=note),
         # Around all that may crash, the faults and the fast path too; its own answers need no limit.
         Middleware(CrashGuardMiddleware, answer=crash),
@@ -97,7 +100,7 @@ def _note(context: ApiContext, scope: Scope, problem: Problem) -> None:
     if method == "POST" and path == "/orders" and not problem.counted:
         context.rejections.count(problem.code if problem.code in REASONS else "other")
     status = problem.kind.status
-    if status >= SERVER_ERROR and path not in context.telemetry.settings.excluded_paths:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and path not in context.telemetry.settings.excluded_paths:
         span_context = get_current_span().get_span_context()
         context.windows.fail(
             method=method if method in METHODS else "_OTHER",

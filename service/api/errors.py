@@ -162,7 +162,8 @@ def _allowed(request: Request) -> str:
     """Return the methods of all routes of this path; the framework names those of the first."""
     routes = [route for route in iter_route_contexts(request.app.routes) if route.methods]
     path = next((route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE), None)
-    return ", ".join(sorted({method for route in routes if route.path == path for method in route.methods or ()}))
+    methods = {method for route in routes if route.path == path for method in route.methods or ()}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 def _invalid(request: Request, error: RequestValidationError) -> Problem:

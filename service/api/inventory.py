@@ -6,12 +6,14 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from service.api.admin_writes import WRITE_PROBLEMS, IfMatch, etag, note_replay, once_only, revisions
 from service.api.auth import Admin
-from service.api.context import Context
+from service.api.context import ApiContext, Context
 from service.api.errors import describe
-from service.api.orders import ProductId
+from service.api.orders import IdempotencyKey, ProductId
 from service.api.strict_json import StrictRoute
-from service.ledger.catalogue import Change
+from service.ledger.catalogue import Change, Changed
+from service.ledger.catalogue import Field as LedgerField
 from service.ledger.products import Product
 from service.problems import FieldProblem, Problem
 
@@ -34,7 +36,25 @@ def _rfc_3339(value: Any) -> Any:  # noqa: ANN401 - whatever JSON there is
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["iPhone 15 Pro"])]
 Price = Annotated[int, Field(strict=True, ge=0, le=10**12, description="minor units of `currency`", examples=[99900])]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", description="ISO 4217", examples=["USD"])]
-Units = Annotated[int, Field(strict=True, ge=0, le=MAX_UNITS, description="units left to sell from now on")]
+Units = Annotated[
+    int,
+    Field(
+        strict=True,
+        ge=0,
+        le=MAX_UNITS,
+        description="units left to sell from now on; sent again later it sells the units sold meanwhile once more",
+        json_schema_extra={"deprecated": True},
+    ),
+]
+TotalUnits = Annotated[
+    int,
+    Field(
+        strict=True,
+        ge=0,
+        le=MAX_UNITS,
+        description="units on sale in all, `initial_stock + restocked`; sent again it changes nothing",
+    ),
+]
 NewProductId = Annotated[ProductId, AfterValidator(_not_a_route)]
 Moment = Annotated[
     AwareDatetime,
@@ -95,36 +115,57 @@ class InventoryFigures(BaseModel):
 
 
 class ProductPut(BaseModel):
-    """A whole product. On one that exists, the difference in stock is booked as a restock."""
+    """A whole product, with `total_stock` or `stock`. On one that exists, the difference is booked as a restock."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "if": {"required": ["stock"]},
+            "then": {"not": {"required": ["total_stock"]}},
+            "else": {"required": ["total_stock"]},
+        },
+    )
 
     name: Name
     price: Price
     currency: Currency
-    stock: Units
-    per_user_limit: Limit | None = None
-    opens_at: Moment | None = Field(None, description="null: now")
-    closes_at: Moment | None = Field(None, description="null: never")
-
-
-class ProductPatch(BaseModel):
-    """Some fields of a product; a field that is left out stays as it is."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Name = ""
-    price: Price = 0
-    currency: Currency = ""
-    stock: Units = 0
+    total_stock: TotalUnits = Field(default_factory=int)
+    stock: Units = Field(default_factory=int)
     per_user_limit: Limit | None = None
     opens_at: Moment | None = Field(None, description="null: now")
     closes_at: Moment | None = Field(None, description="null: never")
 
     @model_validator(mode="after")
+    def _says_how_many(self) -> Self:
+        if len(self.model_fields_set & _STOCKS) != 1:
+            raise ValueError("exactly one of total_stock and stock is needed")
+        return self
+
+
+class ProductPatch(BaseModel):
+    """Some fields of a product; a field that is left out stays as it is."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"minProperties": 1, "not": {"required": ["stock", "total_stock"]}},
+    )
+
+    # Made by a factory, so that the schema has no default: a generated client would send it.
+    name: Name = Field(default_factory=str)
+    price: Price = Field(default_factory=int)
+    currency: Currency = Field(default_factory=str)
+    total_stock: TotalUnits = Field(default_factory=int)
+    stock: Units = Field(default_factory=int)
+    per_user_limit: Limit | None = Field(default_factory=lambda: None, description="null: none")
+    opens_at: Moment | None = Field(default_factory=lambda: None, description="null: now")
+    closes_at: Moment | None = Field(default_factory=lambda: None, description="null: never")
+
+    @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not self.model_fields_set:
             raise ValueError("at least one field is needed")
+        if self.model_fields_set >= _STOCKS:
+            raise ValueError("only one of total_stock and stock may be given")
         return self
 
 
@@ -136,10 +177,8 @@ class Restock(BaseModel):
     quantity: Annotated[int, Field(strict=True, ge=1, le=MAX_UNITS)]
 
 
-_ADMIN_PROBLEMS = describe(
-    *("bad_request", "unauthorized", "admin_disabled", "payload_too_large", "unsupported_media_type", "invalid"),
-    "store_unavailable",
-)
+_ETAG = {"ETag": {"description": "changes with what may be set, not with each sale", "schema": {"type": "string"}}}
+_WRITTEN = {200: {"headers": _ETAG}, **WRITE_PROBLEMS}
 
 
 @router.get("/inventory", responses=describe("store_unavailable"))
@@ -159,65 +198,102 @@ async def read_figures(context: Context) -> InventoryFigures:
     )
 
 
-@router.get("/inventory/{product_id}", responses=describe("unknown_product", "invalid", "store_unavailable"))
-async def read_product(product_id: ProductId, context: Context) -> ProductView:
+@router.get(
+    "/inventory/{product_id}",
+    responses={200: {"headers": _ETAG}, **describe("unknown_product", "invalid", "store_unavailable")},
+)
+async def read_product(product_id: ProductId, response: Response, context: Context) -> ProductView:
     """Read one product."""
     product = await context.catalogue.product(product_id)
     if product is None:
         raise Problem("unknown_product")
+    response.headers["ETag"] = etag(product)
     return ProductView.of(product)
 
 
 @router.put(
     "/inventory/{product_id}",
     dependencies=[Admin],
-    responses={201: {"model": ProductView, "description": "created"}, **_ADMIN_PROBLEMS},
+    responses={
+        **_WRITTEN,
+        201: {"model": ProductView, "description": "created", "headers": _ETAG},
+        **describe("stock_below_sold", "changed_meanwhile"),
+    },
 )
 async def put_product(
-    product_id: NewProductId, product: ProductPut, response: Response, context: Context
+    product_id: NewProductId,
+    product: ProductPut,
+    response: Response,
+    context: Context,
+    idempotency_key: IdempotencyKey = None,
+    if_match: IfMatch = None,
 ) -> ProductView:
     """Create a product, or change it whole."""
-    change, stored = await context.catalogue.put(product_id, **_fields(product, product.model_fields_set | _ALL))
-    context.sold_out.invalidate(product_id)
-    if change is Change.CREATED:
-        response.status_code = 201
-    return _answer(change, stored)
+    names = product.model_fields_set | (set(ProductPut.model_fields) - _STOCKS)
+    once = once_only(idempotency_key, context.settings.policy.idempotency, f"put {product_id}", product)
+    answer = await context.catalogue.change(
+        "put", product_id, _fields(product, names), once=once, match=revisions(if_match)
+    )
+    return _answer(context, response, product_id, answer)
 
 
 @router.patch(
-    "/inventory/{product_id}", dependencies=[Admin], responses={**_ADMIN_PROBLEMS, **describe("unknown_product")}
+    "/inventory/{product_id}",
+    dependencies=[Admin],
+    responses={**_WRITTEN, **describe("unknown_product", "stock_below_sold", "changed_meanwhile")},
 )
-async def patch_product(product_id: ProductId, product: ProductPatch, context: Context) -> ProductView:
+async def patch_product(
+    product_id: ProductId,
+    product: ProductPatch,
+    response: Response,
+    context: Context,
+    idempotency_key: IdempotencyKey = None,
+    if_match: IfMatch = None,
+) -> ProductView:
     """Change some fields of a product."""
-    answer = await context.catalogue.patch(product_id, **_fields(product, product.model_fields_set))
-    context.sold_out.invalidate(product_id)
-    return _answer(*answer)
+    fields = _fields(product, product.model_fields_set)
+    once = once_only(idempotency_key, context.settings.policy.idempotency, f"patch {product_id}", product)
+    answer = await context.catalogue.change("patch", product_id, fields, once=once, match=revisions(if_match))
+    return _answer(context, response, product_id, answer)
 
 
 @router.post(
     "/inventory/{product_id}/restock",
     dependencies=[Admin],
-    responses={**_ADMIN_PROBLEMS, **describe("unknown_product")},
+    responses={**_WRITTEN, **describe("unknown_product", "changed_meanwhile")},
 )
-async def restock_product(product_id: ProductId, restock: Restock, context: Context) -> ProductView:
+async def restock_product(
+    product_id: ProductId,
+    restock: Restock,
+    response: Response,
+    context: Context,
+    idempotency_key: IdempotencyKey = None,
+    if_match: IfMatch = None,
+) -> ProductView:
     """Add units to what is left to sell."""
-    answer = await context.catalogue.restock(product_id, restock.quantity)
-    context.sold_out.invalidate(product_id)
-    return _answer(*answer)
+    units: dict[str, LedgerField] = {"units": restock.quantity}
+    once = once_only(idempotency_key, context.settings.policy.idempotency, f"restock {product_id}", restock)
+    answer = await context.catalogue.change("restock", product_id, units, once=once, match=revisions(if_match))
+    return _answer(context, response, product_id, answer)
 
 
-_ALL = set(ProductPut.model_fields)
-_LEDGER_NAMES = {"per_user_limit": "limit", "opens_at": "opens", "closes_at": "closes"}
+_STOCKS = {"stock", "total_stock"}
+_LEDGER_NAMES = {"per_user_limit": "limit", "opens_at": "opens", "closes_at": "closes", "total_stock": "total"}
 
 
-def _fields(product: ProductPut | ProductPatch, names: set[str]) -> dict[str, Any]:
+def _fields(product: ProductPut | ProductPatch, names: set[str]) -> dict[str, LedgerField]:
     return {_LEDGER_NAMES.get(name, name): getattr(product, name) for name in sorted(names)}
 
 
-def _answer(change: Change, product: Product | None) -> ProductView:
-    if change is Change.BAD_WINDOW:
+def _answer(context: ApiContext, response: Response, product_id: str, changed: Changed) -> ProductView:
+    context.sold_out.invalidate(product_id)
+    if changed.change is Change.BAD_WINDOW:
         wrong = FieldProblem(location="body", pointer="#/closes_at", detail="it must be later than opens_at")
         raise Problem("invalid", errors=[wrong])
-    if product is None:
-        raise Problem("unknown_product")
-    return ProductView.of(product)
+    if changed.product is None:
+        raise Problem(changed.change.value)
+    if changed.change is Change.CREATED:
+        response.status_code = 201
+    response.headers["ETag"] = etag(changed.product)
+    note_replay(response, replayed=changed.replayed)
+    return ProductView.of(changed.product)

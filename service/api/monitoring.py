@@ -3,16 +3,20 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
+from service.api.admin_writes import note_replay, once_only
 from service.api.auth import Admin
 from service.api.context import Context
 from service.api.errors import describe
+from service.api.orders import IdempotencyKey
 from service.api.service_health import ServiceHealth, service_health
 from service.api.watch_auth import WatcherAuth
-from service.monitoring.live import MAX_ERRORS, Benchmark, ErrorEntry, MetricsData, errors_of
-from telemetry.windows import KEEP_SECONDS
+from service.ledger.catalogue import claim
+from service.monitoring.live import Benchmark, ErrorEntry, MetricsData, errors_of
+from service.problems import Problem
+from telemetry.windows import KEEP_SECONDS, MAX_ERRORS
 
 router = APIRouter(prefix="/monitoring", tags=["monitoring"])
 
@@ -54,11 +58,18 @@ async def read_benchmark(
 @router.post(
     "/metrics/clear",
     dependencies=[Admin],
-    responses=describe("unauthorized", "admin_disabled", "store_unavailable"),
+    responses=describe("unauthorized", "admin_disabled", "invalid", "idempotency_conflict", "store_unavailable"),
 )
-async def clear_metrics(context: Context) -> Cleared:
+async def clear_metrics(context: Context, response: Response, idempotency_key: IdempotencyKey = None) -> Cleared:
     """Empty the windows and the list of errors; the ledger and everything read from it stay."""
-    await context.windows.clear()
+    once = once_only(idempotency_key, context.settings.policy.idempotency, "clear metrics")
+    if once is None:
+        await context.windows.clear()
+        return Cleared()
+    if not await claim(context.shards, once):
+        raise Problem("idempotency_conflict")
+    cleared = await context.windows.clear(once.digest, kept=once.kept)
+    note_replay(response, replayed=not cleared)
     return Cleared()
 
 

@@ -4,15 +4,18 @@ Those who read at one time share a round trip, and never get what was read befor
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Literal, NamedTuple
 
 from service.ledger.products import Product
 from service.store import BatchTrace, ShardBatcher, Shards, SharedRead, is_store_down, keys
 
 REPLY_KEPT = timedelta(minutes=10)
 MAX_BATCH = 128
+Field = str | int | datetime | None
 
 
 class Change(StrEnum):
@@ -23,6 +26,40 @@ class Change(StrEnum):
     UNKNOWN_PRODUCT = "unknown_product"
     BAD_WINDOW = "bad_window"
     BAD_STOCK = "bad_stock"
+    STOCK_BELOW_SOLD = "stock_below_sold"
+    CHANGED_MEANWHILE = "changed_meanwhile"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class OnceOnly:
+    """A request that is carried out once: sent again it gets its first answer.
+
+    Attributes:
+        digest: Of the caller's idempotency key.
+        fingerprint: Of what is asked for; another under the same digest is a conflict.
+        kept: How long the answer is kept.
+    """
+
+    digest: str
+    fingerprint: str
+    kept: timedelta
+
+
+class Changed(NamedTuple):
+    """The answer to a change; `product` is None where nothing was changed, `replayed` says that it was made earlier."""
+
+    change: Change
+    product: Product | None
+    replayed: bool
+
+
+async def claim(shards: Shards, once: OnceOnly) -> bool:
+    """Bind an idempotency key in the shard of the key; False where another request has it."""
+    granted = await shards.run(
+        "claim", shards.of(once.digest), once.kept // timedelta(milliseconds=1), once.digest, once.fingerprint
+    )
+    return bool(granted[0])
 
 
 class ProductCatalogue:
@@ -33,22 +70,55 @@ class ProductCatalogue:
         self._all = SharedRead(self._read_all)
         self._some = ShardBatcher(shards, self._read_some, limit=MAX_BATCH, ends_all=is_store_down)
 
-    async def put(self, product_id: str, **fields: str | int | datetime | None) -> tuple[Change, Product | None]:
-        """Create a product, or change it; a difference in `stock` is booked as a restock.
+    async def put(self, product_id: str, **fields: Field) -> tuple[Change, Product | None]:
+        """Create a product, or change it; a difference in `stock` or `total` is booked as a restock.
 
         Args:
             product_id: Which product.
-            fields: name, price, currency, stock, limit, opens, closes; all of them.
+            fields: name, price, currency, limit, opens, closes, and either stock or total; all of them.
         """
-        return await self._change("put", product_id, fields)
+        return (await self.change("put", product_id, fields))[:2]
 
-    async def patch(self, product_id: str, **fields: str | int | datetime | None) -> tuple[Change, Product | None]:
+    async def patch(self, product_id: str, **fields: Field) -> tuple[Change, Product | None]:
         """Change the given fields of a product."""
-        return await self._change("patch", product_id, fields)
+        return (await self.change("patch", product_id, fields))[:2]
 
     async def restock(self, product_id: str, units: int) -> tuple[Change, Product | None]:
         """Add units to what is left to sell."""
-        return await self._change("restock", product_id, {"units": units})
+        return (await self.change("restock", product_id, {"units": units}))[:2]
+
+    async def change(
+        self,
+        mode: Literal["put", "patch", "restock"],
+        product_id: str,
+        fields: Mapping[str, Field],
+        *,
+        once: OnceOnly | None = None,
+        match: str = "",
+    ) -> Changed:
+        """Make one change, whole or not at all.
+
+        Args:
+            mode: What is done, see the methods of these names.
+            product_id: Which product.
+            fields: By the ledger's names.
+            once: The request that this is, where the caller may send it again.
+            match: The revisions that the product may have: any, `*` for that it exists, or some divided by commas.
+
+        Raises:
+            redis.exceptions.RedisError: The store is down; the change may have been made.
+        """
+        shard = self._shards.of(product_id)
+        if once is not None and self._shards.of(once.digest) != shard and not await claim(self._shards, once):
+            return Changed(Change.IDEMPOTENCY_CONFLICT, None, replayed=False)
+        # Without a key of the caller's it is still one request, which the client of the store may send twice.
+        once = once or OnceOnly(secrets.token_hex(8), "", REPLY_KEPT)
+        args: list[str | int] = [once.digest, once.kept // timedelta(milliseconds=1), once.fingerprint]
+        args += [keys.escape(product_id), mode, match, secrets.token_hex(6)]
+        for name, value in fields.items():
+            args += [name, _plain(value)]
+        reply = await self._shards.run("stock", shard, *args)
+        return Changed(Change(reply[0]), Product.from_row(reply[1]) if len(reply) > 1 else None, reply[2:] == [1])
 
     async def product(self, product_id: str) -> Product | None:
         """Read one product."""
@@ -73,18 +143,8 @@ class ProductCatalogue:
         found = dict(zip(names, (Product.from_row(row) if row else None for row in rows), strict=True))
         return [found[name] for name in wanted]
 
-    async def _change(
-        self, mode: str, product_id: str, fields: dict[str, str | int | datetime | None]
-    ) -> tuple[Change, Product | None]:
-        args: list[str | int] = [secrets.token_hex(8), REPLY_KEPT // timedelta(milliseconds=1)]
-        args += [keys.escape(product_id), mode]
-        for name, value in fields.items():
-            args += [name, _plain(value)]
-        reply = await self._shards.run("stock", self._shards.of(product_id), *args)
-        return Change(reply[0]), Product.from_row(reply[1]) if len(reply) > 1 else None
 
-
-def _plain(value: str | int | datetime | None) -> str | int:
+def _plain(value: Field) -> str | int:
     if isinstance(value, datetime):
         return round(value.timestamp() * 1000)
     return "" if value is None else value

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha1
 from typing import Self
 
 from service.ledger.orders import at
@@ -42,6 +43,20 @@ class Product:
     def drift(self) -> int:
         """Units that the books cannot explain: 0, or the ledger is broken."""
         return self.initial_stock + self.restocked - self.stock - self.held - self.sold
+
+    @property
+    def revision(self) -> str:
+        """A word that changes with whatever the merchant may set, and not with what is held or sold.
+
+        The ledger compares it with its own, see `revision` in `_ledger.lua`.
+        """
+        times = [
+            "" if time is None else str(round(time.timestamp() * 1000)) for time in (self.opens_at, self.closes_at)
+        ]
+        limit = "" if self.per_user_limit is None else str(self.per_user_limit)
+        total = str(self.initial_stock + self.restocked)
+        parts = (self.name, str(self.price), self.currency, total, limit, *times)
+        return sha1("\0".join(parts).encode(), usedforsecurity=False).hexdigest()[:20]
 
     def is_open(self, now: datetime) -> bool:
         """Whether the sale window is open at `now`."""

@@ -6,6 +6,7 @@ picture for all who ask in between.
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
@@ -23,8 +24,6 @@ MIN_SILENCE = timedelta(seconds=3)
 """Windows are flushed once a second: of a process that is late for one flush, or two, the last word still stands."""
 
 ERRORS_SHOWN = 20
-MAX_ERRORS = 100
-SERVER_ERROR = 500
 CONNECTIONS = "connections"
 
 
@@ -106,7 +105,9 @@ class Benchmark(BaseModel):
     def of(cls, figures: WindowStats) -> Self:
         """Return the sums over the whole window."""
         total = figures.all()
-        errors = sum(d.count for series, d in figures.series.items() if series.status >= SERVER_ERROR)
+        errors = sum(
+            d.count for series, d in figures.series.items() if series.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        )
         busy = total.microseconds / 1e6
         return cls(
             window_seconds=round(figures.seconds, 3),
@@ -123,18 +124,18 @@ class Benchmark(BaseModel):
 
 
 def open_windows(
-    shards: Shards, worker: str, heartbeat: Callable[[], Mapping[str, float | str]], *, silence: timedelta
+    shards: Shards, slot: str, heartbeat: Callable[[], Mapping[str, float | str]], *, silence: timedelta
 ) -> RequestWindows:
     """Make the windows as a process of this service writes and reads them.
 
     Args:
         shards: Where they are kept.
-        worker: The name of this process.
+        slot: The slot of this process.
         heartbeat: What it says of itself at each flush.
         silence: After how long without a heartbeat a process counts as dead; at least `MIN_SILENCE`.
     """
     silence = max(silence, MIN_SILENCE)
-    return RequestWindows(shards.client, f"{keys.prefix(0)}live:", worker=worker, heartbeat=heartbeat, silence=silence)
+    return RequestWindows(shards.client, f"{keys.prefix(0)}live:", worker=slot, heartbeat=heartbeat, silence=silence)
 
 
 class Live:

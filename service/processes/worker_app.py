@@ -8,6 +8,7 @@ from starlette.middleware import Middleware
 from service.api import health
 from service.api.errors import ErrorHandlers
 from service.api.middleware.crash_guard import CrashGuardMiddleware
+from service.api.middleware.head import HeadMiddleware
 from service.ledger.write_check import WriteCheck
 from telemetry import Telemetry
 
@@ -26,7 +27,7 @@ def create_worker_app(telemetry: Telemetry, writes: WriteCheck, stop: asyncio.Ev
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False},
         exception_handlers=handlers.by_type(),
-        middleware=[Middleware(CrashGuardMiddleware, answer=handlers.crash)],
+        middleware=[Middleware(HeadMiddleware), Middleware(CrashGuardMiddleware, answer=handlers.crash)],
     )
     app.include_router(health.create_router(telemetry, draining=stop.is_set, ask_store=writes.ask))
     return app

@@ -161,14 +161,22 @@ class RequestWindows:
                 return stats
             await asyncio.sleep(0)  # a long window is a long list: others come between
 
-    async def clear(self) -> None:
+    async def clear(self, request: str = "", kept: timedelta = timedelta(seconds=KEEP_SECONDS)) -> bool:
         """Empty the windows of all processes; what they gathered in the last second may still arrive.
 
+        Args:
+            request: Names a request that may be sent again: under one name they are emptied once.
+            kept: How long that name is remembered.
+
+        Returns:
+            Whether they were emptied now; False if they were under this name before.
+
         Raises:
-            redis.exceptions.RedisError: Redis is down.
+            redis.exceptions.RedisError: Redis is down; they may have been emptied.
         """
         await self.flush()
-        await self._run("clear", SLOT_SECONDS, KEEP_SECONDS)
+        gone: int = await self._run("clear", SLOT_SECONDS, KEEP_SECONDS, request, kept // timedelta(milliseconds=1))
+        return gone >= 0
 
     def _new_counts(self, method: str, route: str, status: int) -> list[int]:
         key = (method, route, status)

@@ -30,6 +30,7 @@ async def test_the_list_is_the_order(broken: Shop, valkey_server: RedisServer) -
     """The outermost first; the faults only where there are any."""
     names = [getattr(layer.cls, "__name__", "") for layer in broken.app.user_middleware]
     assert names == [
+        "HeadMiddleware",
         "BodyLimitMiddleware",
         "CrashGuardMiddleware",
         "FaultInjectionMiddleware",

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from service.ledger.catalogue import OnceOnly
 from service.ledger.ledger import Entry, ledger_scripts
 from service.ledger.orders import NewOrder
 from service.store import connect
@@ -25,6 +26,7 @@ YEARS = timedelta(days=36500)
 CLOCK = "local NOW = clock()"
 NOW = "{fs:00}:test:now"
 BEGINNING = 1_800_000_000_000
+SENDINGS = st.sampled_from([(1, 0), (2, 0), (2, 1)])
 
 
 def scripts() -> dict[str, str]:
@@ -115,6 +117,26 @@ class SaleMachine(RuleBasedStateMachine):
         self.shards.times = 1
         assert answer == answers[self.shards.kept]
         return answer
+
+    @rule(key=st.sampled_from(["a", "b", "c"]), units=st.integers(-3, 5), sending=SENDINGS)
+    def restock_once(self, key: str, units: int, sending: tuple[int, int]) -> None:
+        """Units come and go by a request with an idempotency key, which may be one that was used."""
+
+        async def restock() -> tuple[str, bool]:
+            once = OnceOnly(f"digest-{key}", str(units), LONG)
+            changed = await self.sale.catalogue.change("restock", "plain", {"units": units}, once=once)
+            return changed.change, changed.replayed
+
+        self.told(sending, lambda: self.model.restock_once(key, "plain", units), restock, same=True)
+
+    @rule(total=st.integers(0, 20), sending=SENDINGS)
+    def put_total(self, total: int, sending: tuple[int, int]) -> None:
+        """It is said how many units are on sale in all."""
+
+        async def put() -> str:
+            return (await self.sale.catalogue.patch("plain", total=total))[0]
+
+        self.told(sending, lambda: self.model.put_total("plain", total), put, same=True)
 
     def order(self, number: int, *likely: str) -> str:
         """Pick an order that was accepted, more often than not one that stands as the step expects."""

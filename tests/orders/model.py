@@ -53,6 +53,7 @@ class Model:
     refused: Counter[str] = field(default_factory=Counter)
     refunds: set[str] = field(default_factory=set)
     archived: Counter[str] = field(default_factory=Counter)
+    restocks: dict[str, int] = field(default_factory=dict)
 
     # What is seen from outside
 
@@ -183,6 +184,22 @@ class Model:
         units_now.stock += units
         units_now.restocked += units
         return "changed"
+
+    def restock_once(self, key: str, product: str, units: int) -> tuple[str, bool]:
+        """Return what `restock` does or did, and whether it was done before; or idempotency_conflict."""
+        if key in self.restocks:
+            return ("changed", True) if self.restocks[key] == units else ("idempotency_conflict", False)
+        said = self.restock(product, units)
+        if said == "changed":
+            self.restocks[key] = units
+        return said, False
+
+    def put_total(self, product: str, total: int) -> str:
+        """Return changed or stock_below_sold."""
+        now = self.products[product]
+        if total < now.held + now.sold:
+            return "stock_below_sold"
+        return self.restock(product, total - now.held - now.sold - now.stock)
 
     def requeue(self, name: str, due: bool) -> str:
         """Return requeued, sold_out, limit_exceeded or not_dead."""

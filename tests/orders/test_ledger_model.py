@@ -16,11 +16,10 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 from service.ledger.dead_letters import Requeued
 from service.ledger.ledger import Entry, Retry, Settlement
 from service.ledger.orders import NewOrder, Status
-from tests.orders.machine import SaleMachine, result_of
+from tests.orders.machine import SENDINGS, SaleMachine, result_of
 from tests.orders.sale import AT_ONCE, LONG, outcomes
 from tests.support import RedisServer
 
-SENDINGS = st.sampled_from([(1, 0), (2, 0), (2, 1)])
 CONSUMERS = st.sampled_from(["w1", "w2", "w3"])
 NUMBERS = st.integers(0, 999)
 SELDOM = st.sampled_from([False, False, False, True])

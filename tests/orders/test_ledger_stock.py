@@ -106,13 +106,13 @@ async def test_products_are_listed_by_id(sale: Sale) -> None:
 async def test_a_step_sent_twice_counts_once(sale: Sale) -> None:
     """Even when a sale went on in between: the second time is the answer to the first, with the figures of now."""
     await sale.product(stock=10)
-    shards = ShardsTwice(sale.shards.client, sale.shards._scripts)
+    shards = ShardsTwice(sale.shards.client, sale.shards.scripts)
     twice = Sale(shards)
     change, product = await twice.catalogue.restock("phone", 5)
     assert (change, product and product.stock) == (Change.CHANGED, 15)
     change, _ = await twice.product("new", stock=3)
     assert (change, await sale.units("new")) == (Change.CREATED, (3, 0, 0))
-    args = ("request-1", 60_000, "phone", "patch", "stock", 8)
+    args = ("request-1", 60_000, "", "phone", "patch", "", "call", "stock", 8)
     await sale.shards.run("stock", 0, *args)
     await sale.buy(quantity=2)
     reply = await sale.shards.run("stock", 0, *args)

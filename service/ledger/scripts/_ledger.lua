@@ -11,7 +11,8 @@
 --                      units of it that the user holds or bought, below FIRST_TIME
 --   ended              list of short ids of orders that ended, in that order, but for dead letters
 --   idem:<digest>      string: short order id and half the fingerprint, ends with its time to live
---   request:<id>       string: the reply to an admin request already carried out, ends with its time to live
+--   request:<id>       string: an admin request that was carried out: fingerprint, outcome and product row, packed;
+--                      ends with its time to live
 --   queue              stream: o = order id, t = traceparent; group 'workers'
 --   workers            sorted set: consumer -> time of its last heartbeat
 --   deadlines          sorted set: orders that nobody began -> end of the reservation
@@ -283,4 +284,12 @@ local function product_row(id)
   v[12] = v[12] or '0'
   table.insert(v, 1, id)
   return v
+end
+
+-- Changes with whatever the merchant may set, and not with what is held or sold: see `Product.revision`.
+local function revision(id)
+  local v = redis.call('HMGET', product_key(id), 'name', 'price', 'currency', 'initial', 'restocked', 'limit', 'opens',
+                       'closes')
+  local total = string.format('%.0f', v[4] + v[5])
+  return string.sub(redis.sha1hex(table.concat({v[1], v[2], v[3], total, v[6], v[7], v[8]}, '\0')), 1, 20)
 end

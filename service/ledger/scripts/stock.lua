@@ -1,30 +1,43 @@
 -- Creates a product, changes some of its fields, or adds units; what the stock gains is booked as a restock.
--- Safe to send twice: the reply to a request id is kept.
+-- Safe to send twice: the answer to a request is kept, and given again whatever happened since.
 -- Keys:    1 the shard's prefix
--- Args:    1 request id, 2 how long to keep its reply in ms, 3 product, 4 put|patch|restock,
---          then pairs of field and value: name price currency stock limit opens closes, or units (restock)
--- Returns: {created|changed|unknown_product|bad_window|bad_stock, product row or nil}
-local request, id, mode = P .. 'request:' .. ARGV[1], ARGV[3], ARGV[4]
-local done = redis.call('GET', request)
-if done then return {done, product_row(id)} end
+-- Args:    1 request id, 2 how long to keep its answer in ms, 3 its fingerprint, 4 product, 5 put|patch|restock,
+--          6 the revisions that it may have: '' any, '*' that it exists, else some divided by commas, 7 id of this call,
+--          then pairs of field and value: name price currency limit opens closes, and either stock (left from now on) or
+--          total (on sale in all), or units (restock)
+-- Returns: {created|changed, product row, 1 if this is the answer to an earlier call} or
+--          {unknown_product|changed_meanwhile|bad_window|bad_stock|stock_below_sold|idempotency_conflict}
+local request, id, mode, match = P .. 'request:' .. ARGV[1], ARGV[4], ARGV[5], ARGV[6]
+local done, claimed = unpack(redis.call('MGET', request, P .. 'claim:' .. ARGV[1]))
+if claimed then return {'idempotency_conflict'} end -- by a request that is carried out in another shard
+if done then
+  local fingerprint, outcome, kept, call = unpack(cmsgpack.unpack(done))
+  if fingerprint ~= ARGV[3] then return {'idempotency_conflict'} end
+  return {outcome, kept, call == ARGV[7] and 0 or 1}
+end
 
 local key = product_key(id)
 local exists = redis.call('EXISTS', key) == 1
 if not exists and mode ~= 'put' then return {'unknown_product'} end
+if match ~= '' then
+  local found = exists and (match == '*' or string.find(',' .. match .. ',', ',' .. revision(id) .. ',', 1, true))
+  if not found then return {'changed_meanwhile'} end
+end
 
 local fields = {}
-for i = 5, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+for i = 8, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 if fields.opens == '' then fields.opens = NOW end
 local opens = tonumber(fields.opens or redis.call('HGET', key, 'opens'))
 local closes = fields.closes or redis.call('HGET', key, 'closes') or ''
 if closes ~= '' and tonumber(closes) <= opens then return {'bad_window'} end
 
 local gain = tonumber(fields.units) or 0
-local stock = exists and tonumber(redis.call('HGET', key, 'stock')) or 0
-if fields.stock then gain = fields.stock - stock end
-if stock + gain < 0 then return {'bad_stock'} end
+local stock, initial, restocked = unpack(redis.call('HMGET', key, 'stock', 'initial', 'restocked'))
+if fields.stock then gain = fields.stock - (stock or 0) end
+if fields.total then gain = fields.total - (initial or 0) - (restocked or 0) end
+if (stock or 0) + gain < 0 then return {fields.total and 'stock_below_sold' or 'bad_stock'} end
 if not exists then
-  redis.call('HSET', key, 'initial', fields.stock, 'stock', fields.stock, 'restocked', 0, 'held', 0, 'sold', 0)
+  redis.call('HSET', key, 'initial', gain, 'stock', gain, 'restocked', 0, 'held', 0, 'sold', 0)
   redis.call('SADD', P .. 'catalogue', id)
 elseif gain ~= 0 then
   redis.call('HINCRBY', key, 'stock', gain)
@@ -33,6 +46,6 @@ end
 for _, name in ipairs({'name', 'price', 'currency', 'limit', 'opens', 'closes'}) do
   if fields[name] then redis.call('HSET', key, name, fields[name]) end
 end
-local outcome = exists and 'changed' or 'created'
-redis.call('SET', request, outcome, 'PX', ARGV[2])
-return {outcome, product_row(id)}
+local outcome, now = exists and 'changed' or 'created', product_row(id)
+redis.call('SET', request, cmsgpack.pack({ARGV[3], outcome, now, ARGV[7]}), 'PX', ARGV[2])
+return {outcome, now, 0}

@@ -1,0 +1,26 @@
+"""ASGI middleware for `HEAD` wherever `GET` is: what `GET` would answer, without its body (RFC 9110, 9.3.2)."""
+
+from collections.abc import Awaitable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class HeadMiddleware:
+    """Hand a `HEAD` on as a `GET` and leave the body out; a resource that has no `GET` takes no `HEAD` either.
+
+    The layers around it still see `HEAD`: what is measured is what was asked for.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        def send_wrapper(message: Message) -> Awaitable[None]:
+            return send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, send_wrapper)
