@@ -29,6 +29,7 @@ from service.ledger.ledger import LedgerPolicy
 from service.orders.payments import PaymentSettings
 from service.secret_files import SUFFIX, with_secret_files
 from service.store.address import parse_url
+from service.store.preflight import Durability
 
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 _GROUPS = {"payment": "PAYMENT_", "auth_jwt": "AUTH_JWT_"}
@@ -79,6 +80,7 @@ class Settings(BaseModel):
 
     redis_url: SecretStr | None = None
     data_dir: Path = Path(".data")
+    durability: Durability = "fast"
     store_fsync: Literal["always", "everysec"] = "always"
     store_shards: int = Field(1, ge=1, le=100)
     store_timeout_seconds: float = Field(0.8, gt=0, le=60, allow_inf_nan=False)

@@ -12,10 +12,13 @@ import structlog
 
 from service.background import every
 from service.store import STORE_ERRORS, BatchTrace, Shards, SharedRead, outage_reason
+from service.store.connection import StoreUnsafe
+from service.store.preflight import check_policy
 from telemetry import suppressed
 
 INTERVAL_SECONDS = 1.0
 KEPT_SECONDS = 1.25
+LOOK_SECONDS = 5.0
 
 
 class WriteCheck:
@@ -35,6 +38,8 @@ class WriteCheck:
         self._ended: float | None = None
         self._failed: dict[int, Exception] = {}
         self._known: set[int] = set()
+        self._look_at = 0.0
+        self._danger: Exception | None = None
         self._log = structlog.get_logger("service.ledger.write_check")
 
     @property
@@ -80,12 +85,27 @@ class WriteCheck:
         before = self._failed
         with suppressed():
             found = await asyncio.gather(*map(self._try, self._shards))
+            if (danger := await self._unsafe()) is not None:
+                found = [error or danger for error in found]
         self._failed = {shard: error for shard, error in zip(self._shards, found, strict=True) if error}
         self._ended = self._clock()
         if self._failed.keys() != before.keys():
             self._tell()
         if len(self._failed) == self._shards.count:
             raise next(iter(self._failed.values()))
+
+    async def _unsafe(self) -> Exception | None:
+        """Say whether the store may lose what it takes, as looked at once in `LOOK_SECONDS`."""
+        if self._clock() >= self._look_at:
+            self._look_at = self._clock() + LOOK_SECONDS
+            try:
+                await check_policy(self._shards.client)
+                self._danger = None
+            except StoreUnsafe as error:
+                self._danger = error
+            except STORE_ERRORS:
+                pass
+        return self._danger
 
     async def _try(self, shard: int) -> Exception | None:
         try:

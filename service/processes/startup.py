@@ -15,7 +15,7 @@ from service.cancellation import unless_stopped
 from service.ledger.ledger import ledger_scripts
 from service.settings import Settings
 from service.store import STORE_ERRORS, Shards, connect
-from service.store.preflight import check, refusal
+from service.store.preflight import Durability, check, refusal
 from telemetry import TelemetrySettings
 
 PAUSE_SECONDS = 0.2
@@ -69,18 +69,18 @@ async def open_shards(
             clients.push_async_callback(blocking.aclose)
         scripts = ledger_scripts()
         shards = Shards(client, scripts, count=settings.store_shards, tracer=tracer, blocking_client=blocking)
-        await unless_stopped(_prepare(shards, wait_seconds), stop or asyncio.Event())
+        await unless_stopped(_prepare(shards, settings.durability, wait_seconds), stop or asyncio.Event())
         yield shards
 
 
-async def _prepare(shards: Shards, wait_seconds: float) -> None:
+async def _prepare(shards: Shards, durability: Durability, wait_seconds: float) -> None:
     log = structlog.get_logger("service.store")
     loop = asyncio.get_running_loop()
     begun = loop.time()
     said = begun - SAY_SECONDS + 1  # first after a second: a store that starts beside us is no news
     while True:
         try:
-            facts = await check(shards.client)
+            facts = await check(shards.client, durability)
             await shards.prepare()
         except STORE_ERRORS as error:
             if (never := refusal(error)) is not None:

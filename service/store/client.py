@@ -24,6 +24,7 @@ from service.store.connection import (
     OUTAGES,
     SentinelConnection,
     SentinelTlsConnection,
+    StoreUnsafe,
     TcpConnection,
     TlsConnection,
     UnixConnection,
@@ -47,6 +48,7 @@ _DOWN: Final = (
     exceptions.TimeoutError,
     exceptions.ClusterError,  # CLUSTERDOWN, MASTERDOWN, redirected too often
     exceptions.SlotNotCoveredError,
+    StoreUnsafe,
     exceptions.InvalidResponse,  # something else listens there
     OSError,
 )
@@ -114,6 +116,8 @@ def outage_reason(error: BaseException) -> str:
     """Return why a store that is down is down, as one word: `out_of_memory`, `read_only`, `timeout`, `unreachable`."""
     if code := outage_code(error):
         return OUTAGES[code]
+    if isinstance(error, StoreUnsafe):
+        return error.reason
     if isinstance(error, exceptions.AuthenticationError):
         return "access_refused"
     return "timeout" if isinstance(error, (exceptions.TimeoutError, TimeoutError)) else "unreachable"

@@ -32,6 +32,12 @@ _ELSEWHERE: Final = frozenset({"READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN"
 _CLOSED: Final = (AttributeError, RuntimeError)
 
 
+class StoreUnsafe(exceptions.RedisError):
+    """The store takes writes and may lose them by itself, since somebody changed its settings."""
+
+    reason = "may_evict"
+
+
 def outage_code(error: BaseException) -> str | None:
     """Return the server's own word for its outage, `READONLY` say; None for an error that tells of none."""
     if not isinstance(error, exceptions.RedisError):

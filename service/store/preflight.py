@@ -7,7 +7,7 @@
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from redis.exceptions import (
     AuthenticationError,
@@ -19,9 +19,12 @@ from redis.exceptions import (
 )
 
 from service.store.client import StoreClient, is_store_down
+from service.store.connection import StoreUnsafe
 
 OLDEST_VERSION: Final = (7, 0)
 KEEPS_EVERY_KEY: Final = "noeviction"
+
+Durability: TypeAlias = Literal["fast", "local"]
 
 
 _WRONG_CREDENTIALS: Final = "the store refuses the username or the password of REDIS_URL"
@@ -47,11 +50,15 @@ class StoreFacts:
     warnings: tuple[str, ...] = ()
 
 
-async def check(client: StoreClient) -> StoreFacts:
+async def check(client: StoreClient, durability: Durability = "fast") -> StoreFacts:
     """Look at the store.
 
+    Args:
+        client: Of the store.
+        durability: What is promised of it: `local`, that each write is on its disk before it is answered.
+
     Raises:
-        StoreRefused: it is too old, may evict keys, is read-only, or does not let us in.
+        StoreRefused: it is too old, may evict keys, is read-only, does not let us in, or does not keep the promise.
         Exception: one of `STORE_ERRORS`, when it does not answer.
     """
     info = await _info(client)
@@ -63,6 +70,11 @@ async def check(client: StoreClient) -> StoreFacts:
         raise StoreRefused(f"the store may evict orders: maxmemory-policy is {policy}; set it to {KEEPS_EVERY_KEY}")
     aof_enabled = bool(int(info.get("aof_enabled", 0)))
     fsync = await _config(client, "appendfsync") if aof_enabled else None
+    if durability == "local" and fsync != "always":
+        raise StoreRefused(
+            f"DURABILITY=local: the store does not sync each write (appendonly {'yes' if aof_enabled else 'no'}, "
+            f"appendfsync {fsync or 'not told'}); set appendonly yes and appendfsync always, or DURABILITY=fast"
+        )
     return StoreFacts(
         server=server,
         version=version,
@@ -114,6 +126,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while found is not None:
         yield found
         found = found.__cause__ or found.__context__
+
+
+async def check_policy(client: StoreClient) -> None:
+    """Look again, while the store is used, whether it keeps every key.
+
+    Raises:
+        StoreUnsafe: It may evict orders by now.
+        Exception: one of `STORE_ERRORS`, when it does not answer.
+    """
+    info: Mapping[str, Any] = await client.info("memory")
+    policy = info.get("maxmemory_policy")
+    if policy not in (None, KEEPS_EVERY_KEY):
+        raise StoreUnsafe(f"the store may evict orders: maxmemory-policy is {policy}; set it to {KEEPS_EVERY_KEY}")
 
 
 async def _info(client: StoreClient) -> Mapping[str, Any]:

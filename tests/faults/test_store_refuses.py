@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from service.store import connect
+from service.store.preflight import StoreRefused, check
 from tests.conftest import MakeServer
 from tests.faults.kit import PRODUCT, Auditor, buy, metric, put_product, sale
 from tests.support import RedisServer, wait_until
@@ -140,3 +142,29 @@ async def refuse_and_recover(store: RedisServer, auditor: Auditor, refusal: Refu
 async def order(client: httpx.AsyncClient) -> httpx.Response:
     """Order a unit."""
     return await client.post("/orders", json={"product_id": PRODUCT, "user_id": "x", "quantity": 1})
+
+
+async def test_an_eviction_policy_that_is_switched_on_while_it_runs(make_server: MakeServer) -> None:
+    """Accepted orders might go without a word: the service is not ready until the store keeps every key again."""
+    store = make_server("valkey")
+    async with sale(store.url) as (api, _), httpx.AsyncClient(base_url=api.url, timeout=15) as client:
+        store.sync_client().config_set("maxmemory-policy", "allkeys-lru")
+        await until(client, 503)
+        health = (await client.get("/monitoring/health")).json()
+        assert (health["store"], health["store_reason"]) == ("unavailable", "may_evict")
+        store.sync_client().config_set("maxmemory-policy", "noeviction")
+        await until(client, 200)
+
+
+@pytest.mark.parametrize(("fsync", "aof"), [("everysec", True), ("no", True), ("always", False)])
+async def test_a_store_that_does_not_keep_the_durability(make_server: MakeServer, fsync: str, *, aof: bool) -> None:
+    """`DURABILITY=local` starts against no store that would forget an answered write in a crash, and says why."""
+    store = make_server("valkey", aof=aof)
+    store.sync_client().config_set("appendfsync", fsync)
+    async with connect(store.url, name="test") as client:
+        with pytest.raises(StoreRefused, match="DURABILITY=local: the store does not sync each write"):
+            await check(client, "local")
+        await check(client, "fast")
+        if aof:
+            store.sync_client().config_set("appendfsync", "always")
+            await check(client, "local")
