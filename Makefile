@@ -56,6 +56,9 @@ stack-check: $(VENV)/.dev ## of a stack that runs: every target, panel and exemp
 rules: $(VENV)/.dev ## write the rules of Prometheus anew from monitoring/rules and monitoring/slo.yaml
 	$(BIN)/python -m monitoring.rules
 
+chaos: $(VENV)/.dev ## kill, stop, fill and cut everything at random (MINUTES=10, SEED=... repeats one) and count orders and money
+	CHAOS_MINUTES=$(or $(MINUTES),10) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -q -s -k endless tests/faults/test_chaos.py
+
 drill: $(VENV)/.dev ## break the stack on purpose and see every alert fire (needs what `make stack` needs)
 	$(BIN)/python -m monitoring.drill
 

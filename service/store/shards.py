@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, NoOpTracer, Span, SpanContext, Tracer, set_span_in_context
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
 from service.store import keys
 from service.store.client import StoreClient
@@ -91,7 +91,10 @@ class Shards:
             redis.exceptions.RedisError: The store is down, or refused; the step may have run.
         """
         with store_span(self.tracer, "EVALSHA", step, batch, context=trace.context, links=trace.links):
-            return await self._steps[step](keys=(keys.prefix(shard),), args=args)
+            try:
+                return await self._steps[step](keys=(keys.prefix(shard),), args=args)
+            except NoScriptError:  # forgotten again between its loading and its run: so it comes with the call
+                return await self.client.eval(self._scripts[step], 1, keys.prefix(shard), *args)
 
     async def read_queue(
         self, shard: int, consumer: str, *, after: str, limit: int, block: timedelta | None = None

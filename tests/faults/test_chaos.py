@@ -1,9 +1,15 @@
-"""Anything may die at any time, by a seed, while a crowd buys, cancels and asks twice. Then it gets quiet."""
+"""Anything may die at any time, by a seed, while a crowd buys, cancels and asks twice. Then it gets quiet.
+
+`make chaos MINUTES=10 SEED=1` goes on for so long instead of `ROUNDS`, and says what came of it.
+"""
 
 import asyncio
+import os
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from random import Random
+from time import monotonic
 
 import pytest
 
@@ -16,6 +22,7 @@ from tests.faults.kit import (
     Load,
     assert_kept,
     assert_paid_once,
+    codes,
     crowd_plan,
     metric,
     put_product,
@@ -56,12 +63,15 @@ class Chaos:
         self.misfortunes: list[Callable[[], Awaitable[None]]] = [
             *(self.kill_api, self.kill_worker, self.kill_worker, self.end_worker),
             *(self.kill_store, self.hang_store, self.pause_worker, self.toggle_bank),
+            *(self.fill_store, self.forget_scripts, self.lose_charges, self.change_mind, self.cut_connections),
         ]
+        self.struck: Counter[str] = Counter()
 
     async def strike(self) -> None:
         """Let one thing happen."""
         misfortune = self._chance.choice(self.misfortunes)
         print("chaos:", misfortune.__name__)  # noqa: T201 - pytest shows it with a failure
+        self.struck[misfortune.__name__] += 1
         await misfortune()
 
     async def kill_api(self) -> None:
@@ -97,6 +107,33 @@ class Chaos:
         """The payment gateway goes down, or comes back."""
         self._bank.down = not self._bank.down
 
+    async def fill_store(self) -> None:
+        """The store is out of memory for a while, and takes no write."""
+        with self._store.sync_client() as client:
+            client.config_set("maxmemory", "1")
+            await asyncio.sleep(self._chance.uniform(0.1, 2.5))  # this is the misfortune itself
+            client.config_set("maxmemory", "0")
+
+    async def forget_scripts(self) -> None:
+        """The store forgets every script, again and again, in mid-call."""
+        with self._store.sync_client() as client:
+            for _ in range(50):
+                client.script_flush()
+                await asyncio.sleep(0.01)  # this is the misfortune itself
+
+    async def cut_connections(self) -> None:
+        """Every connection to the store is cut at one time."""
+        with self._store.sync_client() as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+
+    async def lose_charges(self) -> None:
+        """Payments are captured and their answers lost, or that is over."""
+        self._bank.lossy = not self._bank.lossy
+
+    async def change_mind(self) -> None:
+        """Payments are captured, their answers lost and every other try is refused; or that is over."""
+        self._bank.fickle = not self._bank.fickle
+
     def go_on(self) -> None:
         """Let paused workers go on."""
         while self._paused:
@@ -106,7 +143,7 @@ class Chaos:
     def quiet(self) -> None:
         """End what lasts."""
         self.go_on()
-        self._bank.down = False
+        self._bank.down = self._bank.lossy = self._bank.fickle = False
 
     def _send(self, target: Fleet, role: str, number: signal.Signals) -> int | None:
         """Send a signal, unless the process is dead just now."""
@@ -133,14 +170,20 @@ async def test_chaos(make_server: MakeServer, paid: Paid, seed: int, attempts: i
         await put_product(api.url, SCARCE, stock=50, limit=2)
         chaos = Chaos(chance, store, api, workers, paid)
         async with Load(crowd_plan(api.url, seed, **CROWD)) as load:
-            for _ in range(ROUNDS):
+            end = monotonic() + 60 * float(os.environ.get("CHAOS_MINUTES") or 0)
+            while chaos.struck.total() < ROUNDS or monotonic() < end:
                 await load.more(chance.randrange(5, 60), 60)
                 await chaos.strike()
             chaos.quiet()
+            quiet = monotonic()
             await load.more(20, 60)
+            back = monotonic() - quiet
         dump = await auditor.at_rest(90)
         assert_kept(load.report, dump)
         assert dump.products[SCARCE].sold <= 50
+
+        mistakes = {code: count for code, count in codes(load.report).items() if code[0] == 500}
+        assert mistakes == {}, "a fault of the store is no mistake of ours"
 
         async def metrics_agree() -> bool:
             return await metric(api.url, "flash_sale_orders_total", "status") == dict(dump.snapshot.orders)
@@ -152,3 +195,9 @@ async def test_chaos(make_server: MakeServer, paid: Paid, seed: int, attempts: i
             lambda: sum(bank.kept().values()) == dump.snapshot.orders[Status.CONFIRMED], 30, "refunds are made"
         )
         assert_paid_once(bank, dump)
+        print(  # noqa: T201 - what `make chaos` is run for
+            f"chaos: seed {seed}, {store.kind}, sent {load.report.orders}, accepted {load.report.accepted}, "
+            f"lost 0, doubled 0, "
+            f"charged {len(bank.captured)}, given back {len(bank.refunded)}, back after {back:.1f} s, "
+            f"injected {chaos.struck.total()}: {dict(sorted(chaos.struck.items()))}"
+        )
