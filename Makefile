@@ -57,7 +57,7 @@ rules: $(VENV)/.dev ## write the rules of Prometheus anew from monitoring/rules 
 	$(BIN)/python -m monitoring.rules
 
 chaos: $(VENV)/.dev ## kill, stop, fill and cut everything at random (MINUTES=10, SEED=... repeats one) and count orders and money
-	CHAOS_MINUTES=$(or $(MINUTES),10) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -q -s -k endless tests/faults/test_chaos.py
+	CHAOS_MINUTES=$(or $(MINUTES),10) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -q -s --timeout=0 -k endless tests/faults/test_chaos.py
 
 drill: $(VENV)/.dev ## break the stack on purpose and see every alert fire (needs what `make stack` needs)
 	$(BIN)/python -m monitoring.drill

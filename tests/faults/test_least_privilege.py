@@ -1,0 +1,46 @@
+"""The user of `docs/reliability.md` with the fewest rights runs a whole sale, and may do nothing else."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+import redis
+
+from service.ledger.audit import dump_ledger, violations
+from tests.conftest import MakeServer
+from tests.faults.kit import Auditor, buy, metric, put_product, sale, statuses
+from tests.support.stores import Kind
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+
+
+def rights() -> list[str]:
+    """Read the rule as it is written down."""
+    found = re.search(r"^ACL SETUSER flash-sale (.*)$", DOCUMENT.read_text(), re.MULTILINE)
+    assert found
+    return found[1].replace(">PASSWORD", ">secret").replace("'", "").split()
+
+
+@pytest.mark.parametrize("kind", ["valkey", "redis"])
+async def test_a_sale_with_the_fewest_rights(make_server: MakeServer, kind: Kind) -> None:
+    """From start to audit; the store's log of refused commands stays empty."""
+    store = make_server(kind)
+    admin = store.sync_client()
+    admin.execute_command("ACL", "SETUSER", "flash-sale", *rights())  # type: ignore[no-untyped-call]
+    url = store.url.replace("redis://", "redis://flash-sale:secret@")
+    async with Auditor.of(url) as auditor, sale(url) as (api, _):
+        await put_product(api.url, stock=100)
+        await buy(api.url, 5)
+        assert statuses(await auditor.at_rest()) == {"confirmed": 5}
+        async with httpx.AsyncClient(base_url=api.url) as client:
+            for path in ("/readyz", "/monitoring/health", "/monitoring/metrics", "/orders/queue", "/inventory"):
+                assert (await client.get(path)).status_code == 200, path
+        assert (await metric(api.url, "flash_sale_orders_total", "status"))["confirmed"] == 5
+        assert violations(await dump_ledger(auditor.shards)) == []
+        refused = admin.acl_log()
+        assert [entry["object"] for entry in refused if entry["object"] != "config|get"] == []
+    shop = redis.Redis.from_url(url)
+    for command in (["FLUSHALL"], ["KEYS", "*"], ["CONFIG", "SET", "maxmemory", "1"], ["GET", "others"], ["SHUTDOWN"]):
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            shop.execute_command(*command)  # type: ignore[no-untyped-call]
