@@ -94,7 +94,7 @@ class Shards:
             try:
                 return await self._steps[step](keys=(keys.prefix(shard),), args=args)
             except NoScriptError:  # forgotten again between its loading and its run: so it comes with the call
-                return await self.client.eval(self._scripts[step], 1, keys.prefix(shard), *args)
+                return await self.client.eval(self.scripts[step], 1, keys.prefix(shard), *args)
 
     async def read_queue(
         self, shard: int, consumer: str, *, after: str, limit: int, block: timedelta | None = None
