@@ -58,7 +58,10 @@ async def _run(plan: "CrowdPlan", targets: list[str], receive: int | None) -> "t
         spans = await stack.enter_async_context(SpanReceiver(receive)) if receive is not None else None
         url, store = store_of(settings, stack.enter_context(ExitStack()))
         if store is not None:
-            store.start()
+            raise OperatorError(
+                f"nothing runs on the store in DATA_DIR={settings.data_dir}: "
+                "set DATA_DIR or REDIS_URL as the service that is asked has it"
+            )
         shards = await stack.enter_async_context(open_shards(settings, url, name="flash-sale-truth", wait_seconds=2))
         sources = MetricSources(shards, targets)
         try:

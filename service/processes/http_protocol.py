@@ -103,7 +103,8 @@ class HttpProtocol(FramedProtocol):
     def resume_writing(self) -> None:
         """Go on: the client reads."""
         super().resume_writing()
-        self._cut.cancel()
+        if not self.transport.is_closing():
+            self._cut.cancel()
 
     # The server's calls
 
@@ -146,7 +147,8 @@ class HttpProtocol(FramedProtocol):
         super().on_message_complete()
         if self.part is BETWEEN:
             self._arrival.cancel()
-            self._all.busy(self)
+            if not self.idle():  # one that was answered early is still its client's turn
+                self._all.busy(self)
 
     # The application's calls
 
@@ -162,9 +164,13 @@ class HttpProtocol(FramedProtocol):
         elif self._refusal is not None:
             self._send_refusal(self._refusal)
         elif self._leaving:
-            self.transport.close()
-        elif self.part is BETWEEN:
+            self._close()
+        else:
             self._all.waiting(self)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End a connection that was idle for long enough."""
+        self._close()
 
     def _feed(self, data: bytes) -> None:
         """Parse, a slice at a time, as long as no request waits for another; what is left is held."""
@@ -184,7 +190,10 @@ class HttpProtocol(FramedProtocol):
         except Problem as problem:
             self._refuse(problem)
             return
-        if (self.part is not BETWEEN or self.idle()) and not self._arrival.running:
+        if self.part is BETWEEN and self.running is not None:
+            if self.idle():  # an empty line, or the rest of a body, after the answer: no request has begun
+                self._keep_alive()
+        elif not self._arrival.running:
             self._arrival.start(self._client_seconds, self._too_slow)
 
     def _hold(self, data: bytes) -> None:
@@ -218,7 +227,7 @@ class HttpProtocol(FramedProtocol):
             self._arrival.start(self._client_seconds, self._too_slow)
         elif self.part is BETWEEN:  # not a byte of a request
             self._all.count_refusal("request_timeout")
-            self.transport.close()
+            self._close()
         else:
             self._refuse(Problem("request_timeout", f"The request was not whole after {self._client_seconds:g} s."))
 
@@ -239,7 +248,7 @@ class HttpProtocol(FramedProtocol):
         if cycle is not self.running:
             self.pipeline.popleft()  # the newest
         elif cycle.response_started:
-            self.transport.close()  # it has its answer, or a piece of it
+            self._close()  # it has its answer, or a piece of it
         else:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -252,6 +261,17 @@ class HttpProtocol(FramedProtocol):
             self.transport.write_eof()
         self._all.waiting(self)
         self._cut.start(LINGER_SECONDS, self.transport.abort)
+
+    def _keep_alive(self) -> None:
+        """Give the client its time between two requests anew."""
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _close(self) -> None:
+        """Close when the client has read what it was sent, for which it has its time."""
+        if not self.transport.is_closing():
+            self.transport.close()
+        self._cut_if_unread(self._client_seconds)
 
     def _cut_if_unread(self, seconds: float) -> None:
         """End a connection that is closing and whose client has not read everything by now."""

@@ -13,6 +13,7 @@ MAX_HEAD_BYTES = 32 * 1024
 MAX_LINE_BYTES = 8 * 1024  # also the longest line that the WebSocket library takes
 MAX_TARGET_BYTES = 8000
 MAX_FIELDS = 100
+MAX_LENGTH_DIGITS = 19  # of Content-Length: what llhttp counts in; zeros in front may not be without end
 
 SINGLETONS = frozenset(
     (
@@ -71,6 +72,8 @@ def check_head(method: bytes, version: str, fields: Fields) -> None:
             raise Problem("bad_request", "HTTP/1.0 knows no Transfer-Encoding (RFC 9112, section 6.1).")
         if coding.strip().lower() != b"chunked":
             raise Problem("not_implemented", "The only Transfer-Encoding here is chunked.")
+    if len(fields.get(b"content-length", b"").strip()) > MAX_LENGTH_DIGITS:
+        raise Problem("bad_request", "The header Content-Length is no length.")
     if method == b"CONNECT":
         raise Problem("not_implemented", "This is no proxy.")
 

@@ -45,7 +45,8 @@ class OrderFastPathMiddleware:
         messages = [await receive()]
         while messages[-1].get("more_body", False):
             messages.append(await receive())
-        order = _read(messages)
+        gone = messages[-1]["type"] == "http.disconnect"  # before its request was whole: the routes know what to do
+        order = None if gone else _read(messages)
         if order is None or order.user_id is None:
             await self._app(scope, _again(messages, receive), send)
             return
