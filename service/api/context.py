@@ -24,7 +24,7 @@ from service.orders.sold_out import SoldOutCache
 from service.orders.wait_time import WaitEstimator
 from service.problems import Problem
 from service.settings import Settings
-from service.store import STORE_ERRORS, Shards
+from service.store import Shards
 from telemetry import Telemetry
 
 _ORDER_ID = re.compile(ORDER_ID)
@@ -84,12 +84,7 @@ class ApiContext:
         Raises:
             redis.exceptions.RedisError: None does.
         """
-        try:
-            await self.poller.fresh()  # a store that is gone or hangs is noticed now, not at the next write
-        except STORE_ERRORS:
-            if self.shards.count == 1:  # else another shard may sell on
-                raise
-        await self.writes.confirm()
+        await self.writes.ask(self.poller.fresh)
 
     async def aclose(self) -> None:
         """End what is still being read; for when nobody asks any more."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from service.api.context import ApiContext
 from service.ledger.snapshot import QueueView
 from service.orders.worker import Worker
-from service.store import STORE_ERRORS
+from service.store import STORE_ERRORS, outage_reason
 from telemetry import Telemetry
 
 LIBRARIES = ("fastapi", "uvicorn", "redis", "opentelemetry-sdk")
@@ -73,14 +73,16 @@ async def service_health(context: ApiContext) -> ServiceHealth:
         reported = {str(words["consumer"]): words for words in await context.live.reports() if "consumer" in words}
         await context.writes.confirm()
         store: Literal["ok", "unavailable"] = "ok"
-    except STORE_ERRORS:
+        reason = context.writes.reason
+    except STORE_ERRORS as error:
         store = "unavailable"
+        reason = context.writes.reason or outage_reason(error)
     return ServiceHealth(
         status="ok" if store == "ok" and alive else "degraded",
         version=version("flash-sale"),
         versions=_versions(context.shards.server),
         store=store,
-        store_reason=context.writes.reason,
+        store_reason=reason,
         missing_shards=context.writes.missing_shards,
         queue=queue,
         workers=[_worker(name, age, reported.get(name, {})) for name, age in sorted(heartbeats.items())],

@@ -5,7 +5,7 @@ read well. What the last write said is kept for `KEPT_SECONDS`, so that any numb
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 
 import structlog
@@ -52,15 +52,31 @@ class WriteCheck:
         """The shards that took no write the last time."""
         return sorted(self._failed)
 
-    async def ask(self) -> None:
+    async def ask(self, read: Callable[[], Awaitable[object]]) -> None:
         """Return if a shard takes writes; a single store that is gone or hangs is noticed now, not at the next write.
+
+        Args:
+            read: Asks the store anything. What it says instead of an answer is known from now on, and once it answers
+                again it is asked at once whether it takes writes, too.
 
         Raises:
             redis.exceptions.RedisError: No shard takes writes.
         """
+        try:
+            await read()
+        except STORE_ERRORS as error:
+            if self._shards.count == 1:  # else another shard may sell on
+                self._found(dict.fromkeys(self._shards, error))
+                raise
+        if self._failed:
+            await self._written()
+        else:
+            await self.confirm()
+
+    async def ping(self) -> None:
+        """Read next to nothing, for who has nothing better to ask with."""
         if self._shards.count == 1:
             await self._shards.client.ping()
-        await self.confirm()
 
     async def confirm(self) -> None:
         """Return if a shard took a write within `KEPT_SECONDS`; wait for the write that is away, or write, if need be.
@@ -82,15 +98,12 @@ class WriteCheck:
         await self._written.aclose()
 
     async def _write(self, _: BatchTrace) -> None:
-        before = self._failed
         with suppressed():
             found = await asyncio.gather(*map(self._try, self._shards))
             if (danger := await self._unsafe()) is not None:
                 found = [error or danger for error in found]
-        self._failed = {shard: error for shard, error in zip(self._shards, found, strict=True) if error}
         self._ended = self._clock()
-        if self._failed.keys() != before.keys():
-            self._tell()
+        self._found({shard: error for shard, error in zip(self._shards, found, strict=True) if error})
         if len(self._failed) == self._shards.count:
             raise next(iter(self._failed.values()))
 
@@ -115,6 +128,11 @@ class WriteCheck:
         except STORE_ERRORS as error:
             return error
         return None
+
+    def _found(self, failed: dict[int, Exception]) -> None:
+        before, self._failed = self._failed, failed
+        if failed.keys() != before.keys():
+            self._tell()
 
     def _tell(self) -> None:
         if not self._failed:

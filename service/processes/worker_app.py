@@ -29,5 +29,5 @@ def create_worker_app(telemetry: Telemetry, writes: WriteCheck, stop: asyncio.Ev
         exception_handlers=handlers.by_type(),
         middleware=[Middleware(HeadMiddleware), Middleware(CrashGuardMiddleware, answer=handlers.crash)],
     )
-    app.include_router(health.create_router(telemetry, draining=stop.is_set, ask_store=writes.ask))
+    app.include_router(health.create_router(telemetry, draining=stop.is_set, ask_store=lambda: writes.ask(writes.ping)))
     return app

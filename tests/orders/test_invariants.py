@@ -109,6 +109,10 @@ SPOILS: dict[str, tuple[Spoil, set[str]]] = {
         lambda store, order: rewrite(store, order, 1, 3),
         {"orders_explain_units", "totals_match_orders", "live_orders_are_queued_once", "reservations_end"},
     ),
+    "an order of nobody that was found": (
+        lambda store, _: store.hset(f"{P}damaged", "order 00ff", "1764200000000 not there"),
+        {"nothing_was_set_aside"},
+    ),
 }
 
 
