@@ -132,7 +132,7 @@ class ProductPut(BaseModel):
     total_stock: TotalUnits = Field(default_factory=int)
     stock: Units = Field(default_factory=int)
     per_user_limit: Limit | None = None
-    opens_at: Moment | None = Field(None, description="null: now")
+    opens_at: Moment | None = Field(None, description="null: open, without a time")
     closes_at: Moment | None = Field(None, description="null: never")
 
     @model_validator(mode="after")
@@ -157,7 +157,7 @@ class ProductPatch(BaseModel):
     total_stock: TotalUnits = Field(default_factory=int)
     stock: Units = Field(default_factory=int)
     per_user_limit: Limit | None = Field(default_factory=lambda: None, description="null: none")
-    opens_at: Moment | None = Field(default_factory=lambda: None, description="null: now")
+    opens_at: Moment | None = Field(default_factory=lambda: None, description="null: open, without a time")
     closes_at: Moment | None = Field(default_factory=lambda: None, description="null: never")
 
     @model_validator(mode="after")

@@ -38,6 +38,8 @@ class Product:
     opens_at: datetime
     closes_at: datetime | None
     archived: int = 0
+    always_open: bool = False
+    """Put on sale without a time to open at: `opens_at` is when that was, and decides nothing."""
 
     @property
     def drift(self) -> int:
@@ -50,9 +52,10 @@ class Product:
 
         The ledger compares it with its own, see `revision` in `_ledger.lua`.
         """
-        times = [
+        opens, closes = [
             "" if time is None else str(round(time.timestamp() * 1000)) for time in (self.opens_at, self.closes_at)
         ]
+        times = (f"-{opens}" if self.always_open else opens, closes)
         limit = "" if self.per_user_limit is None else str(self.per_user_limit)
         total = str(self.initial_stock + self.restocked)
         parts = (self.name, str(self.price), self.currency, total, limit, *times)
@@ -60,7 +63,7 @@ class Product:
 
     def is_open(self, now: datetime) -> bool:
         """Whether the sale window is open at `now`."""
-        return self.opens_at <= now and (self.closes_at is None or now < self.closes_at)
+        return (self.always_open or self.opens_at <= now) and (self.closes_at is None or now < self.closes_at)
 
     @classmethod
     def from_row(cls, row: list[str]) -> Self:
@@ -77,7 +80,12 @@ class Product:
             held=int(value["held"]),
             sold=int(value["sold"]),
             per_user_limit=int(value["limit"]) if value["limit"] else None,
-            opens_at=at(value["opens"]),
+            opens_at=at(value["opens"].lstrip("-")),
             closes_at=at(value["closes"]) if value["closes"] else None,
             archived=int(value["archived"]),
+            always_open=value["opens"].startswith("-"),
         )
+
+
+def _milliseconds(time: datetime | None) -> str:
+    return "" if time is None else str(round(time.timestamp() * 1000))

@@ -63,7 +63,7 @@ class SoldOutCache:
         """From when until when the sale is open whichever instant of the reading was the snapshot's."""
         assert self._read is not None  # noqa: S101 - there is no product without a snapshot
         snapshot, asked, received = self._read
-        opens = received + (product.opens_at - snapshot.taken_at) / SECOND
+        opens = -FOR_EVER if product.always_open else received + (product.opens_at - snapshot.taken_at) / SECOND
         if product.closes_at is None:
             return opens, FOR_EVER
         return opens, asked + (product.closes_at - snapshot.taken_at) / SECOND

@@ -147,6 +147,23 @@ async def test_a_sale_without_times_is_open_at_once_and_for_good(sale: Sale) -> 
     )
 
 
+async def test_a_sale_without_times_stays_open_when_the_clock_steps_back(sale: Sale) -> None:
+    """It was put on sale by a clock that was an hour ahead; one that has a time to open at waits for it."""
+    _, product = await sale.product(opens=None, closes=None)
+    assert product is not None
+    _, again = await sale.product(opens=None, closes=None)
+    assert again is not None
+    assert (again.opens_at, again.revision) == (product.opens_at, product.revision), "the same again changes nothing"
+    ahead = str(round((datetime.now(UTC) + timedelta(hours=1)).timestamp() * 1000))
+    await sale.shards.client.hset("{fs:00}:product:phone", "opens", f"-{ahead}")
+    assert await sale.try_buy() is Outcome.ACCEPTED
+    read = await sale.catalogue.product("phone")
+    assert read is not None
+    assert read.is_open(datetime.now(UTC))
+    await sale.shards.client.hset("{fs:00}:product:phone", "opens", ahead)
+    assert await sale.try_buy() is Outcome.SALE_NOT_OPEN
+
+
 async def test_a_product_that_closes_before_it_opens_is_refused(sale: Sale) -> None:
     """Neither creating nor changing makes an empty window."""
     now = datetime.now(UTC)

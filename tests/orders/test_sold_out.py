@@ -108,7 +108,7 @@ class Shelf:
         """Read a snapshot of one product; its window is given from the snapshot's time on."""
         at = self._snapshot.taken_at
         times: dict[str, Any] = {name: None if after is None else at + after for name, after in window.items()}
-        product = replace(self._product, stock=stock, **times)
+        product = replace(self._product, stock=stock, always_open="opens_at" not in window, **times)
         self.mark.refresh(replace(self._snapshot, products=(product,)), asked)
 
     def marked(self) -> bool:

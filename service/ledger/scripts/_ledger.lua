@@ -5,7 +5,7 @@
 --
 --   catalogue          set of product ids
 --   product:<id>       hash: name price currency initial restocked stock held sold limit opens closes; archived = sold
---                      units whose orders were forgotten
+--                      units whose orders were forgotten; opens below zero = open without a time, put so at -opens
 --   o:<short id>       one order, packed as `save` says
 --   u:<user>           sorted set: short ids of the user's orders -> time of acceptance in ms; '=' and a product's id ->
 --                      units of it that the user holds or bought, below FIRST_TIME

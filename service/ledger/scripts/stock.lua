@@ -26,8 +26,11 @@ end
 
 local fields = {}
 for i = 8, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
-if fields.opens == '' then fields.opens = NOW end
-local opens = tonumber(fields.opens or redis.call('HGET', key, 'opens'))
+local before = redis.call('HGET', key, 'opens')
+if fields.opens == '' then -- open, whatever a clock that steps back will say; the same again changes nothing
+  fields.opens = before and tonumber(before) < 0 and before or string.format('%.0f', -NOW)
+end
+local opens = math.abs(tonumber(fields.opens or before))
 local closes = fields.closes or redis.call('HGET', key, 'closes') or ''
 if closes ~= '' and tonumber(closes) <= opens then return {'bad_window'} end
 
