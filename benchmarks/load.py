@@ -22,7 +22,7 @@ DRAIN_SECONDS = 30.0
 TICK_SECONDS = 0.001
 WARM_ROUNDS = 5
 """A closed loop is warm when each connection had so many answers: a server may open connections of its own first."""
-MOST_WARM_SECONDS = 10.0
+MAX_WARM_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +159,7 @@ class _Driver:
 
     async def _phases(self, edge: Callable[[], None]) -> None:
         await asyncio.sleep(self._shape.warm)
-        end = time.monotonic() + MOST_WARM_SECONDS
+        end = time.monotonic() + MAX_WARM_SECONDS
         while self._shape.rate is None and self.load.every.total() < WARM_ROUNDS * len(self.live):
             if time.monotonic() > end:
                 break

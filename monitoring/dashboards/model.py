@@ -53,8 +53,8 @@ class Panel:
     height: int = 8
     steps: Steps = PLAIN
     decimals: int | None = None
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
     colors: dict[str, str] = field(default_factory=dict)
 
     kind: ClassVar[str]
@@ -82,7 +82,7 @@ class Panel:
 
     def json(self, number: int, x: int, y: int) -> Json:
         """As Grafana reads it."""
-        given = {"decimals": self.decimals, "min": self.least, "max": self.most}
+        given = {"decimals": self.decimals, "min": self.minimum, "max": self.maximum}
         steps = [{"value": value, "color": color} for value, color in self.steps]
         return {
             "id": number,

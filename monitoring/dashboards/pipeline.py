@@ -99,7 +99,7 @@ SCRAPES = Row(
             unit="s",
             width=12,
             height=9,
-            least=0,
+            minimum=0,
             fill=0,
             queries=(Query(expr="max by (job, instance) (scrape_duration_seconds)", legend="{{job}} {{instance}}"),),
         ),
@@ -108,7 +108,7 @@ SCRAPES = Row(
             description="Samples that Prometheus stored per second, by kind.",
             unit="suffix:/s",
             width=8,
-            least=0,
+            minimum=0,
             queries=(
                 Query(
                     expr=f"sum by (type) (rate(prometheus_tsdb_head_samples_appended_total{WINDOW}))",
@@ -125,7 +125,7 @@ SCRAPES = Row(
             description="How long Prometheus took to evaluate each group of rules, against its interval.",
             unit="s",
             width=8,
-            least=0,
+            minimum=0,
             fill=0,
             queries=(
                 Query(
@@ -141,7 +141,7 @@ SCRAPES = Row(
             " missing from them.",
             unit="short",
             width=8,
-            least=0,
+            minimum=0,
             queries=(
                 Query(
                     expr=f"60 * sum by (instance) (rate(telemetry_worker_unreachable_total{{{OF}}}{WINDOW}))",
@@ -175,7 +175,7 @@ COST = Row(
             unit="short",
             width=8,
             height=10,
-            least=0,
+            minimum=0,
             fill=0,
             queries=(Query(expr="max by (job, instance) (scrape_samples_scraped)", legend="{{job}} {{instance}}"),),
         ),
@@ -186,7 +186,7 @@ COST = Row(
             unit="suffix:/s",
             width=8,
             height=10,
-            least=0,
+            minimum=0,
             queries=(
                 Query(
                     expr=f"""sum by (instrument)

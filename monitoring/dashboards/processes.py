@@ -15,7 +15,7 @@ SATURATION = Row(
             " processes (WORKERS) are the remedy.",
             unit="percentunit",
             width=8,
-            least=0,
+            minimum=0,
             steps=((None, GOOD), (0.9, BAD)),
             limits=True,
             queries=(Query(expr=f'rate(process_cpu_seconds_total{{{OF},worker!=""}}{WINDOW})', legend=PROCESS),),
@@ -25,7 +25,7 @@ SATURATION = Row(
             description="Resident memory; API processes of a replica and order workers alike.",
             unit="bytes",
             width=8,
-            least=0,
+            minimum=0,
             fill=0,
             queries=(Query(expr=f'process_resident_memory_bytes{{{OF},worker!=""}}', legend=PROCESS),),
         ),
@@ -34,7 +34,7 @@ SATURATION = Row(
             description="By process. An API process refuses orders with 503 `overloaded` beyond MAX_IN_FLIGHT of them.",
             unit="short",
             width=8,
-            least=0,
+            minimum=0,
             queries=(Query(expr=f"sum by (instance, worker) (http_server_active_requests{{{OF}}})", legend=PROCESS),),
         ),
         Graph(
@@ -42,7 +42,7 @@ SATURATION = Row(
             description="Open client connections, HTTP and WebSocket.",
             unit="short",
             width=8,
-            least=0,
+            minimum=0,
             queries=(Query(expr=f"flash_sale_active_connections{{{OF}}}", legend=PROCESS),),
         ),
         Graph(
@@ -52,7 +52,7 @@ SATURATION = Row(
             " store does not answer.",
             unit="s",
             width=8,
-            least=0,
+            minimum=0,
             steps=((None, GOOD), (5, BAD)),
             limits=True,
             queries=(Query(expr=f"flash_sale_snapshot_age_seconds{{{OF}}}", legend=PROCESS),),
@@ -63,8 +63,8 @@ SATURATION = Row(
             unit="percentunit",
             decimals=1,
             width=8,
-            least=0,
-            most=1,
+            minimum=0,
+            maximum=1,
             steps=upper(0.7, 0.9),
             queries=(Query(expr=f'process_open_fds{{{OF},worker!=""}} / process_max_fds{{{OF}}}', legend=PROCESS),),
         ),
@@ -79,7 +79,7 @@ WORKERS = Row(
             description="Orders per second whose processing ended in this worker.",
             unit="suffix:/s",
             width=8,
-            least=0,
+            minimum=0,
             stacked=True,
             queries=(Query(expr=f"rate(flash_sale_order_processing_seconds_count{{{OF}}}{WINDOW})", legend=PROCESS),),
         ),
@@ -88,7 +88,7 @@ WORKERS = Row(
             description="Time from the first attempt to settled: payment and booking.",
             unit="s",
             width=8,
-            least=0,
+            minimum=0,
             queries=(
                 Query(
                     expr=quantile(
@@ -107,7 +107,7 @@ WORKERS = Row(
             " that is alive and hangs shows here.",
             unit="s",
             width=8,
-            least=0,
+            minimum=0,
             steps=((None, GOOD), (30, BAD)),
             limits=True,
             queries=(Query(expr=f"flash_sale_worker_progress_age_seconds{{{OF}}}", legend=PROCESS),),
@@ -117,7 +117,7 @@ WORKERS = Row(
             description="Order workers whose heartbeat is at most WORKER_SILENCE_SECONDS old.",
             unit="short",
             width=12,
-            least=0,
+            minimum=0,
             queries=(Query(expr=now("flash_sale_workers"), legend="workers"),),
         ),
         Graph(
@@ -126,7 +126,7 @@ WORKERS = Row(
             " their order could not be confirmed any more.",
             unit="short",
             width=12,
-            least=0,
+            minimum=0,
             queries=(
                 Query(
                     expr=f'sum by (worker) (changes(process_start_time_seconds{{{OF},worker!=""}}[5m]))',
@@ -150,7 +150,7 @@ LIVE = Row(
             unit="short",
             width=8,
             height=7,
-            least=0,
+            minimum=0,
             queries=(Query(expr=f"flash_sale_websocket_connections{{{OF}}}", legend=PROCESS),),
         ),
         Graph(
@@ -160,7 +160,7 @@ LIVE = Row(
             unit="suffix:/s",
             width=8,
             height=7,
-            least=0,
+            minimum=0,
             colors={"sent": "green", "dropped": "red"},
             queries=(
                 Query(
@@ -175,7 +175,7 @@ LIVE = Row(
             unit="suffix:/s",
             width=8,
             height=7,
-            least=0,
+            minimum=0,
             queries=(
                 Query(
                     expr=f"sum by (reason) (rate(flash_sale_websocket_refused_total{{{OF}}}{WINDOW}))",

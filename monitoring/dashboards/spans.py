@@ -15,8 +15,8 @@ INSIDE = Row(
             " share, always whole traces.",
             unit="percentunit",
             width=8,
-            least=0,
-            most=1,
+            minimum=0,
+            maximum=1,
             fill=0,
             queries=(Query(expr=f"telemetry_sampling_ratio{{{OF}}}", legend=PROCESS),),
         ),
@@ -25,7 +25,7 @@ INSIDE = Row(
             description="Spans per second: begun (recorded or not), taken into the queue, delivered to the collector.",
             unit="suffix:/s",
             width=8,
-            least=0,
+            minimum=0,
             queries=(
                 Query(
                     expr=f"""sum by (otel_span_sampling_result)
@@ -44,8 +44,8 @@ INSIDE = Row(
             description="How full the queue of spans is. Full, it drops the oldest.",
             unit="percentunit",
             width=8,
-            least=0,
-            most=1,
+            minimum=0,
+            maximum=1,
             steps=((None, GOOD), (0.8, BAD)),
             limits=True,
             queries=(
@@ -62,7 +62,7 @@ INSIDE = Row(
             " be made again included; no code: no failure.",
             unit="reqps",
             width=8,
-            least=0,
+            minimum=0,
             queries=(
                 Query(
                     expr=f"""sum by (otel_component_type, http_response_status_code, error_type)
@@ -76,7 +76,7 @@ INSIDE = Row(
             description="Mean time that a request to the collector took, with its further attempts.",
             unit="s",
             width=8,
-            least=0,
+            minimum=0,
             queries=(
                 Query(
                     expr=f"""sum by (otel_component_type) (rate({EXPORT}_sum{{{OF}}}{WINDOW}))
@@ -91,7 +91,7 @@ INSIDE = Row(
             " written afterwards, or left out beyond TELEMETRY_AFTERWARDS_PER_SECOND.",
             unit="reqps",
             width=8,
-            least=0,
+            minimum=0,
             queries=(
                 Query(
                     expr=f"sum by (result) (rate(telemetry_afterwards_total{{{OF}}}{WINDOW}))",
@@ -113,7 +113,7 @@ COLLECTOR = Row(
             " delivered.",
             unit="suffix:/s",
             width=8,
-            least=0,
+            minimum=0,
             queries=(
                 Query(expr=f"sum(rate(otelcol_receiver_accepted_spans_total{{{BY}}}{WINDOW}))", legend="accepted"),
                 Query(expr=f"sum(rate(otelcol_receiver_refused_spans_total{{{BY}}}{WINDOW}))", legend="refused"),
@@ -129,7 +129,7 @@ COLLECTOR = Row(
             " refused.",
             unit="percentunit",
             width=8,
-            least=0,
+            minimum=0,
             room=1,
             steps=((None, GOOD), (0.8, BAD)),
             limits=True,
@@ -146,7 +146,7 @@ COLLECTOR = Row(
             description="Resident memory; its memory limiter refuses spans before the container's limit.",
             unit="bytes",
             width=8,
-            least=0,
+            minimum=0,
             queries=(Query(expr=f"otelcol_process_memory_rss_bytes{{{BY}}}", legend="memory"),),
         ),
         Graph(
@@ -155,7 +155,7 @@ COLLECTOR = Row(
             " them with each other, not with the requests.",
             unit="suffix:/s",
             width=16,
-            least=0,
+            minimum=0,
             queries=(
                 Query(
                     expr=f"""topk(8, sum by (service_name, span_name)
@@ -169,7 +169,7 @@ COLLECTOR = Row(
             description="Spans per second that Jaeger accepted.",
             unit="suffix:/s",
             width=8,
-            least=0,
+            minimum=0,
             queries=(
                 Query(
                     expr=f'sum(rate(otelcol_receiver_accepted_spans_total{{job="jaeger"}}{WINDOW}))',

@@ -26,7 +26,7 @@ from service.store import keys
 ROOT = Path(__file__).parents[2]
 SCALE = 0.1
 RATE = 20.0
-MOST_UNDER_WAY = 400
+MAX_IN_FLIGHT = 400
 LEASE = f"{keys.prefix(0)}lease:{lease.NAME}"
 
 Mode = Literal["orders", "requests", "nothing"]
@@ -55,7 +55,7 @@ class Load:
         sent = 0
         async with httpx.AsyncClient(base_url=self._url, timeout=15) as client:
             while not self._stop.is_set():
-                if self.mode != "nothing" and len(under_way) < MOST_UNDER_WAY:
+                if self.mode != "nothing" and len(under_way) < MAX_IN_FLIGHT:
                     sent += 1
                     product = "lamp" if self.mode == "orders" else "no-such-product"
                     body = {"product_id": product, "user_id": f"u{sent}", "quantity": 1}

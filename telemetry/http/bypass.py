@@ -4,7 +4,7 @@ Of a busy sale's requests one in a hundred is recorded. For the others an instru
 nobody will see. `BypassMiddleware` measures every request, in one place, and gives those that are recorded to the
 instrumentation for their spans. For the others it makes the request's trace id current, and looks whether a span is due
 afterwards. Whoever reads `/metrics`, an answer or a log line cannot tell the difference
-(`tests/telemetry/test_unrecorded.py`).
+(`tests/telemetry/test_bypass.py`).
 """
 
 from collections.abc import Awaitable

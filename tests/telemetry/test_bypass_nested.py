@@ -16,7 +16,7 @@ from telemetry import TelemetrySettings
 from telemetry.settings import INTERCEPTORS, Interceptor
 from telemetry.testing import Capture, capture
 from tests.support import serve
-from tests.telemetry.test_interceptor_alike import DURATION
+from tests.telemetry.test_interceptor_parity import DURATION
 
 TRACE = 0xABC
 

@@ -15,7 +15,7 @@ from telemetry import TelemetrySettings, current_traceparent
 from telemetry.settings import INTERCEPTORS
 from telemetry.testing import capture
 from tests.support import serve
-from tests.telemetry.test_interceptor_alike import DURATION, Seen, observe
+from tests.telemetry.test_interceptor_parity import DURATION, Seen, observe
 
 CLIENT = f"00-{'a' * 32}-{'b' * 16}-01"
 
