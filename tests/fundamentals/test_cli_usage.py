@@ -107,9 +107,8 @@ def test_a_bad_setting_ends_a_role_with_one_line_that_names_it(
 
 def test_the_port_of_a_workers_metrics_is_a_setting_like_others() -> None:
     """Named in the line."""
-    assert complaint(flash_sale("worker", env={"OTEL_EXPORTER_PROMETHEUS_PORT": "x"})).startswith(
-        "OTEL_EXPORTER_PROMETHEUS_PORT"
-    )
+    env = {"OTEL_EXPORTER_PROMETHEUS_PORT": "x", "REDIS_URL": "redis://127.0.0.1:1"}
+    assert complaint(flash_sale("worker", env=env)).startswith("OTEL_EXPORTER_PROMETHEUS_PORT")
 
 
 @pytest.mark.parametrize("command", [["audit"], ["dead-letters", "list"]])

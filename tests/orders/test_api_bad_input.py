@@ -206,13 +206,13 @@ async def test_an_unknown_route_is_404(shop: Shop, method: str, path: str) -> No
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        ("/orders", "GET, POST"),
-        ("/orders/queue", "GET"),
+        ("/orders", "GET, HEAD, POST"),
+        ("/orders/queue", "GET, HEAD"),
         (f"/orders/{'0' * 30}/cancel", "POST"),
-        ("/inventory/lamp", "GET, PATCH, PUT"),
+        ("/inventory/lamp", "GET, HEAD, PATCH, PUT"),
         ("/inventory/lamp/restock", "POST"),
-        ("/inventory/metrics", "GET"),
-        ("/monitoring/health", "GET"),
+        ("/inventory/metrics", "GET, HEAD"),
+        ("/monitoring/health", "GET, HEAD"),
     ],
 )
 async def test_a_wrong_method_is_405_and_names_the_right_ones(shop: Shop, path: str, allowed: str) -> None:

@@ -16,7 +16,7 @@ from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(300)
 
-VASE = {"name": "Vase", "price": 1900, "currency": "EUR", "stock": 60, "per_user_limit": 2}
+VASE = {"name": "Vase", "price": 1900, "currency": "EUR", "stock": 110, "per_user_limit": 2}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def sold(stack: Stack) -> Window:
         plan = CrowdPlan(
             base_url=stack.url("api-1"),
             rate=6,
-            duration=timedelta(seconds=24),
+            duration=timedelta(seconds=30),
             mix={"vase": 1},
             cancel_share=0.05,
             seed=7,

@@ -42,7 +42,7 @@ ACCEPTED = {
         "tracecontext,",
     ],
     "OTEL_TRACES_SAMPLER": ["Always_On", "ALWAYS_OFF", "parentbased_traceidratio", "TraceIdRatio"],
-    "OTEL_TRACES_EXPORTER": ["OTLP", "none"],
+    "OTEL_TRACES_EXPORTER": ["OTLP", "none", "Console"],
     "OTEL_LOGS_EXPORTER": ["Otlp", "NONE"],
     "OTEL_METRICS_EXPORTER": ["prometheus", "none", "otlp", "otlp,Prometheus"],
     "OTEL_EXPORTER_OTLP_PROTOCOL": ["HTTP/protobuf"],
@@ -58,7 +58,7 @@ ACCEPTED = {
 REFUSED = {
     "OTEL_PROPAGATORS": ["b3", "tracecontext,jaeger", "x" * 5000],
     "OTEL_TRACES_SAMPLER": ["jaeger_remote", "xray", "sometimes"],
-    "OTEL_TRACES_EXPORTER": ["zipkin", "console"],
+    "OTEL_TRACES_EXPORTER": ["zipkin", "jaeger"],
     "OTEL_EXPORTER_OTLP_PROTOCOL": ["grpc", "http/json"],
     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": ["grpc"],
     "OTEL_EXPORTER_OTLP_HEADERS": [

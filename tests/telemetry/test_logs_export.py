@@ -19,6 +19,7 @@ from opentelemetry.sdk.resources import Resource
 from telemetry import TelemetrySettings, configure_logging
 from telemetry.export.shutdown import Pipeline, drain
 from telemetry.logs import configuration as logs
+from telemetry.logs.handler import MAX_ALIKE_PER_SECOND
 from telemetry.logs.otlp import OtlpLogSink
 from telemetry.settings import BatchSettings, OtlpLogSettings
 from telemetry.testing import capture
@@ -182,11 +183,11 @@ def test_a_collector_that_is_ill_costs_nothing(lines_to: Callable[..., Any], mod
                 log.info("first batch")
             eventually(lambda: collector.headers, 5, "the first batch is on its way")
             begun = time.monotonic()
-            for number in range(200):
+            for number in range(MAX_ALIKE_PER_SECOND):
                 log.info("line %d", number)
             assert time.monotonic() - begun < 2
             dropped = lines.counted("otel.sdk.processor.log.processed", **{"error.type": "queue_full"})
-            assert dropped == 200 - 16
+            assert dropped == MAX_ALIKE_PER_SECOND - 16
             begun = time.monotonic()
             assert not lines.end(timeout=3)
             assert time.monotonic() - begun < 3
