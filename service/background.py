@@ -3,32 +3,64 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import structlog
 
 from service.cancellation import cancel_and_wait
 
 MIN_PAUSE_SECONDS = 0.05
+RESTART_SECONDS = 1.0
+MAX_ROUND_SECONDS = 60.0
 TELL_AGAIN_SECONDS = 30.0
 
 
+Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+
 @asynccontextmanager
-async def background_tasks(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run coroutines for as long as the block lasts; one that fails is logged at once, and the block goes on."""
-    log = structlog.get_logger("service.background")
+async def background_tasks(*works: Work) -> AsyncIterator[None]:
+    """Keep works going for as long as the block lasts: one that ends, and however it ends, is begun anew.
 
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            log.error("a background task failed", exc_info=error)
+    None of them is meant to end, so each end is written down. A cancellation counts, too: one that comes out of a
+    call, when what that call shared with others was cancelled, would end a loop without a word.
 
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    for task in tasks:
-        task.add_done_callback(ended)
+    Args:
+        works: Each is called for a coroutine that runs until it is cancelled.
+    """
+    kept = [_Kept(work) for work in works]
     try:
         yield
     finally:
-        await cancel_and_wait(tasks)
+        await cancel_and_wait([one.release() for one in kept])
+
+
+class _Kept:
+    """A work and the task that does it now."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._released = False
+        self._log = structlog.get_logger("service.background")
+        self._begin()
+
+    def release(self) -> "asyncio.Task[None]":
+        """Return the last task, which is not followed by another."""
+        self._released = True
+        return self._task
+
+    def _begin(self) -> None:
+        if not self._released:
+            self._task = asyncio.create_task(self._work())
+            self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        error = None if task.cancelled() else task.exception()
+        if self._released and error is None:
+            return
+        name = getattr(task.get_coro(), "__qualname__", "")
+        self._log.error("a background task ended", task=name, cancelled=task.cancelled(), exc_info=error)
+        asyncio.get_running_loop().call_later(RESTART_SECONDS, self._begin)
 
 
 async def every(
@@ -36,6 +68,7 @@ async def every(
     work: Callable[[], Awaitable[bool | None]],
     *,
     outage: tuple[type[Exception], ...] = (),
+    limit: float = MAX_ROUND_SECONDS,
     on_outage: Callable[[Exception], None] = lambda _: None,
 ) -> NoReturn:
     """Do some work again and again until cancelled, a round every `seconds` however long a round takes.
@@ -45,6 +78,7 @@ async def every(
             then begins `MIN_PAUSE_SECONDS` later, and none is made up for.
         work: One round. Where it returns True there is more to do, and the next round begins at once.
         outage: The errors that say that something is down for a time: the round ends, the next comes in its turn.
+        limit: How long a round may take. One that hangs is cut off there, whatever it waits for; that is no outage.
         on_outage: Told each such error.
 
     Whatever else a round raises is a defect, or data that nobody foresaw: it is written down, at most once in
@@ -55,12 +89,14 @@ async def every(
     tell_at = due
     while True:
         more = None
+        bound = asyncio.timeout(limit)
         try:
-            more = await work()
-        except outage as error:
-            on_outage(error)
-        except Exception:  # noqa: BLE001 - see above
-            if loop.time() >= tell_at:
+            async with bound:
+                more = await work()
+        except Exception as error:  # noqa: BLE001 - see above
+            if isinstance(error, outage) and not bound.expired():
+                on_outage(error)
+            elif loop.time() >= tell_at:
                 tell_at = loop.time() + TELL_AGAIN_SECONDS
                 structlog.get_logger("service.background").exception("a round of background work failed")
         now = loop.time()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
@@ -26,7 +27,7 @@ from service.api.middleware.head import HeadMiddleware
 from service.background import background_tasks
 from service.metrics import ACTIVE_CONNECTIONS, REASONS, SNAPSHOT_AGE, WINDOWS_DROPPED, observe_ledger
 from service.monitoring.flushing import flush_last, flush_periodically
-from service.orders.maintenance import run_maintenance
+from service.orders.maintenance import maintenance
 from service.problems import Problem, ProblemDetails
 
 MAX_BODY_BYTES = 64 * 1024
@@ -120,11 +121,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         async with (
             background_tasks(
-                context.writes.run(),
-                context.poller.run(),
-                run_maintenance(context.ledger),
-                flush_periodically(context.rejections, context.windows),
-                context.broadcast.run(),
+                context.writes.run,
+                context.poller.run,
+                *maintenance(context.ledger),
+                partial(flush_periodically, context.rejections, context.windows),
+                context.broadcast.run,
             ),
             context.telemetry.serving_peers(),
         ):

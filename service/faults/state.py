@@ -141,5 +141,5 @@ async def watched(settings: Settings, store_url: str, slot: str) -> AsyncIterato
     structlog.get_logger("service.faults").warning("FAULTS_ENABLED is set: an admin can break this service")
     async with connect(store_url, name=f"{slot}-faults", timeout_seconds=settings.store_timeout_seconds) as client:
         faults = Faults(client, slot)
-        async with background_tasks(faults.watch()):
+        async with background_tasks(faults.watch):
             yield faults

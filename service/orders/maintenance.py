@@ -3,12 +3,11 @@
 Any number of processes may do it.
 """
 
-import asyncio
 from functools import partial
 
 import structlog
 
-from service.background import every
+from service.background import Work, every
 from service.ledger.ledger import Ledger
 from service.store import STORE_ERRORS
 from telemetry import suppressed
@@ -18,11 +17,12 @@ MEND_SECONDS = 2.0
 MAX_BATCH = 500
 
 
-async def run_maintenance(ledger: Ledger) -> None:
-    """Do it twice a second until cancelled; a store that is down is waited for."""
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(every(INTERVAL_SECONDS, partial(_round, ledger), outage=STORE_ERRORS))
-        tasks.create_task(every(MEND_SECONDS, partial(_mend, ledger), outage=STORE_ERRORS))
+def maintenance(ledger: Ledger) -> list[Work]:
+    """Return what is to be kept going in some process of a fleet; a store that is down is waited for."""
+    return [
+        partial(every, INTERVAL_SECONDS, partial(_round, ledger), outage=STORE_ERRORS),
+        partial(every, MEND_SECONDS, partial(_mend, ledger), outage=STORE_ERRORS),
+    ]
 
 
 async def _mend(ledger: Ledger) -> None:

@@ -8,10 +8,11 @@ its key.
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
-from service.background import every
+from service.background import Work, every
 from service.ledger.ledger import Ledger, OwedRefund
 from service.metrics import PAYMENTS_REFUNDED
 from service.orders.charges import charge_of
@@ -33,11 +34,9 @@ class Refunds:
         self._count = telemetry.counter(PAYMENTS_REFUNDED)
         self._log = structlog.get_logger("service.orders.refunds")
 
-    async def run(self) -> None:
-        """Look twice a second until cancelled; a shard whose store is down is waited for, and delays no other."""
-        async with asyncio.TaskGroup() as tasks:
-            for shard in self._ledger.shards:
-                tasks.create_task(self._keep_looking(shard))
+    def works(self) -> list[Work]:
+        """Return what is to be kept going: a look twice a second at each shard; one that is down delays no other."""
+        return [partial(self._keep_looking, shard) for shard in self._ledger.shards]
 
     async def _keep_looking(self, shard: int) -> None:
         made: list[OwedRefund] = []

@@ -7,6 +7,7 @@ supervisor counts its own seconds without a word; so a machine that slept does n
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 from service.background import background_tasks, every
@@ -35,7 +36,7 @@ async def with_heartbeat(
     async def beat() -> None:
         os.write(pipe, b".")
 
-    async with background_tasks(every(INTERVAL_SECONDS, beat, outage=(OSError,))):
+    async with background_tasks(partial(every, INTERVAL_SECONDS, beat, outage=(OSError,))):
         await serve(stop)
 
 

@@ -61,14 +61,23 @@ def _protocol(app: FastAPI, settings: Settings, connections: Connections) -> typ
 
 @asynccontextmanager
 async def serving(
-    app: FastAPI, settings: Settings, telemetry: Telemetry, listener: socket.socket | None
+    app: FastAPI, settings: Settings, telemetry: Telemetry, listener: socket.socket | None, stop: asyncio.Event
 ) -> AsyncIterator[None]:
-    """Serve an application beside the block; signals are the block's business."""
+    """Serve an application beside the block; signals are the block's business.
+
+    Args:
+        app: What is served.
+        settings: The service's settings.
+        telemetry: Of this process.
+        listener: A socket that listens; nothing is served without one.
+        stop: Set when the server ends by itself: the process ends, too, and is started again by who keeps it.
+    """
     if listener is None:
         yield
         return
     server = http_server(app, settings, telemetry)
     task = asyncio.create_task(server.serve(sockets=[listener]))
+    task.add_done_callback(lambda _: stop.set())
     try:
         yield
     finally:

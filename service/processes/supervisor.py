@@ -19,6 +19,7 @@ import time
 from asyncio.subprocess import DEVNULL, Process, create_subprocess_exec
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import structlog
@@ -33,6 +34,7 @@ MAX_PAUSE_SECONDS: Final = 5.0
 SETTLED_SECONDS: Final = 10.0
 FAILURES_IN_A_ROW: Final = 5
 MAX_SILENCE_SECONDS: Final = 15
+EXIT_CANNOT_START: Final = 1
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("flash_sale.supervisor")
 
@@ -75,7 +77,11 @@ class _Child:
         """Run the role again and again, until it is to end or may not start again."""
         while not self.ending.is_set():
             started = time.monotonic()
-            status = await self._run_once()
+            try:
+                status = await self._run_once()
+            except OSError as error:  # no process, memory or descriptor is to be had now
+                _log.error("role cannot be started", role=self.spec.name, error=str(error))
+                status = EXIT_CANNOT_START
             if self.ending.is_set():
                 return
             _log.warning("role died", role=self.spec.name, status=describe(status))
@@ -98,16 +104,19 @@ class _Child:
             _log.info("role started", role=self.spec.name, pid=self.process.pid)
             if self.ending.is_set():  # told so while it started: it has begun nothing
                 self.signal(signal.SIGKILL)
-            async with background_tasks(self._replace_if_silent(listener)):
+            async with background_tasks(partial(self._replace_if_silent, listener)):
                 return await self.process.wait()
         finally:
             listener.close()
 
     async def _replace_if_silent(self, listener: Listener) -> None:
-        await listener.silence(MAX_SILENCE_SECONDS)
-        if not self.ending.is_set():  # else its grace decides
-            _log.error("role does not answer and is killed", role=self.spec.name, silent_seconds=MAX_SILENCE_SECONDS)
-            self.signal(signal.SIGKILL)
+        while True:
+            await listener.silence(MAX_SILENCE_SECONDS)
+            if not self.ending.is_set():  # else its grace decides
+                _log.error(
+                    "role does not answer and is killed", role=self.spec.name, silent_seconds=MAX_SILENCE_SECONDS
+                )
+                self.signal(signal.SIGKILL)
 
     def _count_failure(self, status: int, up_seconds: float) -> None:
         """Count a failure, or forget the old ones after a life that was long enough."""

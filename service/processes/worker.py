@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from datetime import timedelta
+from functools import partial
 
 from service.api.service_health import worker_report
 from service.background import background_tasks
@@ -13,7 +14,7 @@ from service.metrics import WORKER_PROGRESS_AGE
 from service.monitoring.flushing import flush_periodically
 from service.monitoring.live import open_windows
 from service.orders.charges import Charges
-from service.orders.maintenance import run_maintenance
+from service.orders.maintenance import maintenance
 from service.orders.payments import gateway
 from service.orders.processing import Processor
 from service.orders.refunds import Refunds
@@ -56,13 +57,13 @@ async def serve_worker(
             telemetry.observe(WORKER_PROGRESS_AGE, lambda: [(worker.progress_age_seconds(), {})])
             async with (
                 background_tasks(
-                    writes.run(),
-                    run_maintenance(ledger),
-                    Refunds(ledger, payments, telemetry).run(),
-                    flush_periodically(windows),
+                    writes.run,
+                    *maintenance(ledger),
+                    *Refunds(ledger, payments, telemetry).works(),
+                    partial(flush_periodically, windows),
                 ),
                 telemetry.serving_peers(),
-                serving(create_worker_app(telemetry, writes, stop), settings, telemetry, listener),
+                serving(create_worker_app(telemetry, writes, stop), settings, telemetry, listener, stop),
             ):
                 await worker.run(stop, timedelta(seconds=settings.shutdown_seconds))
     finally:

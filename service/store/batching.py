@@ -46,11 +46,14 @@ class Batcher(Generic[Item, Reply]):
         """Send one item and return its own reply, or raise what became of its batch."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if len(self._away) < self._lanes:
+        self._begin()
+        return await future
+
+    def _begin(self) -> None:
+        if self._waiting and len(self._away) < self._lanes:
             task = asyncio.create_task(self._drain())
             self._away.add(task)
             task.add_done_callback(self._away.discard)
-        return await future
 
     async def aclose(self) -> None:
         """Cancel what is away and who waits, and return when all of it has ended: nothing is sent after that."""
@@ -69,6 +72,7 @@ class Batcher(Generic[Item, Reply]):
         finally:
             # Not by the callback alone: a caller that got its reply may submit again before that runs.
             self._away.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self._begin()  # what waits must not wait for the next caller when this batch was cancelled
 
     async def _exchange(self, batch: list[tuple[Item, asyncio.Future[Reply]]]) -> None:
         try:

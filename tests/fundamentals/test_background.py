@@ -2,14 +2,16 @@
 
 import asyncio
 import selectors
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from service.background import background_tasks, every
+from service.background import Work, background_tasks, every
 
 
 async def test_they_run_as_long_as_the_block() -> None:
@@ -21,7 +23,7 @@ async def test_they_run_as_long_as_the_block() -> None:
         finally:
             ended.append(name)
 
-    async with background_tasks(work("one"), work("two")):
+    async with background_tasks(partial(work, "one"), partial(work, "two")):
         await asyncio.sleep(0)
         assert ended == []
     assert sorted(ended) == ["one", "two"]
@@ -41,19 +43,9 @@ async def test_a_cancellation_that_became_another_error_is_repeated() -> None:
                 if swallowed == 2:
                     raise
 
-    async with asyncio.timeout(20), background_tasks(stubborn()):
+    async with asyncio.timeout(20), background_tasks(stubborn):
         await asyncio.sleep(0)
     assert swallowed == 2
-
-
-async def test_one_that_fails_is_told_and_harms_nobody(capsys: pytest.CaptureFixture[str]) -> None:
-    async def broken() -> None:
-        raise ZeroDivisionError
-
-    async with background_tasks(broken()):
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-    assert "a background task failed" in capsys.readouterr().out
 
 
 def at_once(main: Callable[[asyncio.AbstractEventLoop], Coroutine[Any, Any, None]]) -> None:
@@ -72,6 +64,69 @@ def at_once(main: Callable[[asyncio.AbstractEventLoop], Coroutine[Any, Any, None
 
     with asyncio.Runner(loop_factory=lambda: Loop(Clock())) as runner:
         runner.run(main(runner.get_loop()))
+
+
+async def fails() -> None:
+    raise ZeroDivisionError
+
+
+async def returns() -> None:
+    """End without a word."""
+
+
+async def shares_what_is_cancelled() -> None:
+    """End by a cancellation that is not its own, as of a reading that it shares with others."""
+    shared = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(shared.cancel)
+    await shared
+
+
+@pytest.mark.parametrize("ends", [fails, returns, shares_what_is_cancelled])
+@pytest.mark.parametrize("loops", [False, True], ids=["itself", "in every()"])
+def test_one_that_ends_is_told_and_begun_anew(ends: Work, loops: bool) -> None:
+    """However it ends, and the others go on; also where a round of `every` ends the loop."""
+
+    async def main(_: asyncio.AbstractEventLoop) -> None:
+        begun: Counter[str] = Counter()
+
+        async def breaks() -> None:
+            begun["breaks"] += 1
+            await ends()
+
+        async def goes_on() -> None:
+            begun["goes on"] += 1
+            await asyncio.Event().wait()
+
+        broken = partial(every, 1, breaks) if loops else breaks
+        with capture_logs() as logs:
+            async with background_tasks(broken, goes_on):
+                await asyncio.sleep(3.5)
+            assert begun == {"breaks": 4, "goes on": 1}
+            await asyncio.sleep(5)
+        assert begun["breaks"] == 4, "none is begun after the block"
+        assert bool(logs) == (not loops or ends is not returns)
+
+    at_once(main)
+
+
+def test_a_round_that_hangs_is_cut_off() -> None:
+    """It is no outage, which nobody would be told of, and the next round comes."""
+
+    async def main(_: asyncio.AbstractEventLoop) -> None:
+        rounds = 0
+
+        async def hangs() -> None:
+            nonlocal rounds
+            rounds += 1
+            await asyncio.Event().wait()
+
+        with capture_logs() as logs, suppress(TimeoutError):
+            async with asyncio.timeout(100):
+                await every(1, hangs, outage=(OSError,), limit=30)
+        assert rounds == 4
+        assert [entry["event"] for entry in logs] == ["a round of background work failed"] * 3
+
+    at_once(main)
 
 
 @pytest.mark.parametrize(

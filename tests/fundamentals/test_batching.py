@@ -153,3 +153,25 @@ async def test_when_the_sender_is_cancelled_its_callers_are_too() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(Batcher(never).submit(1), 1)
+
+
+async def test_who_waits_is_served_when_the_batch_before_was_cancelled() -> None:
+    """By whatever cancelled it: the sender's own call, say. Nobody else comes and begins another batch."""
+    away, first = asyncio.Event(), asyncio.Event()
+
+    async def send(items: Sequence[int]) -> list[int]:
+        away.set()
+        if not first.is_set():
+            await first.wait()
+            raise asyncio.CancelledError
+        return [2 * item for item in items]
+
+    batcher = Batcher(send)
+    sent = asyncio.create_task(batcher.submit(1))
+    await away.wait()
+    waits = asyncio.create_task(batcher.submit(2))
+    await wait_until(lambda: len(batcher) == 1, what="it waits")
+    first.set()
+    async with asyncio.timeout(5):
+        assert await waits == 4
+    assert sent.cancelled()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -189,3 +190,19 @@ def test_a_program_that_does_not_exist_is_named() -> None:
         1,
         "cannot start /no/such/program: No such file or directory\n",
     )
+
+
+async def test_a_role_that_cannot_be_started_now_is_started_later() -> None:
+    """Without a free descriptor, process or page there is no child, and the others live on."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with structlog.testing.capture_logs() as logs:
+        async with running(sleeper("a"), sleeper("b")) as keeper:
+            before = keeper.pids
+            send_signal(before["a"], signal.SIGKILL)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))  # in the same turn of the event loop
+            try:
+                await wait_until(lambda: "role cannot be started" in str(logs), what="it is said")
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            await wait_until(lambda: keeper.pids.get("a", before["a"]) != before["a"], what="a is back")
+            assert keeper.pids["b"] == before["b"]

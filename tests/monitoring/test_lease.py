@@ -41,7 +41,7 @@ async def test_two_samplers_never_export_in_the_same_instant(shards: Shards) -> 
         samplers = [SnapshotPoller(shards, Lease(shards, name), WriteCheck(shards, 1)) for name in ("one", "two")]
         ends = [AsyncExitStack() for _ in samplers]
         for end, poller in zip(ends, samplers, strict=True):
-            await end.enter_async_context(background_tasks(poller.run()))
+            await end.enter_async_context(background_tasks(poller.run))
             stack.push_async_exit(end)
 
         def exporters() -> list[int]:
@@ -65,7 +65,7 @@ async def test_a_sampler_ends_wherever_it_is_stopped(shards: Shards) -> None:
     for turns in range(40):
         poller = SnapshotPoller(shards, Lease(shards, "one"), WriteCheck(shards, 1))
         async with asyncio.timeout(20):
-            async with background_tasks(poller.run()):
+            async with background_tasks(poller.run):
                 for _ in range(turns):
                     await asyncio.sleep(0)
             readings = poller.readings

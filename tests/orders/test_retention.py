@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 from redis.asyncio import Redis
 
+from service.background import background_tasks
 from service.ledger.ledger import DeferResult, Settlement
 from service.ledger.orders import Order, Outcome, Status
-from service.orders.maintenance import run_maintenance
+from service.orders.maintenance import maintenance
 from service.store import connect
 from tests.conftest import MakeServer
 from tests.orders.sale import AT_ONCE, LONG, Sale
@@ -134,15 +135,12 @@ async def test_the_house_keeps_itself(sale: Sale) -> None:
     """What runs in every process forgets, too."""
     await sale.product()
     await bought(sale)
-    house = asyncio.create_task(run_maintenance(old(sale).ledger))
-    try:
 
-        async def empty() -> bool:
-            return not (await sale.dump()).orders
+    async def empty() -> bool:
+        return not (await sale.dump()).orders
 
+    async with background_tasks(*maintenance(old(sale).ledger)):
         await wait_until(empty, 15, "the order is forgotten")
-    finally:
-        house.cancel()
 
 
 @pytest.mark.parametrize("server", ["valkey", "redis"])

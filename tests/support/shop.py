@@ -1,5 +1,6 @@
 """The API of this service in the event loop of the test: a real uvicorn, a real store, its spans and metrics."""
 
+import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator
@@ -86,7 +87,7 @@ async def open_shop(
         ) as shards:
             app = create_app(ApiContext(chosen, seen.telemetry, shards, faults=faults))
             async with (
-                serving(app, chosen, seen.telemetry, listener),
+                serving(app, chosen, seen.telemetry, listener, asyncio.Event()),
                 httpx.AsyncClient(base_url=url, timeout=15) as client,
             ):
                 await client.get("/healthz")

@@ -1,0 +1,31 @@
+"""A task that ends must not be missed by nobody: whoever starts one is listed here, with what looks after it."""
+
+import ast
+
+from tests.architecture.repository import ROOT
+
+STARTERS = {"create_task", "ensure_future", "TaskGroup"}
+LOOKED_AFTER = {
+    "service/background.py": "begun anew, however it ends",
+    "service/cancellation.py": "awaited in the same call",
+    "service/store/batching.py": "each caller is told what became of its batch; who waits begins the next",
+    "service/orders/worker.py": "a loop that ends, ends the process; an order's is found again in the pending list",
+    "service/processes/server.py": "a server that ends, ends the process",
+    "service/processes/supervisor.py": "a keeper that ends, ends the fleet",
+    "service/processes/fleet.py": "a store that cannot be kept, ends the fleet",
+    "service/api/websocket.py": "ends with its connection",
+    "service/cli/processes.py": "is the process",
+    "service/crowd/engine.py": "awaited in the same call",
+    "telemetry/prometheus/shared_scrape.py": "awaited by who asked; the next one who asks begins another",
+}
+
+
+def test_every_task_is_looked_after() -> None:
+    found = {
+        str(path.relative_to(ROOT))
+        for package in ("service", "telemetry")
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in STARTERS
+    }
+    assert found == LOOKED_AFTER.keys()
