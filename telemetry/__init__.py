@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .http.labels import RequestLabel, from_header, from_state
     from .logs.configuration import configure_logging
     from .metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
     from .runtime import Telemetry
@@ -18,6 +19,7 @@ _HOMES = {
     "CounterSpec": ".metrics.specs",
     "GaugeSpec": ".metrics.specs",
     "HistogramSpec": ".metrics.specs",
+    "RequestLabel": ".http.labels",
     "SettingsError": ".settings",
     "Telemetry": ".runtime",
     "TelemetrySettings": ".settings",
@@ -26,6 +28,8 @@ _HOMES = {
     "consumer_context": ".traces.propagation",
     "consumer_span": ".traces.propagation",
     "current_traceparent": ".traces.propagation",
+    "from_header": ".http.labels",
+    "from_state": ".http.labels",
     "inject": ".traces.propagation",
     "prepare_environment": ".settings",
     "store_span": ".traces.store_spans",
@@ -36,6 +40,7 @@ __all__ = [
     "CounterSpec",
     "GaugeSpec",
     "HistogramSpec",
+    "RequestLabel",
     "SettingsError",
     "Telemetry",
     "TelemetrySettings",
@@ -44,6 +49,8 @@ __all__ = [
     "consumer_context",
     "consumer_span",
     "current_traceparent",
+    "from_header",
+    "from_state",
     "inject",
     "prepare_environment",
     "store_span",

@@ -33,7 +33,6 @@ from .export.health import CountFailure, MonitoredSpanExporter, SafeSpanProcesso
 from .export.metrics import MonitoredMetricExporter, PeriodicMetricExport
 from .http.head_sampling import PredecidedIdGenerator, PredecidedSampler
 from .http.late_spans import FixedIdGenerator, LateSpans, LateSpanWriter, RateLimit
-from .http.request_metrics import HTTP_VIEWS
 from .metrics.aggregation import View
 from .metrics.exemplars import Exemplars, ExportedTraces
 from .metrics.instruments import Counter
@@ -62,17 +61,21 @@ def make_resource(settings: TelemetrySettings) -> Resource:
 
 
 def process_meter_provider(
-    resource: Resource, registry: CollectorRegistry, exported: ExportedTraces | None = None
+    resource: Resource,
+    registry: CollectorRegistry,
+    views: Mapping[str, View | None],
+    exported: ExportedTraces | None = None,
 ) -> AggregatingMeterProvider:
     """Return the provider of series that carry ``worker``; the interceptor's metrics are among them.
 
     Args:
         resource: from `make_resource`.
         registry: what ``/metrics`` reads.
+        views: what is kept of the interceptor's metrics.
         exported: the traces that an exemplar may name; None for every recorded one.
     """
     reader = PrometheusReader(Exemplars(exported), resource, resource_labels=[WORKER], target_info=True)
-    return _meters(reader, resource, registry, HTTP_VIEWS)
+    return _meters(reader, resource, registry, views)
 
 
 def fleet_meter_provider(resource: Resource, registry: CollectorRegistry) -> AggregatingMeterProvider:

@@ -9,15 +9,13 @@ uvicorn runs the lifespan's shutdown on SIGTERM and then raises the signal again
 call `Telemetry.shutdown` in the lifespan.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, Unpack
 
 import httpx
-from fastapi import FastAPI, Request, Response
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.resources import Resource
@@ -26,14 +24,14 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from prometheus_client import CollectorRegistry
 
 from . import providers
+from .applications import ApplicationTelemetry
 from .export.health import FAILURES, CountFailure, Health, MonitoredSpanExporter, SafeSpanProcessor
 from .export.shutdown import Pipeline, drain
-from .http import instrumentation as interceptor
 from .http.conventions import use_stable_conventions
 from .http.head_sampling import HeadSampler
 from .http.late_spans import LATE_SPANS, LateSpans
+from .http.options import RequestChoices
 from .http.parts import Parts
-from .http.request_metrics import RequestListener
 from .logs import configuration as logs
 from .logs.handler import LOG_LINES_DROPPED, dropped
 from .metrics.exemplars import ExportedTraces
@@ -47,25 +45,25 @@ from .traces.safe_propagator import SafePropagator
 from .traces.sampling import SAMPLING_RATIO, TraceBudget, make_sampler
 
 if TYPE_CHECKING:
-    from fastapi.telemetry import TelemetryConfig
-
     from .logs.otlp import OtlpLogSink
 
 SHUTDOWN_SECONDS = 3.0
 _logger = logging.getLogger(__name__)
 
 
-class Telemetry:
+class Telemetry(ApplicationTelemetry):
     """The telemetry of one process; a context manager.
 
     Instruments, tracers and `instrument` may be used once it is constructed; spans are exported from `start`
     on.
 
     Args:
-        settings: what to do.
+        settings: what to do; or the service's name, and the rest is read from the environment.
         set_global: whether `start` makes the providers OpenTelemetry's global ones.
         strict: whether an observation that does not match its declaration is an error; for tests.
         span_processors: further destinations of finished spans.
+        requests: ``exclude``, ``labels``, ``buckets``, ``server_request_hook``, ``client_request_hook`` and
+            ``client_response_hook``: see `telemetry.http.options.RequestOptions`.
 
     Attributes:
         fleet_exporter: whether this process exports the fleet's series now; may be set at any time.
@@ -73,25 +71,28 @@ class Telemetry:
 
     def __init__(
         self,
-        settings: TelemetrySettings,
+        settings: TelemetrySettings | str,
         *,
         set_global: bool = True,
         strict: bool = False,
         span_processors: Sequence[SpanProcessor] = (),
+        **requests: Unpack[RequestChoices],
     ) -> None:
-        self.settings = settings
+        super().__init__(settings, requests)
+        settings = self.settings
         self.fleet_exporter = True
         self._set_global = set_global
         self._span_processors = span_processors
         self._span_exporter: MonitoredSpanExporter | None = None
-        self._listener: RequestListener | None = None
         self._started = self._stopped = False
         use_stable_conventions()
         counts = providers.have_the_sdk_count()
         resource = providers.make_resource(settings)
         self._exposition = Exposition(settings.worker, exports_fleet=lambda: self.fleet_exporter)
         self._exported = ExportedTraces() if settings.otlp is not None else None
-        self._process = providers.process_meter_provider(resource, self._exposition.process, self._exported)
+        self._process = providers.process_meter_provider(
+            resource, self._exposition.process, self._options.views, self._exported
+        )
         self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet)
         sampler, budget = make_sampler(settings, recording=settings.exports_spans or bool(span_processors))
         self._processors = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
@@ -250,38 +251,6 @@ class Telemetry:
         """Let peers ask for this process's series while the block lasts; without a ``socket_dir``, do nothing."""
         return self._endpoint.serving_peers()
 
-    def instrument(self, app: FastAPI) -> None:
-        """Intercept every request of an application: one server span, two metrics, no code in any handler.
-
-        Raises:
-            RuntimeError: the app was built without `fastapi_config`, has served a request, or is instrumented by
-                somebody else.
-        """
-        interceptor.instrument(app, self._parts())
-
-    @asynccontextmanager
-    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """Be an application's whole lifespan, when it has no other: ``FastAPI(lifespan=telemetry.lifespan)``."""
-        self.start()
-        try:
-            async with self.serving_peers():
-                yield
-        finally:
-            await asyncio.to_thread(self.shutdown)
-
-    async def scrape(self, request: Request) -> Response:
-        """Answer ``GET /metrics``: ``app.add_api_route("/metrics", telemetry.scrape)``."""
-        body, content_type = await self.exposition_of_all(request.headers.get("accept"))
-        return Response(body, headers={"content-type": content_type})
-
-    def fastapi_config(self) -> "TelemetryConfig":
-        """Return what to build an application with: ``FastAPI(telemetry=telemetry.fastapi_config())``."""
-        return interceptor.fastapi_config(self._parts())
-
-    def on_request(self, listener: RequestListener) -> None:
-        """Have `listener` told of each request that the interceptor measures; call it before `fastapi_config`."""
-        self._listener = listener
-
     def instrument_client(self, client: httpx.AsyncClient | httpx.Client) -> None:
         """Give each request of an HTTP client a client span, and its trace context to the server."""
         tracers, meters = self.tracer_provider, self.meter_provider
@@ -290,7 +259,13 @@ class Telemetry:
 
     def _parts(self) -> Parts:
         return Parts(
-            self.settings, self.tracer_provider, self._process, self._listener, self._head_sampler, self._late_spans
+            self.settings,
+            self.tracer_provider,
+            self._process,
+            self._listener,
+            self._head_sampler,
+            self._late_spans,
+            self._options,
         )
 
     def _safe(self, processor: SpanProcessor) -> SafeSpanProcessor:

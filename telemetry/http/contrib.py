@@ -17,23 +17,22 @@ import os
 from collections.abc import Awaitable, Callable, Collection
 from urllib.parse import quote
 
-from fastapi import FastAPI
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import get_current_span
 from opentelemetry.util.http import OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST
+from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Send
 
 from ..redaction import redact_query
 from ..settings import TelemetrySettings
-from .exclusion import Excludes, excludes
+from .exclusion import Excludes
 from .last_byte import CURRENT, until_last_byte
 from .late_spans import LateSpans
 from .measurement import INSIDE, RequestMeasurement
 from .parts import Parts, change_stack
-from .request_metrics import RequestMetrics
 from .routes import NATIVE, RequestRoute, Routes, route_of
 from .semantics import Scope, span_name
 
@@ -43,10 +42,10 @@ _MEASUREMENT = "telemetry.measurement"
 _logger = logging.getLogger(__name__)
 
 
-def instrument(app: FastAPI, parts: Parts) -> None:
+def instrument(app: Starlette, parts: Parts) -> None:
     """Instrument an application, before it serves its first request."""
-    routes, excluded = Routes(app), excludes(parts.settings)
-    meters = until_last_byte(parts.meters, RequestMetrics(parts.meters, parts.listener))
+    routes, excluded = Routes(app), parts.excludes()
+    meters = until_last_byte(parts.meters, parts.request_metrics())
 
     def layer(app: ASGIApp, spans: SpanMaker) -> ASGIApp:
         return ContribMiddleware(app, spans, routes, parts.late_spans, excluded)
@@ -55,7 +54,11 @@ def instrument(app: FastAPI, parts: Parts) -> None:
 
 
 def add_instrumentation(
-    app: FastAPI, parts: Parts, routes: Routes, meters: MeterProvider, layer: "Callable[[ASGIApp, SpanMaker], ASGIApp]"
+    app: Starlette,
+    parts: Parts,
+    routes: Routes,
+    meters: MeterProvider,
+    layer: "Callable[[ASGIApp, SpanMaker], ASGIApp]",
 ) -> None:
     """Have contrib instrument an application.
 
@@ -67,7 +70,7 @@ def add_instrumentation(
         layer: is given the application and the same through contrib, and makes the layer that stands before both.
     """
     FastAPIInstrumentor.instrument_app(
-        app,
+        app,  # type: ignore[arg-type]  # an application of Starlette's will do
         tracer_provider=parts.tracers,
         meter_provider=meters,
         excluded_urls="",  # it would put together the URL of each request and search in it
@@ -81,7 +84,7 @@ def add_instrumentation(
             _logger.error("opentelemetry-instrumentation-fastapi builds another stack than it did; it is used as it is")
             return stack
         instrumentation.default_span_details = _span_details
-        app = instrumentation.app
+        app = parts.options.with_hooks(instrumentation.app)
         instrumentation.app = _Inside(app)
         stack.app = layer(app, SpanMaker(instrumentation, headers, routes))
         return stack

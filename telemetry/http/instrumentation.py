@@ -1,4 +1,4 @@
-"""The global interceptor: spans and metrics of every request to a FastAPI app, no code in any handler.
+"""The global interceptor: spans and metrics of every request to an application, no code in any handler.
 
 Three do it, with the same series, labels and route templates, whatever is recorded; each measures every request in one
 place (docs/decisions/telemetry-interceptor.md):
@@ -7,13 +7,14 @@ place (docs/decisions/telemetry-interceptor.md):
 - ``native`` is FastAPI's own telemetry, which sees every request;
 - ``lean`` measures every request itself, and has contrib make the spans of those that are recorded.
 
-Only the one that is chosen is loaded. Each needs an application that was built with `fastapi_config`.
+Only the one that is chosen is loaded. `install` sets FastAPI's own telemetry as is needed; `instrument` needs an
+application of FastAPI's that was built with `fastapi_config`.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from .parts import Parts
 
@@ -23,18 +24,47 @@ if TYPE_CHECKING:
 _INSTRUMENTED = "telemetry_instrumented"  # in the state of an application: who did it
 
 
-def instrument(app: FastAPI, parts: Parts) -> None:
+def instrument(app: Starlette, parts: Parts) -> None:
     """Instrument an application, before it serves its first request; a second time does nothing.
 
     Raises:
         RuntimeError: it would measure nothing, or everything twice; the message is one line that says what to do.
     """
-    settings = parts.settings
-    if settings.sdk_disabled or getattr(app.state, _INSTRUMENTED, None) is parts.tracers:
+    if parts.settings.sdk_disabled or is_instrumented(app, parts):
         return
-    _refuse_wrong_states(app, parts)
-    import_module(f".{settings.interceptor}", __package__).instrument(app, parts)
-    setattr(app.state, _INSTRUMENTED, parts.tracers)
+    refuse_wrong_states(app, parts)
+    config = _own_config(app)
+    if parts.settings.interceptor == "native":
+        is_ours = config is not None and config.get("tracer_provider") is parts.tracers
+    else:
+        is_ours = config is None or (not config.get("tracing") and not config.get("metrics"))
+    if not is_ours:
+        raise RuntimeError(
+            "the application must be built with FastAPI(telemetry=telemetry.fastapi_config()), or given to "
+            "telemetry.install(app): otherwise FastAPI's own telemetry measures every request as well"
+        )
+    _instrument(app, parts)
+
+
+def install(app: Starlette, parts: Parts) -> None:
+    """Instrument an application, however it was built; a second time does nothing.
+
+    Raises:
+        RuntimeError: as `instrument`.
+    """
+    if is_instrumented(app, parts):
+        return
+    refuse_wrong_states(app, parts)
+    config = _own_config(app)
+    if config is not None:
+        config.update(fastapi_config(parts))  # FastAPI reads it at each request
+    if not parts.settings.sdk_disabled:
+        _instrument(app, parts)
+
+
+def is_instrumented(app: Starlette, parts: Parts) -> bool:
+    """Return whether this is done already, for the same telemetry."""
+    return getattr(app.state, _INSTRUMENTED, None) is parts.tracers
 
 
 def fastapi_config(parts: Parts) -> "TelemetryConfig":
@@ -46,16 +76,16 @@ def fastapi_config(parts: Parts) -> "TelemetryConfig":
     return native.config(parts)
 
 
-def _refuse_wrong_states(app: FastAPI, parts: Parts) -> None:
-    config = app._telemetry  # noqa: SLF001 - FastAPI shows its settings nowhere else
-    if parts.settings.interceptor == "native":
-        is_ours = config.get("tracer_provider") is parts.tracers
-    else:
-        is_ours = not config.get("tracing") and not config.get("metrics")
-    if not is_ours:
+def refuse_wrong_states(app: Starlette, parts: Parts) -> None:
+    """Refuse an application whose requests would not be measured, or would be twice.
+
+    Raises:
+        RuntimeError: as `instrument`.
+    """
+    if parts.settings.interceptor == "native" and _own_config(app) is None:
         raise RuntimeError(
-            "the application must be built with FastAPI(telemetry=telemetry.fastapi_config()): "
-            "otherwise FastAPI's own telemetry measures every request as well"
+            "TELEMETRY_INTERCEPTOR=native is FastAPI's own telemetry, and this application is none of FastAPI's: "
+            "set contrib or lean"
         )
     if app.middleware_stack is not None:
         raise RuntimeError("instrument(app) must come before the application's first request: its layers are built")
@@ -64,3 +94,14 @@ def _refuse_wrong_states(app: FastAPI, parts: Parts) -> None:
             "the application is instrumented already: every request would be measured twice; "
             "under opentelemetry-instrument set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=fastapi,starlette,asgi"
         )
+
+
+def _instrument(app: Starlette, parts: Parts) -> None:
+    import_module(f".{parts.settings.interceptor}", __package__).instrument(app, parts)
+    setattr(app.state, _INSTRUMENTED, parts.tracers)
+
+
+def _own_config(app: Starlette) -> dict[str, Any] | None:
+    """Return the settings of FastAPI's own telemetry, which it shows nowhere else; None where it has none."""
+    config: dict[str, Any] | None = getattr(app, "_telemetry", None)
+    return config

@@ -4,22 +4,20 @@ Whether a trace is recorded is decided before any work is done for it (`telemetr
 passes the instrumentation by (`telemetry.http.bypass`). contrib is given no meters.
 """
 
-from fastapi import FastAPI
 from opentelemetry.metrics import NoOpMeterProvider
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from .bypass import BypassMiddleware
 from .contrib import SpanMaker, add_instrumentation
-from .exclusion import excludes
 from .parts import Parts
-from .request_metrics import RequestMetrics
 from .routes import Routes
 
 
-def instrument(app: FastAPI, parts: Parts) -> None:
+def instrument(app: Starlette, parts: Parts) -> None:
     """Instrument an application, before it serves its first request."""
-    routes, excluded = Routes(app), excludes(parts.settings)
-    metrics = RequestMetrics(parts.meters, parts.listener)
+    routes, excluded = Routes(app), parts.excludes()
+    metrics = parts.request_metrics()
     sampler = parts.head_sampler
 
     def layer(app: ASGIApp, spans: SpanMaker) -> ASGIApp:

@@ -82,7 +82,7 @@ class RequestMeasurement:
         template = self.template()
         metrics = self.metrics
         if metrics is not None:
-            metrics.record_end(self.method, template, self.status, seconds, recorded=self.recorded)
+            metrics.record_end(self._scope, self.method, template, self.status, seconds, recorded=self.recorded)
 
     def template(self) -> str | None:
         """Return the template of its route, once it is answered."""

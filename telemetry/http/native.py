@@ -7,15 +7,14 @@ then failed or was slow.
 
 import logging
 
-from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry.trace import get_current_span
+from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Send
 
 from ..redaction import redact_query
 from .duration_listener import with_listener
-from .exclusion import excludes
 from .last_byte import CURRENT, until_last_byte
 from .late_spans import LateSpans
 from .measurement import INSIDE, RequestMeasurement
@@ -27,18 +26,17 @@ from .semantics import Scope
 _logger = logging.getLogger(__name__)
 
 
-def instrument(app: FastAPI, parts: Parts) -> None:
+def instrument(app: Starlette, parts: Parts) -> None:
     """Instrument an application, before it serves its first request."""
     routes = Routes(app)
-
-    metrics = RequestMetrics(parts.meters, parts.listener)
+    metrics = parts.request_metrics()
 
     def change(stack: ASGIApp) -> ASGIApp:
         if isinstance(stack, ServerErrorMiddleware):
             stack.app = _ExceptionEvents(stack.app)
         else:
             _logger.error("FastAPI builds another stack than it did; exceptions are no events of its spans")
-        return NativeMiddleware(stack, routes, metrics, parts.late_spans)
+        return NativeMiddleware(parts.options.with_hooks(stack), routes, metrics, parts.late_spans)
 
     change_stack(app, change)
 
@@ -49,14 +47,14 @@ def config(parts: Parts) -> TelemetryConfig:
         "tracer_provider": parts.tracers,
         "meter_provider": until_last_byte(
             with_listener(parts.meters, parts.listener) if parts.listener else parts.meters,
-            RequestMetrics(parts.meters, parts.listener),
+            parts.request_metrics(),
         ),
         "tracing": True,
         "metrics": True,
         "logs": False,
         "operation_spans": False,
         "auto_configure": False,
-        "exclude": excludes(parts.settings),
+        "exclude": parts.excludes(),
     }
 
 
@@ -80,6 +78,8 @@ class NativeMiddleware:
         """Serve one request."""
         telemetry = scope.get(NATIVE)
         if telemetry is None or INSIDE in scope or scope["type"] != "http":
+            if telemetry is not None:
+                scope[INSIDE] = True
             await self._app(scope, receive, send)
             return
         scope[INSIDE] = True

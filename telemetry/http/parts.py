@@ -1,17 +1,19 @@
 """What an application is instrumented with, whichever interceptor does it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from fastapi import FastAPI
 from opentelemetry.trace import TracerProvider
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from ..metrics.provider import AggregatingMeterProvider
 from ..settings import TelemetrySettings
+from .exclusion import Excludes, excludes
 from .head_sampling import HeadSampler
 from .late_spans import LateSpans
-from .request_metrics import RequestListener
+from .options import RequestOptions
+from .request_metrics import RequestListener, RequestMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Parts:
         listener: is told of each request that is measured.
         head_sampler: decides for ``lean`` which requests are recorded.
         late_spans: writes the spans of requests that failed or were slow and are not recorded; None writes none.
+        options: labels, buckets and hooks.
     """
 
     settings: TelemetrySettings
@@ -33,9 +36,23 @@ class Parts:
     listener: RequestListener | None
     head_sampler: HeadSampler
     late_spans: LateSpans | None
+    options: RequestOptions
+
+    def without(self, path: str) -> "Parts":
+        """Return the same for an application of which one path more leaves no telemetry."""
+        paths = (*self.settings.excluded_paths, path)
+        return replace(self, settings=replace(self.settings, excluded_paths=paths))
+
+    def excludes(self) -> Excludes:
+        """Return what says which requests leave no telemetry."""
+        return excludes(self.settings)
+
+    def request_metrics(self) -> RequestMetrics:
+        """Return where requests are recorded."""
+        return RequestMetrics(self.meters, self.listener, self.options.labels)
 
 
-def change_stack(app: FastAPI, change: Callable[[ASGIApp], ASGIApp]) -> None:
+def change_stack(app: Starlette, change: Callable[[ASGIApp], ASGIApp]) -> None:
     """Have the application's stack of layers changed when it is built, at the first request."""
     build = app.build_middleware_stack
     app.build_middleware_stack = lambda: change(build())  # type: ignore[method-assign]  # contrib does the same

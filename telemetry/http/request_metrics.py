@@ -10,14 +10,17 @@ from collections.abc import Callable, Mapping
 from ..metrics.aggregation import Histogram, UpDownCounter, View
 from ..metrics.provider import AggregatingMeterProvider
 from ..metrics.specs import MAX_SERIES, SECONDS_BUCKETS
+from .labels import LabelReader
+from .semantics import Scope
 
 DURATION = "http.server.request.duration"
 ACTIVE_REQUESTS = "http.server.active_requests"
 
+DURATION_VIEW = View(
+    attributes=("http.request.method", "http.route", "http.response.status_code"), buckets=SECONDS_BUCKETS
+)
 HTTP_VIEWS: Mapping[str, View | None] = {
-    DURATION: View(
-        attributes=("http.request.method", "http.route", "http.response.status_code"), buckets=SECONDS_BUCKETS
-    ),
+    DURATION: DURATION_VIEW,
     ACTIVE_REQUESTS: View(attributes=("http.request.method",)),
     # contrib keeps the response's length on the shared middleware: concurrent requests get each other's.
     "http.server.request.body.size": None,
@@ -37,16 +40,20 @@ class RequestMetrics:
     Args:
         meters: where they come from; an instrumentation that makes them there has the same two.
         listener: is told of each request; None for nobody.
+        labels: further labels of a duration; None for none.
     """
 
-    def __init__(self, meters: AggregatingMeterProvider, listener: RequestListener | None) -> None:
+    def __init__(
+        self, meters: AggregatingMeterProvider, listener: RequestListener | None, labels: LabelReader | None = None
+    ) -> None:
         self._duration = meters.instrument(Histogram, DURATION, "s", "Duration of HTTP server requests.")
         self._active = meters.instrument(
             UpDownCounter, ACTIVE_REQUESTS, "{request}", "Number of active HTTP server requests."
         )
         self._listener = listener
+        self._labels = labels
         self._changes: dict[str, Callable[[float], None]] = {}
-        self._records: dict[tuple[str, str | None, int], Callable[[float], None]] = {}
+        self._records: dict[tuple[str, str | None, int, tuple[str, ...]], Callable[[float], None]] = {}
 
     def add_active(self, method: str, change: int) -> None:
         """Count one request more or less that is under way."""
@@ -57,31 +64,43 @@ class RequestMetrics:
             changed = self._changes[method] = self._active.bind({"http.request.method": method})
         changed(change)
 
-    def record_end(self, method: str, route: str | None, status: int, seconds: float, *, recorded: bool) -> None:
+    def record_end(
+        self, scope: Scope, method: str, route: str | None, status: int, seconds: float, *, recorded: bool
+    ) -> None:
         """Record a request that has ended.
 
         Args:
+            scope: the request.
             method: that of the request, as an attribute.
             route: the template, None where none matched.
             status: that of its answer; 0 when it had none.
             seconds: how long it took.
             recorded: whether its trace is recorded and current, so that it may become an exemplar.
         """
+        labels = () if self._labels is None else self._labels.values(scope)
         if recorded and self._duration is not None:
-            self._duration.record(seconds, request_attributes(method, route, status))
+            self._duration.record(seconds, self._attributes(method, route, status, labels))
         else:
-            record = self._records.get((method, route, status)) or self._make_record(method, route, status)
+            record = self._records.get((method, route, status, labels))
+            if record is None:
+                record = self._make_record(method, route, status, labels)
             record(seconds)
         self.add_active(method, -1)
         tell(self._listener, method, route, status, seconds)
 
-    def _make_record(self, method: str, route: str | None, status: int) -> Callable[[float], None]:
+    def _make_record(
+        self, method: str, route: str | None, status: int, labels: tuple[str, ...]
+    ) -> Callable[[float], None]:
         if self._duration is None:
             return lambda _: None
-        record = self._duration.bind(request_attributes(method, route, status))
+        record = self._duration.bind(self._attributes(method, route, status, labels))
         if len(self._records) < MAX_SERIES:
-            self._records[method, route, status] = record
+            self._records[method, route, status, labels] = record
         return record
+
+    def _attributes(self, method: str, route: str | None, status: int, labels: tuple[str, ...]) -> dict[str, str | int]:
+        attributes = request_attributes(method, route, status)
+        return attributes if self._labels is None else {**attributes, **self._labels.attributes(labels)}
 
 
 def request_attributes(method: str, route: str | None, status: int) -> dict[str, str | int]:

@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
 from opentelemetry.trace import Span
+from starlette.applications import Starlette
 from starlette.routing import Host, Match
 
 from .._private import RequestTelemetry, get_route_path
@@ -30,7 +30,7 @@ LOOK_AGAIN_SECONDS = 1.0
 class Routes:
     """The routes of one application, in the order in which its router tries them."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: Starlette) -> None:
         self._app = app
         self._known: list[RouteContext] = []
         self._under: dict[str, list[RouteContext]] = {}

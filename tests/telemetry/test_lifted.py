@@ -44,7 +44,7 @@ def lifted(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("interceptor", INTERCEPTORS)
-def test_the_ten_lines_work_inside_another_package(lifted: Path, interceptor: str) -> None:
+def test_the_one_call_works_inside_another_package(lifted: Path, interceptor: str) -> None:
     """Series, a span and log lines, and nothing is imported by the name that the folder has here."""
     shop = SHOP.replace("from telemetry import", f"from vendor.{NAME} import")
     (lifted / "shop.py").write_text(NO_ORIGINAL + shop)

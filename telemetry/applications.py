@@ -1,0 +1,144 @@
+"""What a `Telemetry` does for applications: it intercepts their requests, runs with them and answers `/metrics`."""
+
+import asyncio
+import os
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+
+from .http import installation
+from .http import instrumentation as interceptor
+from .http.options import RequestChoices, RequestOptions
+from .http.parts import Parts
+from .http.request_metrics import RequestListener
+from .settings import TelemetrySettings
+
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig
+
+INSTALLED = "truemeter"
+"""In the state of an application: the telemetry that is installed in it."""
+
+
+class ApplicationTelemetry(ABC):
+    """The half of `telemetry.Telemetry` that knows of applications.
+
+    Args:
+        settings: the settings, or a service's name, of which the rest is read from the environment.
+        requests: what is chosen for its requests.
+
+    Attributes:
+        settings: the settings.
+    """
+
+    def __init__(self, settings: TelemetrySettings | str, requests: RequestChoices) -> None:
+        self._options = RequestOptions(**requests)
+        if isinstance(settings, str):
+            settings = TelemetrySettings.from_env(os.environ, service_name=settings)
+        self.settings = replace(settings, excluded_urls=(*settings.excluded_urls, *self._options.exclude))
+        self._listener: RequestListener | None = None
+        self._runs = 0
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to export spans."""
+
+    @abstractmethod
+    def shutdown(self) -> bool:
+        """Export what is left, and stop."""
+
+    @abstractmethod
+    async def exposition_of_all(self, accept: str | None = None) -> tuple[bytes, str]:
+        """Give the answer to ``GET /metrics``."""
+
+    @abstractmethod
+    def serving_peers(self) -> AbstractAsyncContextManager[None]:
+        """Let peers ask for this process's series while the block lasts."""
+
+    @abstractmethod
+    def _parts(self) -> Parts: ...
+
+    def install(self, app: Starlette, *, metrics_path: str | None = "/metrics") -> None:
+        """Do all that an application needs: its requests, its lifespan and ``GET /metrics``.
+
+        Each request gets one server span and two metrics, with no code in any handler. The telemetry starts before the
+        application's own lifespan and ends after it. Call it before the application serves; a second call does nothing.
+        Several applications may have one telemetry: it ends with the last of them.
+
+        Args:
+            app: an application of FastAPI's or Starlette's. FastAPI's own telemetry in it is set as is needed.
+            metrics_path: where the metrics are; None for nowhere.
+
+        Raises:
+            RuntimeError: the application has served a request, is instrumented by somebody else, or has a route of that
+                path; the message is one line that says what to do.
+        """
+        if getattr(app.state, INSTALLED, None) is self:
+            return
+        parts = self._parts()
+        interceptor.refuse_wrong_states(app, parts)
+        if metrics_path is not None:
+            installation.refuse_taken_path(app, metrics_path)
+            parts = parts.without(metrics_path)
+        interceptor.install(app, parts)
+        if metrics_path is not None:
+            installation.add_metrics_route(app, metrics_path, self.scrape)
+        installation.wrap_lifespan(app, self.running)
+        setattr(app.state, INSTALLED, self)
+
+    def instrument(self, app: Starlette) -> None:
+        """Intercept every request of an application, and nothing else of what `install` does.
+
+        Raises:
+            RuntimeError: the app was built without `fastapi_config`, has served a request, or is instrumented by
+                somebody else.
+        """
+        interceptor.instrument(app, self._parts())
+
+    def fastapi_config(self) -> "TelemetryConfig":
+        """Return what to build an application with: ``FastAPI(telemetry=telemetry.fastapi_config())``."""
+        return interceptor.fastapi_config(self._parts())
+
+    def on_request(self, listener: RequestListener) -> None:
+        """Have `listener` told of each request that the interceptor measures; call it before the others."""
+        self._listener = listener
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run while the block lasts: for a lifespan of one's own. Inside another such block it does nothing."""
+        if self._runs:
+            self._runs += 1
+            try:
+                yield
+            finally:
+                await self._end_run()
+            return
+        self.start()
+        self._runs = 1
+        try:
+            async with self.serving_peers():
+                yield
+        finally:
+            await self._end_run()
+
+    async def _end_run(self) -> None:
+        self._runs -= 1
+        if not self._runs:
+            await asyncio.to_thread(self.shutdown)
+
+    @asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """Be an application's whole lifespan, when it has no other: ``FastAPI(lifespan=telemetry.lifespan)``."""
+        async with self.running():
+            yield
+
+    async def scrape(self, request: Request) -> Response:
+        """Answer ``GET /metrics``: ``app.add_route("/metrics", telemetry.scrape)``."""
+        body, content_type = await self.exposition_of_all(request.headers.get("accept"))
+        return Response(body, headers={"content-type": content_type})

@@ -1,0 +1,74 @@
+"""What `Telemetry.install` refuses: with one line, before anything is changed."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from starlette.applications import Starlette
+
+from tests.telemetry.test_install import Installed, interceptor
+
+__all__ = ["interceptor"]  # a fixture
+
+
+async def served() -> FastAPI:
+    """Return an application that has served a request."""
+    app = FastAPI()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as client:
+        await client.get("/")
+    return app
+
+
+def instrumented() -> FastAPI:
+    """Return an application that contrib was there first in."""
+    app = FastAPI()
+    FastAPIInstrumentor.instrument_app(app)
+    return app
+
+
+def with_metrics() -> FastAPI:
+    """Return an application that has a route for metrics."""
+    app = FastAPI()
+    app.add_api_route("/metrics", lambda: None)
+    return app
+
+
+def with_another() -> FastAPI:
+    """Return an application of another telemetry's."""
+    app = FastAPI()
+    Installed().telemetry.install(app)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: asyncio.run(served()), "before the application's first request"),
+        (instrumented, "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"),
+        (with_metrics, "/metrics already"),
+        (with_another, "already"),
+    ],
+)
+def test_wrong_states_are_refused_and_leave_the_application_as_it_was(make: Any, says: str, interceptor: str) -> None:
+    """With one line, before anything is changed."""
+    app = make()
+    before = (list(app.routes), app.router.lifespan_context, dict(app._telemetry))
+    with pytest.raises(RuntimeError, match=says) as caught:
+        Installed(interceptor).telemetry.install(app)
+    assert "\n" not in str(caught.value)
+    assert before == (list(app.routes), app.router.lifespan_context, dict(app._telemetry))
+
+
+def test_a_path_without_a_slash_is_refused() -> None:
+    """It would match nothing."""
+    with pytest.raises(ValueError, match="slash"):
+        Installed().telemetry.install(FastAPI(), metrics_path="metrics")
+
+
+def test_native_is_for_fastapi() -> None:
+    """One line says what else there is."""
+    with pytest.raises(RuntimeError, match="set contrib or lean"):
+        Installed("native").telemetry.install(Starlette())
