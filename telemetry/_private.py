@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         LogRecordExportResult,
         SimpleLogRecordProcessor,
     )
-    from opentelemetry.semconv._incubating.attributes.otel_attributes import OtelComponentTypeValues
     from starlette._utils import get_route_path
 
 
@@ -84,13 +83,6 @@ NAMES = {
     "SemanticConventionStability": _semconv("_OpenTelemetrySemanticConventionStability"),
     "StabilitySignalType": _semconv("_OpenTelemetryStabilitySignalType"),
     "StabilityMode": _semconv("_StabilityMode"),
-    # What the reader behind `/metrics` calls itself.
-    "OtelComponentTypeValues": PrivateName(
-        "opentelemetry.semconv._incubating.attributes.otel_attributes",
-        "OtelComponentTypeValues",
-        "opentelemetry-semantic-conventions",
-        "0.66b2",
-    ),
     # OpenTelemetry's log SDK, which has no other doors yet, for log lines by OTLP.
     "SeverityNumber": PrivateName("opentelemetry._logs", "SeverityNumber", "opentelemetry-api", "1.45.2"),
     "OTLPLogExporter": PrivateName(
@@ -116,7 +108,6 @@ __all__ = [
     "LogRecordProcessor",
     "LoggerProvider",
     "OTLPLogExporter",
-    "OtelComponentTypeValues",
     "ReadWriteLogRecord",
     "ReadableLogRecord",
     "RequestTelemetry",

@@ -72,6 +72,10 @@ class Exemplars:
         self._clock = clock
         self._series: dict[Hashable, _Series] = {}
 
+    def __bool__(self) -> bool:
+        """Whether there is one of any series, shown or waiting."""
+        return bool(self._series)
+
     def offer(self, series: Hashable, measured: Measured) -> None:
         """Take what was measured for a series since the last collection."""
         waiting = self._series.setdefault(series, _Series()).waiting

@@ -1,47 +1,51 @@
-"""From the SDK's data points to prometheus_client's families, exemplars included.
+"""From OpenTelemetry's data points to prometheus_client's families: by its own exporter, and with what that lacks.
 
-`PrometheusReader` stands in for the one of opentelemetry-exporter-prometheus, which drops exemplars; names, units and
-labels follow that package's rules. Metrics of one name and type are one family, whichever meters they come from; one
-of another type is left out and logged once, for two families of one name are no valid exposition. So are
-exponential histograms, which neither text format can carry.
+`PrometheusReader` is the reader of opentelemetry-exporter-prometheus, which translates everything here. Four things are
+added. Exemplars. Metrics of one name and type are one family, whichever meters they come from; one of another type is
+left out and logged once, for two families of one name are no valid exposition. What the SDK has not aggregated is
+read, too (`PrometheusReader.add_producer`). And a gauge that is read keeps the text of its series between scrapes.
 """
 
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import accumulate
-from typing import Any
+from itertools import chain, islice
+from typing import Any, TypeAlias
 
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics.export import (
     Gauge,
     Histogram,
     HistogramDataPoint,
     Metric,
-    MetricReader,
     MetricsData,
     NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
     Sum,
 )
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Exemplar
-from prometheus_client.utils import floatToGoString
+from prometheus_client.samples import Sample
 
-from .._private import OtelComponentTypeValues
 from ..metrics.exemplars import Exemplars
 from ..metrics.naming import label_name, prometheus_name, unit_name
 from ..metrics.observable import LazyDataPoints, Series, label_text
 from .text_format import PrerenderedGauge, sample_prefix
 
 _logger = logging.getLogger(__name__)
-_Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+_SCOPE = InstrumentationScope("")
+_NOTHING = MetricsData([])
+_Point: TypeAlias = NumberDataPoint | HistogramDataPoint
 
 
-class PrometheusReader(MetricReader):
+class PrometheusReader(PrometheusMetricReader):
     """Reads a meter provider at each scrape; one scrape at a time.
 
     Args:
@@ -54,14 +58,20 @@ class PrometheusReader(MetricReader):
     def __init__(
         self, exemplars: Exemplars, resource: Resource, *, resource_labels: Sequence[str] = (), target_info: bool
     ) -> None:
+        self._exporter = CollectorRegistry()  # what the exporter makes of what it is given
         super().__init__(
-            otel_component_type=OtelComponentTypeValues.PROMETHEUS_HTTP_TEXT_METRIC_EXPORTER,
+            disable_target_info=True,  # it would stay as it was at the first scrape
+            scope_info_enabled=False,
+            resource_attribute_filter=frozenset(resource_labels).__contains__,
+            registry=self._exporter,
         )
         self._exemplars = exemplars
-        self._target_info = _target_info(resource.attributes) if target_info else None
-        self._labels = {name: label_text(resource.attributes[name]) for name in resource_labels}
+        self._resource = resource
+        self._resource_labels = resource_labels
+        self._with_target_info = target_info
+        self._labels: dict[str, str] = {}
         self._produce: Callable[[], Iterable[Metric]] = tuple
-        self._received: list[MetricsData] = []
+        self._groups: dict[str, _Group] | None = {}  # None while a scrape waits for them
         self._refused: set[str] = set()
         self._prefixes: dict[str, dict[Series, str]] = {}
 
@@ -69,64 +79,84 @@ class PrometheusReader(MetricReader):
         """Read these metrics as well, as a MetricProducer of OpenTelemetry's specification gives them."""
         self._produce = produce
 
-    def families(self) -> Iterable[Family]:
+    def families(self) -> Iterator[Family]:
         """Collect now."""
-        self.collect()
-        received, self._received = self._received, []
-        gathered: dict[str, _FamilyBuilder] = {}
-        for metric in (
-            metric
-            for data in received
-            for resource in data.resource_metrics
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-        ):
-            self._gather(metric, gathered)
-        for metric in self._produce():
-            self._gather(metric, gathered)
-        if self._target_info is not None:
-            yield self._target_info
-        for each in gathered.values():
-            yield self._family(each)
+        labels = _labels({name: self._resource.attributes[name] for name in self._resource_labels})
+        if labels != self._labels:
+            self._labels = labels
+            self._prefixes.clear()
+        self._groups = None
+        translated = list(self._exporter.collect())
+        if self._groups is None:  # the provider had nothing, and so it said nothing
+            self._receive_metrics(_NOTHING)
+            translated = list(self._exporter.collect())
+        groups: dict[str, _Group] = self._groups or {}
+        self._groups = {}
+        if self._with_target_info:
+            yield InfoMetricFamily("target", "Target metadata", value=_labels(self._resource.attributes))
+        for group in groups.values():
+            if group.read is not None:
+                yield self._read_gauge(group.family, group.read)
+            else:
+                yield self._with_exemplars(translated.pop(0), group.points)
 
-    def _family(self, gathered: "_FamilyBuilder") -> Family:
-        made, given = gathered.made, gathered.given
-        if len(given) == 1 and isinstance(given[0], LazyDataPoints) and isinstance(made, GaugeMetricFamily):
-            return self._read_gauge(made, given[0].values)
-        return gathered.family(self._labels, self._exemplars)
-
-    def _read_gauge(self, made: Family, values: Mapping[Series, float]) -> Family:
-        prefixes = self._prefixes.setdefault(made.name, {})
-        if len(prefixes) > 2 * len(values):
-            prefixes = self._prefixes[made.name] = {}  # most of them went
-        if not values.keys() <= prefixes.keys():
-            for series in values.keys() - prefixes.keys():
-                prefixes[series] = sample_prefix(made.name, self._labels_of(series))
-        return PrerenderedGauge(made, values, prefixes, self._labels_of)
-
-    def _labels_of(self, series: Series) -> dict[str, str]:
-        return {**self._labels, **_labels(series.attributes)}
+    def shutdown(self, timeout_millis: float = 0, **_: object) -> None:
+        """Nothing to do: the last figures of a provider that has ended may still be scraped."""
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 0, **_: object) -> None:
         del timeout_millis
-        self._received.append(metrics_data)
+        if self._groups is not None:  # no scrape waits for it
+            return
+        groups = self._groups = {}
+        scopes = chain.from_iterable(resource.scope_metrics for resource in metrics_data.resource_metrics)
+        for metric in chain(chain.from_iterable(scope.metrics for scope in scopes), self._produce()):
+            self._group(metric, groups)
+        metrics = [group.metric() for group in groups.values() if group.read is None]
+        super()._receive_metrics(
+            MetricsData([ResourceMetrics(self._resource, [ScopeMetrics(_SCOPE, metrics, "")], "")])
+        )
 
-    def shutdown(self, timeout_millis: float = 0, **_: object) -> None:
-        """Nothing to do: the registry goes with its process."""
-
-    def _gather(self, metric: Metric, gathered: dict[str, "_FamilyBuilder"]) -> None:
-        kind = _kind(metric)
-        unit = unit_name(metric.unit or "")
-        if kind is not None:
-            # The constructor adds the unit to the name, and takes the suffix of a counter away.
-            family = kind(prometheus_name(metric.name), metric.description or "", labels=(), unit=unit)
-            known = gathered.setdefault(family.name, _FamilyBuilder(family))
-            if known.made.type == family.type:
+    def _group(self, metric: Metric, groups: dict[str, "_Group"]) -> None:
+        """Put a metric into the group of its family, if there can be one."""
+        family = _empty_family(metric)
+        if family is not None:
+            known = groups.setdefault(family.name, _Group(family, metric))
+            if known.family.type == family.type:
                 known.given.append(metric.data.data_points)
                 return
         if metric.name not in self._refused:
             self._refused.add(metric.name)
             _logger.warning("%s is not exported: a %s of that name cannot be", metric.name, type(metric.data).__name__)
+
+    def _read_gauge(self, family: Family, values: Mapping[Series, float]) -> Family:
+        prefixes = self._prefixes.setdefault(family.name, {})
+        if len(prefixes) > 2 * len(values):
+            prefixes = self._prefixes[family.name] = {}  # most of them went
+        if not values.keys() <= prefixes.keys():
+            for series in values.keys() - prefixes.keys():
+                prefixes[series] = sample_prefix(family.name, self._labels_of(series))
+        return PrerenderedGauge(family, values, prefixes, self._labels_of)
+
+    def _labels_of(self, series: Series) -> dict[str, str]:
+        return {**self._labels, **_labels(series.attributes)}
+
+    def _with_exemplars(self, family: Family, points: Sequence[_Point]) -> Family:
+        if family.type == "gauge":
+            return family
+        samples = family.samples
+        carriers = [place for place, sample in enumerate(samples) if sample.name.endswith(("_bucket", "_total"))]
+        rest = iter(carriers)
+        for point in points:
+            bounds = point.explicit_bounds if isinstance(point, HistogramDataPoint) else ()
+            own = list(islice(rest, len(bounds) + 1))  # a distribution has a sample for each bucket, a counter one
+            for measured in point.exemplars:
+                self._exemplars.offer(_key(samples[own[bisect_left(bounds, measured.value)]]), measured)
+        if self._exemplars:
+            for place in carriers:
+                exemplar = self._exemplars.current(_key(samples[place]))
+                if exemplar is not None:
+                    samples[place] = samples[place]._replace(exemplar=exemplar)
+        return family
 
 
 class ReaderCollector(Collector):
@@ -141,37 +171,44 @@ class ReaderCollector(Collector):
 
 
 @dataclass(slots=True)
-class _FamilyBuilder:
-    """One family before its labels are known: every series of it shall have the same names."""
+class _Group:
+    """The metrics of one family; the first of them says what it means."""
 
-    made: _Family
-    given: list[Iterable[Any]] = field(default_factory=list)
+    family: Family
+    first: Metric
+    given: list[Sequence[Any]] = field(default_factory=list)
 
-    def family(self, labels: Mapping[str, str], exemplars: Exemplars) -> Family:
-        rows = [({**labels, **_labels(point.attributes or {})}, point) for points in self.given for point in points]
-        names = sorted({name for own, _ in rows for name in own})
-        made = type(self.made)(self.made.name, self.made.documentation, labels=names, unit=self.made.unit)
-        for own, point in rows:
-            values = [own.get(name, "") for name in names]
-            series = (made.name, *own.items())
-            if isinstance(made, GaugeMetricFamily):
-                made.add_metric(values, point.value)
-            elif isinstance(made, CounterMetricFamily):
-                made.add_metric(values, point.value, exemplar=_exemplar(series, point, exemplars))
-            else:
-                made.add_metric(values, _buckets(series, point, exemplars), point.sum)
-        return made
+    @property
+    def read(self) -> Mapping[Series, float] | None:
+        """What was read, if nothing else is in the family and it is a gauge."""
+        only = self.given[0] if len(self.given) == 1 else None
+        return only.values if isinstance(only, LazyDataPoints) and self.family.type == "gauge" else None
+
+    @property
+    def points(self) -> list[_Point]:
+        """Those of all."""
+        return list(chain.from_iterable(self.given))
+
+    def metric(self) -> Metric:
+        """Return them as one."""
+        given: Any = self.first.data  # of whichever type, the points of all are of it
+        return replace(self.first, data=replace(given, data_points=self.points))
 
 
-def _kind(metric: Metric) -> type[_Family] | None:
+def _empty_family(metric: Metric) -> Family | None:
+    """Return what the exporter makes of a metric, without its samples; None when that is nothing."""
     match metric.data:
         case Sum(is_monotonic=True):
-            return CounterMetricFamily
+            kind: type[Family] = CounterMetricFamily
         case Sum() | Gauge():
-            return GaugeMetricFamily
+            kind = GaugeMetricFamily
         case Histogram():
-            return HistogramMetricFamily
-    return None
+            kind = HistogramMetricFamily
+        case _:
+            return None
+    # The constructor adds the unit to the name, and takes the suffix of a counter away.
+    name, unit = prometheus_name(metric.name), unit_name(metric.unit or "")
+    return kind(name, metric.description or "", labels=(), unit=unit)  # type: ignore[call-arg]
 
 
 def _labels(attributes: Mapping[str, Any]) -> dict[str, str]:
@@ -183,28 +220,5 @@ def _label(name: str) -> str:
     return label_name(name)
 
 
-def _exemplar(series: tuple[object, ...], point: NumberDataPoint, exemplars: Exemplars) -> Exemplar | None:
-    for measured in point.exemplars:
-        exemplars.offer(series, measured)
-    return exemplars.current(series)
-
-
-def _buckets(series: tuple[object, ...], point: HistogramDataPoint, exemplars: Exemplars) -> list[tuple[Any, ...]]:
-    bounds = [*point.explicit_bounds, float("inf")]
-    for measured in point.exemplars:
-        exemplars.offer((*series, bounds[bisect_left(bounds, measured.value)]), measured)
-    counts = accumulate(point.bucket_counts)
-    return [
-        (_bound(bound), count, exemplars.current((*series, bound))) for bound, count in zip(bounds, counts, strict=True)
-    ]
-
-
-@lru_cache(maxsize=1024)
-def _bound(bound: float) -> str:
-    return str(floatToGoString(bound))  # type: ignore[no-untyped-call]
-
-
-def _target_info(attributes: Mapping[str, Any]) -> Family:
-    info = InfoMetricFamily("target", "Target metadata")
-    info.add_metric([], {label_name(name): label_text(value) for name, value in attributes.items()})
-    return info
+def _key(sample: Sample) -> tuple[object, ...]:
+    return (sample.name, *sample.labels.items())

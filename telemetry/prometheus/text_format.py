@@ -4,6 +4,7 @@ prometheus_client looks at each name and label again for each line. Nearly all o
 so here its beginning is kept, and only the value is new.
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -20,6 +21,7 @@ from ..metrics.observable import Series
 from .content_negotiation import Format
 
 _WRITERS: dict[Format, Callable[..., bytes]] = {Format.TEXT: text, Format.OPENMETRICS: openmetrics}
+_logger = logging.getLogger(__name__)
 _EOF = b"# EOF\n"
 _TYPES = ("counter", "gauge", "histogram")
 _SPECIAL = ("_created", "_gsum", "_gcount")
@@ -80,9 +82,21 @@ def write(families: Iterable[Metric], form: Format) -> bytes:
             ours += [_head(family, form), _samples(family, form)]
         else:
             others.append(family)
-    rest = _WRITERS[form](_Families(others), escaping=ALLOWUTF8)
-    lines = "".join(ours).encode()
+    rest = _by_prometheus_client(others, form)
+    lines = "".join(ours).encode(errors="replace")  # half a surrogate pair has no UTF-8
     return rest.removesuffix(_EOF) + lines + _EOF if form is Format.OPENMETRICS else rest + lines
+
+
+def _by_prometheus_client(families: list[Metric], form: Format) -> bytes:
+    """Write families that only prometheus_client can write; one that it cannot is left out, and costs no other."""
+    try:
+        return _WRITERS[form](_Families(families), escaping=ALLOWUTF8)
+    except Exception:
+        if len(families) == 1:
+            _logger.exception("%s cannot be written", families[0].name)
+            families = []
+        parts = [_by_prometheus_client([family], form).removesuffix(_EOF) for family in families]
+        return b"".join(parts) + (_EOF if form is Format.OPENMETRICS else b"")
 
 
 def sample_prefix(name: str, labels: Mapping[str, str]) -> str:
@@ -134,7 +148,15 @@ def _samples(family: Metric, form: Format) -> str:
 
 @lru_cache(maxsize=16_384)
 def _cached_prefix(name: str, labels: tuple[tuple[str, str], ...]) -> str:
-    return sample_prefix(name, dict(labels))
+    return sample_prefix(name, {label: _bound(value) if label == "le" else value for label, value in labels})
+
+
+def _bound(value: str) -> str:
+    """Return the bound of a bucket as the formats have it: ``5.0``, ``1e+06``."""
+    try:
+        return str(floatToGoString(float(value)))  # type: ignore[no-untyped-call]
+    except ValueError:
+        return value
 
 
 def _shown(exemplar: Exemplar) -> str:

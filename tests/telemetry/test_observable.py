@@ -66,6 +66,11 @@ def found(body: bytes, name: str, *, strict: bool, scope: str) -> Shown:
     return series
 
 
+def utf8(text: str) -> str:
+    """Return it as the text of a scrape has it."""
+    return text.encode(errors="replace").decode()
+
+
 def random_rows(chance: random.Random) -> Rows:
     """Return observations; some series more than once, their attributes in either order."""
     rows: Rows = []
@@ -96,7 +101,7 @@ def test_a_scrape_shows_what_was_read_now(spec: GaugeSpec) -> None:
                 for sample in family.samples
                 if sample.name == name
             ]
-            values = {(sample.labels["product"], sample.labels["in_store"]): sample.value for sample in samples}
+            values = {(utf8(s.labels["product"]), s.labels["in_store"]): s.value for s in samples}
             assert values == expected(rows), f"SEED={seed}"
             assert len(samples) == len(values)
 
