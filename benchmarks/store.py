@@ -10,7 +10,7 @@ import redis
 
 from benchmarks import machine
 from benchmarks.program import Program, free_port
-from service.store.embedded import server_program
+from service.store.server_process import server_program
 
 
 class Store:

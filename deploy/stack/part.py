@@ -17,7 +17,7 @@ from deploy.stack.compose import ROOT, Service
 from deploy.stack.network import inside
 from deploy.stack.tools import find
 from service.parent_death import die_with_parent
-from service.store.embedded import server_program
+from service.store.server_process import server_program
 
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - what containers listen on; it is replaced by one loopback address
 END_SECONDS: Final = 15.0

@@ -119,8 +119,8 @@ def _is_answer(error: Exception) -> bool:
     from service.processes.supervisor import ChildFailed
     from service.settings import SettingsError
     from service.store import STORE_ERRORS, SchemaMismatchError
-    from service.store.embedded import StoreFailed, StoreInUse
     from service.store.preflight import StoreRefused
+    from service.store.server_process import StoreFailed, StoreInUse
 
     refusals = (SettingsError, SchemaMismatchError, StoreRefused, StoreInUse)
     return isinstance(error, (*refusals, StoreFailed, ChildFailed, SaleMovesError, OperatorError, *STORE_ERRORS))

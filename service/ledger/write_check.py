@@ -11,8 +11,9 @@ from time import monotonic
 import structlog
 
 from service.background import every
-from service.store import STORE_ERRORS, BatchTrace, Shards, SharedRead, outage_reason
+from service.store import STORE_ERRORS, BatchTrace, Shards, SharedRead, data_directory, outage_reason
 from service.store.connection import StoreUnsafe
+from service.store.disk import GONE, trouble_of
 from service.store.preflight import check_policy
 from telemetry import suppressed
 
@@ -33,6 +34,7 @@ class WriteCheck:
     def __init__(self, shards: Shards, timeout_seconds: float, clock: Callable[[], float] = monotonic) -> None:
         self._shards = shards
         self._timeout = timeout_seconds
+        self._data_dir = data_directory(shards.client)
         self._clock = clock
         self._written = SharedRead(self._write)
         self._ended: float | None = None
@@ -100,9 +102,9 @@ class WriteCheck:
     async def _write(self, _: BatchTrace) -> None:
         with suppressed():
             found = await asyncio.gather(*map(self._try, self._shards))
-            if (danger := await self._unsafe()) is not None:
-                found = [error or danger for error in found]
+            danger = self._lost_log() or await self._unsafe()
         self._ended = self._clock()
+        found = [error or danger for error in found]
         self._found({shard: error for shard, error in zip(self._shards, found, strict=True) if error})
         if len(self._failed) == self._shards.count:
             raise next(iter(self._failed.values()))
@@ -120,6 +122,11 @@ class WriteCheck:
                 pass
         return self._danger
 
+    def _lost_log(self) -> Exception | None:
+        """Say whether the files of a store on this machine are gone: it would take writes and lose all at its end."""
+        trouble = self._data_dir and trouble_of(self._data_dir)
+        return StoreUnsafe(*trouble) if trouble and trouble.reason == GONE else None
+
     async def _try(self, shard: int) -> Exception | None:
         try:
             async with asyncio.timeout(self._timeout):
@@ -130,6 +137,8 @@ class WriteCheck:
         return None
 
     def _found(self, failed: dict[int, Exception]) -> None:
+        if failed and self._data_dir and (trouble := trouble_of(self._data_dir)):
+            failed = dict.fromkeys(failed, StoreUnsafe(*trouble))  # says more than that nobody answers
         before, self._failed = self._failed, failed
         if failed.keys() != before.keys():
             self._tell()

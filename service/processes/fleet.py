@@ -23,7 +23,8 @@ from service.processes.sockets import listen, url_of
 from service.processes.startup import open_shards
 from service.processes.supervisor import ChildSpec, Supervisor
 from service.settings import Settings
-from service.store.embedded import EmbeddedStore, attach
+from service.store.embedded import EmbeddedStore
+from service.store.server_process import attach
 
 TOKEN_BYTES = 12
 

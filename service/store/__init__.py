@@ -1,6 +1,6 @@
 """The store: how it is reached, what must be true of it, and how steps run in it. Redis >= 7 or Valkey >= 8."""
 
-from service.store.client import STORE_ERRORS, StoreClient, connect, is_store_down, outage_reason
+from service.store.client import STORE_ERRORS, StoreClient, connect, data_directory, is_store_down, outage_reason
 from service.store.scripts import load_scripts, named
 from service.store.shard_batcher import ShardBatcher
 from service.store.shards import BatchTrace, SchemaMismatchError, Shards
@@ -15,6 +15,7 @@ __all__ = [
     "SharedRead",
     "StoreClient",
     "connect",
+    "data_directory",
     "is_store_down",
     "load_scripts",
     "named",

@@ -8,6 +8,7 @@ call fails within milliseconds, with a store that hangs after `timeout_seconds`.
 (`decode_responses=True`).
 """
 
+from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
 from redis import exceptions
@@ -30,6 +31,7 @@ from service.store.connection import (
     UnixConnection,
     outage_code,
 )
+from service.store.disk import DATA_LINK, OWNER_LOCK
 
 StoreClient: TypeAlias = Redis
 
@@ -121,6 +123,14 @@ def outage_reason(error: BaseException) -> str:
     if isinstance(error, exceptions.AuthenticationError):
         return "access_refused"
     return "timeout" if isinstance(error, (exceptions.TimeoutError, TimeoutError)) else "unreachable"
+
+
+def data_directory(client: StoreClient) -> Path | None:
+    """Return where the store behind a client keeps its data, if it is the embedded one, which runs now."""
+    pool = getattr(client, "connection_pool", None)  # a cluster's has none
+    path = pool.connection_kwargs.get("path") if pool else None
+    places = (Path(path).parent, Path(path).parent / DATA_LINK) if path else ()
+    return next((place.resolve() for place in places if (place / OWNER_LOCK).exists()), None)
 
 
 def _single(address: StoreAddress, options: dict[str, Any]) -> StoreClient:

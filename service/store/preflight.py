@@ -138,7 +138,8 @@ async def check_policy(client: StoreClient) -> None:
     info: Mapping[str, Any] = await client.info("memory")
     policy = info.get("maxmemory_policy")
     if policy not in (None, KEEPS_EVERY_KEY):
-        raise StoreUnsafe(f"the store may evict orders: maxmemory-policy is {policy}; set it to {KEEPS_EVERY_KEY}")
+        why = f"the store may evict orders: maxmemory-policy is {policy}; set it to {KEEPS_EVERY_KEY}"
+        raise StoreUnsafe("may_evict", why)
 
 
 async def _info(client: StoreClient) -> Mapping[str, Any]:

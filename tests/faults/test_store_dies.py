@@ -8,7 +8,7 @@ from time import perf_counter
 import httpx
 import pytest
 
-from service.store.embedded import socket_path
+from service.store.server_process import socket_path
 from tests.conftest import MakeServer
 from tests.faults.conftest import Paid
 from tests.faults.kit import (

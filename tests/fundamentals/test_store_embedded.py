@@ -13,7 +13,8 @@ import pytest
 import redis
 
 from service.store.client import STORE_ERRORS, connect
-from service.store.embedded import EmbeddedStore, StoreFailed, StoreInUse, attach, socket_path
+from service.store.embedded import EmbeddedStore
+from service.store.server_process import StoreFailed, StoreInUse, attach, socket_path
 from tests.support import Program, cannot_run, eventually, wait_until
 from tests.support.processes import alive, send_signal, start
 from tests.support.stores import binary

@@ -10,14 +10,14 @@ Ports are chosen by the kernel and bound to loopback. Roles are `api-0`, `api-1`
 import json
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import httpx
 
-from tests.support.processes import ROOT, alive, send_signal
+from tests.support.processes import ROOT, alive, descendants, send_signal
 from tests.support.program import SCRIPT, Program
 from tests.support.waiting import eventually
 
@@ -38,6 +38,7 @@ class Fleet:
         workers: How many order workers (`ORDER_WORKERS`).
         env: Further variables.
         cwd: Where it is started; the root of the repository by default.
+        prefix: What the command is started by, which must become it: `unshare`, say.
         wait: Whether to wait until `/readyz` says yes, and a worker is alive where there should be one.
     """
 
@@ -50,9 +51,11 @@ class Fleet:
         workers: int = 1,
         env: Mapping[str, str] | None = None,
         cwd: Path = ROOT,
+        prefix: Sequence[str] = (),
         wait: bool = True,
     ) -> None:
         self.command = command
+        self._prefix = prefix
         self._roles = [f"api-{n}" for n in range(api)] if command != "worker" else []
         self._roles += [f"order-{n}" for n in range(workers)] if command != "api" else []
         self._wait = wait
@@ -92,6 +95,10 @@ class Fleet:
     def pid(self, role: str) -> int:
         """Return the process id under which a role was last started, waiting for its first start."""
         return eventually(lambda: self._last_pid(role) or 0, START_SECONDS, f"{role} has been started")
+
+    def everybody(self) -> set[int]:
+        """Return the ids of the parent, its children and their children."""
+        return {self.program.pid, *descendants(self.program.pid)}
 
     def kill(self, role: str, number: signal.Signals = signal.SIGKILL) -> int:
         """Send a signal to a role and return the id of the process that got it."""
@@ -137,7 +144,7 @@ class Fleet:
         return pids[-1] if pids else None
 
     def __enter__(self) -> Self:
-        self.program = Program([SCRIPT, self.command], env=self._env, cwd=self._cwd)
+        self.program = Program([*self._prefix, SCRIPT, self.command], env=self._env, cwd=self._cwd)
         try:
             if self._wait:
                 self.wait_until_ready()

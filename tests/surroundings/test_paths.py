@@ -11,7 +11,8 @@ import pytest
 from service.processes.sockets import listen, url_of
 from service.settings import SettingsError
 from service.store.client import connect
-from service.store.embedded import EmbeddedStore, attach
+from service.store.embedded import EmbeddedStore
+from service.store.server_process import attach
 from telemetry import SettingsError as TelemetrySettingsError
 from telemetry import TelemetrySettings
 from tests.support import Program, eventually
