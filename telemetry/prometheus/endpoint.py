@@ -106,7 +106,10 @@ class MetricsEndpoint:
             return self.render(form.value)
         async with self._peers.scrape_peers(form.value) as answers:
             body, content_type = self.render(form.value)
-            return merge([body, *await answers()]), content_type
+            given = await answers()
+            if None in given:  # this scrape says that it lacks one, not the next
+                body, content_type = self.render(form.value)
+            return merge([body, *(text for text in given if text is not None)]), content_type
 
     @asynccontextmanager
     async def serving_peers(self) -> AsyncIterator[None]:

@@ -1,6 +1,7 @@
 """Several processes answer as one: any of them is asked, all of them are in the answer."""
 
 import asyncio
+import shutil
 import sys
 import threading
 import time
@@ -181,6 +182,42 @@ async def test_half_an_answer_is_none(tmp_path: Path, answer: bytes) -> None:
     async with fleet(tmp_path, "api-0") as (member,), await asyncio.start_unix_server(half, tmp_path / "api-1.sock"):
         assert {worker for _, worker in await scrape(member)} == {"api-0", ""}
         assert (await scrape(member))["telemetry_worker_unreachable_total", "api-0"] >= 1
+
+
+@pytest.mark.parametrize("removed", ["a socket", "all sockets", "the directory"])
+async def test_sockets_that_are_removed_are_made_anew(tmp_path: Path, removed: str) -> None:
+    """By a cleaner of temporary directories, say. The scrape that lacks a process says so itself; the next do not."""
+    directory = tmp_path / "sockets"
+    directory.mkdir(mode=0o700)
+    missed = ("telemetry_worker_unreachable_total", "api-0")
+    async with fleet(directory, "api-0", "order-0") as (member, _):
+        before = await scrape(member)
+        if removed == "the directory":
+            shutil.rmtree(directory)
+        else:
+            for path in directory.glob("order-0.sock" if removed == "a socket" else "*"):
+                path.unlink()
+        during = await scrape(member)
+        assert ("shop_served_total", "order-0") not in during
+        assert during[missed] == before[missed] + 1
+
+        async def whole() -> bool:
+            return ("shop_served_total", "order-0") in await scrape(member)
+
+        await wait_until(whole, 5, "both answer again")
+        assert {path.name for path in directory.iterdir()} == {"api-0.sock", "order-0.sock"}
+        assert directory.stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_scrape_that_lacks_a_sibling_says_so_itself(tmp_path: Path) -> None:
+    async with fleet(tmp_path, "api-0") as (member,):
+        before = await scrape(member)
+        (tmp_path / "api-1.sock").touch()
+        missed = ("telemetry_worker_unreachable_total", "api-0")
+        assert (await scrape(member))[missed] == before.get(missed, 0) + 1
+        (tmp_path / "api-1.sock").unlink()
+        async with await asyncio.start_unix_server(lambda _, writer: writer.close(), tmp_path / "api-1.sock"):
+            assert (await scrape(member))[missed] == before.get(missed, 0) + 2
 
 
 async def test_what_a_killed_process_left_is_replaced_by_its_successor(tmp_path: Path) -> None:
