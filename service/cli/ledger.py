@@ -5,12 +5,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from service.cli.store import in_store
+from service.cli.streams import write_line
 
 if TYPE_CHECKING:
     from service.ledger.audit import LedgerDump, Violation
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from service.store import Shards
 
-T = TypeVar("T")
-
-OrderIds = Annotated[list[str] | None, typer.Argument(metavar="[ORDER_ID]...", help="which; or --all")]
+OrderIds = Annotated[list[str] | None, typer.Argument(metavar="ORDER_ID", help="which; or --all")]
 All = Annotated[bool, typer.Option("--all", help="all of them")]
 Json = Annotated[bool, typer.Option("--json", help="as JSON")]
 
@@ -42,41 +41,45 @@ def audit(as_json: Json = False) -> None:
 
     Looks into REDIS_URL, or into the embedded store in DATA_DIR, whether a service runs on it or not.
     """
-    dump, found = asyncio.run(_in_store(_audit))
-    _report_json(dump, found) if as_json else _report(dump, found)
+    dump, found, where = asyncio.run(in_store(_audit))
+    _report_json(dump, found, where) if as_json else _report(dump, found, where)
     raise typer.Exit(1 if found else 0)
 
 
-async def _audit(shards: "Shards", _: "Settings") -> "tuple[LedgerDump, list[Violation]]":
+async def _audit(shards: "Shards", settings: "Settings") -> "tuple[LedgerDump, list[Violation], str]":
     from service.ledger.audit import dump_ledger, violations
+    from service.processes.fleet import store_name
 
     dump = await dump_ledger(shards)
-    return dump, violations(dump)
+    return dump, violations(dump), store_name(settings)
 
 
-def _report(dump: "LedgerDump", found: "list[Violation]") -> None:
+def _report(dump: "LedgerDump", found: "list[Violation]", where: str) -> None:
     from service.ledger.audit import INVARIANTS
 
+    write_line(f"{'store':<7} {where}")
     broken = {violation.invariant for violation in found}
     for check in INVARIANTS:
         rule = (check.__doc__ or "").strip().splitlines()[0]
-        sys.stdout.write(f"{'BROKEN' if check.__name__ in broken else 'ok':<7} {check.__name__:<28} {rule}\n")
+        write_line(f"{'BROKEN' if check.__name__ in broken else 'ok':<7} {check.__name__:<28} {rule}")
         for violation in found:
             if violation.invariant == check.__name__:
-                sys.stdout.write(f"        {violation.detail}\n")
+                write_line(f"{'':<7} {violation.detail}")
     orders = ", ".join(f"{count} {status}" for status, count in dump.snapshot.orders.items())
     again = f", {dump.snapshot.requeued} requeued" if dump.snapshot.requeued else ""
-    sys.stdout.write(f"\n{len(dump.products)} products, {len(dump.orders)} orders; reached: {orders}{again}\n")
+    write_line("")
+    write_line(f"{len(dump.products)} products, {len(dump.orders)} orders; reached: {orders}{again}")
     if dump.snapshot.archived:
         forgotten = ", ".join(f"{count} {status}" for status, count in dump.snapshot.archived.items())
-        sys.stdout.write(f"forgotten after their retention: {forgotten}\n")
-    sys.stdout.write(f"{len(found)} breaches\n" if found else "clean\n")
+        write_line(f"forgotten after their retention: {forgotten}")
+    write_line(f"{len(found)} breaches" if found else "clean")
 
 
-def _report_json(dump: "LedgerDump", found: "list[Violation]") -> None:
+def _report_json(dump: "LedgerDump", found: "list[Violation]", where: str) -> None:
     from service.ledger.audit import INVARIANTS
 
     report = {
+        "store": where,
         "clean": not found,
         "invariants": {
             check.__name__: [violation.detail for violation in found if violation.invariant == check.__name__]
@@ -95,7 +98,7 @@ def _report_json(dump: "LedgerDump", found: "list[Violation]") -> None:
 
 def list_letters(as_json: Json = False) -> None:
     """List the dead letters, those that died first at the head."""
-    orders = asyncio.run(_in_store(_dead))
+    orders = asyncio.run(in_store(_dead))
     if as_json:
         fields = ("order_id", "product_id", "user_id", "quantity", "attempts", "reason")
         rows = [{n: getattr(o, n) for n in fields} | {"died_at": _time(o.settled_at)} for o in orders]
@@ -103,45 +106,48 @@ def list_letters(as_json: Json = False) -> None:
         return
     for order in orders:
         what = f"{order.quantity} x {order.product_id} for {order.user_id}"
-        sys.stdout.write(
-            f"{order.order_id}  {_time(order.settled_at)}  {order.attempts} attempts  {order.reason}  {what}\n"
-        )
-    sys.stdout.write(f"{len(orders)} dead letters\n")
+        write_line(f"{order.order_id}  {_time(order.settled_at)}  {order.attempts} attempts  {order.reason}  {what}")
+    write_line(f"{len(orders)} dead letters")
 
 
-def requeue_letters(order_ids: OrderIds = None, everything: All = False) -> None:
+def requeue_letters(order_ids: OrderIds = None, everything: All = False, as_json: Json = False) -> None:
     """Reserve the units anew and put the orders back into the queue; status 1 when that cannot be done for one."""
     from service.ledger.dead_letters import DeadLetters
 
     _check(order_ids, everything=everything)
 
     async def requeue(shards: "Shards", settings: "Settings") -> dict[str, str]:
-        chosen = await _chosen(shards, order_ids, everything=everything)
+        chosen = await _chosen(shards, order_ids)
         keep = timedelta(seconds=settings.reservation_ttl_seconds)
         return {key: str(result) for key, result in (await DeadLetters(shards).requeue(chosen, keep)).items()}
 
-    _tell(asyncio.run(_in_store(requeue)), "requeued")
+    _tell(asyncio.run(in_store(requeue)), "requeued", as_json=as_json)
 
 
-def drop_letters(order_ids: OrderIds = None, everything: All = False) -> None:
+def drop_letters(order_ids: OrderIds = None, everything: All = False, as_json: Json = False) -> None:
     """Take orders off the list for good; they stay failed. Status 1 when one was not on it."""
     from service.ledger.dead_letters import DeadLetters
 
     _check(order_ids, everything=everything)
 
     async def drop(shards: "Shards", _: "Settings") -> dict[str, str]:
-        chosen = await _chosen(shards, order_ids, everything=everything)
+        chosen = await _chosen(shards, order_ids)
         dropped = await DeadLetters(shards).drop(chosen)
         return {order_id: "dropped" if done else "not_dead" for order_id, done in dropped.items()}
 
-    _tell(asyncio.run(_in_store(drop)), "dropped")
+    _tell(asyncio.run(in_store(drop)), "dropped", as_json=as_json)
 
 
-def _tell(results: dict[str, str], good: str) -> None:
-    for order_id, result in results.items():
-        sys.stdout.write(f"{order_id}  {result}\n")
-    sys.stdout.write(f"{sum(result == good for result in results.values())} {good}\n")
-    raise typer.Exit(1 if any(result != good for result in results.values()) else 0)
+def _tell(results: dict[str, str], good: str, *, as_json: bool) -> None:
+    done = sum(result == good for result in results.values())
+    if as_json:
+        rows = [{"order_id": order_id, "result": result} for order_id, result in results.items()]
+        sys.stdout.write(json.dumps({good: done, "orders": rows}, indent=2) + "\n")
+    else:
+        for order_id, result in results.items():
+            write_line(f"{order_id}  {result}")
+        write_line(f"{done} {good}")
+    raise typer.Exit(0 if done == len(results) else 1)
 
 
 def offer_demo() -> None:
@@ -152,7 +158,7 @@ def offer_demo() -> None:
     async def offer(shards: "Shards", _: "Settings") -> None:
         await stock_demo(ProductCatalogue(shards))
 
-    asyncio.run(_in_store(offer))
+    asyncio.run(in_store(offer, create=True))
 
 
 async def _dead(shards: "Shards", _: "Settings") -> "list[Order]":
@@ -162,43 +168,22 @@ async def _dead(shards: "Shards", _: "Settings") -> "list[Order]":
 
 
 def _check(order_ids: list[str] | None, *, everything: bool) -> None:
+    """Refuse what is no order id before a store is even looked for."""
+    from service.ledger.orders import ORDER_ID, shard_of_order
+    from service.settings import Settings
+
     if everything == bool(order_ids):
         raise typer.BadParameter("name the orders, or say --all")
-
-
-async def _chosen(shards: "Shards", order_ids: list[str] | None, *, everything: bool) -> list[str]:
-    from service.ledger.dead_letters import DeadLetters
-    from service.ledger.orders import ORDER_ID, shard_of_order
-
-    if everything:
-        return [order.order_id for order in await DeadLetters(shards).list()]
+    shards = Settings.from_env(os.environ).store_shards
     for order_id in order_ids or ():
-        if not re.fullmatch(ORDER_ID, order_id) or shard_of_order(order_id) >= shards.count:
+        if not re.fullmatch(ORDER_ID, order_id) or shard_of_order(order_id) >= shards:
             raise typer.BadParameter(f"{order_id!r} is not an order id")
-    return order_ids or []
 
 
-async def _in_store(work: "Callable[[Shards, Settings], Awaitable[T]]") -> T:
-    async with _store() as (shards, settings):
-        return await work(shards, settings)
+async def _chosen(shards: "Shards", order_ids: list[str] | None) -> list[str]:
+    from service.ledger.dead_letters import DeadLetters
 
-
-@asynccontextmanager
-async def _store() -> "AsyncIterator[tuple[Shards, Settings]]":
-    from service.processes.fleet import store_of
-    from service.processes.startup import open_shards
-    from service.settings import Settings
-    from telemetry import configure_logging
-
-    settings = Settings.from_env(os.environ)
-    configure_logging(level="ERROR", stream=sys.stderr, json=settings.log_format == "json")
-    patient = settings.model_copy(update={"store_timeout_seconds": 30.0})
-    with ExitStack() as stack:
-        url, store = store_of(settings, stack)
-        if store is not None:
-            store.start()
-        async with open_shards(patient, url, name="flash-sale-cli", wait_seconds=2) as shards:
-            yield shards, settings
+    return order_ids or [order.order_id for order in await DeadLetters(shards).list()]
 
 
 def _time(moment: datetime | None) -> str:

@@ -1,11 +1,13 @@
 """`flash-sale`: its commands, and how every error ends: with one line on stderr and a status.
 
 Status 0: done; 1: the answer is bad (an audit that found something); 2: the command line or a setting is wrong; 130:
-ended by Ctrl-C. What takes time to import is imported by the command that needs it.
+ended by Ctrl-C; 141: whoever read the output has gone, as `| head` does, which is told by the status alone.
+What takes time to import is imported by the command that needs it.
 """
 
 import errno
 import os
+import signal
 import sys
 from importlib.metadata import version as distribution_version
 from typing import Annotated
@@ -27,7 +29,6 @@ _NOT_WRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
 app = typer.Typer(
     name="flash-sale",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -69,7 +70,7 @@ def run(arguments: list[str]) -> int:
     try:
         if not {"-h", "--help"} & set(arguments):
             prepare_environment(os.environ)  # before OpenTelemetry is imported, which reads some of it then
-        status = app(arguments, standalone_mode=False)
+        status = app(arguments, prog_name="flash-sale", standalone_mode=False)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         ended = _told(error)
@@ -84,19 +85,31 @@ def _told(error: BaseException) -> int | None:
     match error:
         case TyperException():
             message = error.format_message() if hasattr(error, "format_message") else str(error)
-            return complain(f"{message.rstrip('.')} (see `flash-sale --help`)", 2) if message else 2
+            return complain(f"{message.rstrip('.')} (see `{_command_of(error)} --help`)", 2) if message else 2
         case typer.Exit():
             return error.exit_code
         case typer.Abort() | KeyboardInterrupt():
             return complain("interrupted", 130)
         case OSError() if error.errno in _NOT_WRITTEN:
-            lead_nowhere()
-            closed = isinstance(error, BrokenPipeError)
-            return complain(f"the output was {'closed' if closed else 'full'} before all was written", 1)
+            return _unwritten(error)
         case SystemExit():
             return _exited(error)
         case _:
             return _answered(error)
+
+
+def _unwritten(error: OSError) -> int:
+    lead_nowhere()
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    return complain("the output was full before all was written", 1)
+
+
+def _command_of(error: TyperException) -> str:
+    """Return the command whose help tells more, as it is typed."""
+    context = getattr(error, "ctx", None)
+    names = context.command_path.split()[1:] if context else []
+    return " ".join(["flash-sale", *names])
 
 
 def _exited(error: SystemExit) -> int:

@@ -6,6 +6,8 @@ import threading
 from contextlib import suppress
 from typing import TextIO
 
+from service.terminal import wrapped
+
 STREAMS = (0, 1, 2)
 SAY_SECONDS = 1.0
 
@@ -36,6 +38,11 @@ def _write(number: int, data: bytes) -> None:
     with suppress(OSError):
         while data:
             data = data[os.write(number, data) :]
+
+
+def write_line(line: str) -> None:
+    """Write a line to stdout that fits into the terminal."""
+    sys.stdout.write(wrapped(line))
 
 
 def lead_nowhere() -> None:

@@ -3,11 +3,14 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING
 
 from service.cli.errors import OperatorError
+from service.cli.store import not_there
+from service.cli.streams import complain, write_line
 
 if TYPE_CHECKING:
     from service.crowd import CrowdPlan, CrowdReport
@@ -18,43 +21,76 @@ POLL_SECONDS = 0.5
 
 
 def truth_command(plan: "CrowdPlan", targets: list[str], receive: int | None, *, as_json: bool) -> int:
-    """Run the plan and print the report; return 1 when two of them differ."""
-    report, rows, others = asyncio.run(_run(plan, targets or [f"{plan.base_url}/metrics"], receive))
+    """Run the plan and print the report.
+
+    Returns:
+        0; 1 when two of them differ; 128 plus the signal's number when interrupted, whatever the rows so far say.
+    """
+    caught: list[signal.Signals] = []
+    try:
+        report, rows, others = asyncio.run(_run(plan, targets or [f"{plan.base_url}/metrics"], receive, caught))
+    except asyncio.CancelledError:
+        return complain("interrupted", 128 + caught[-1])
     wrong = [row for row in rows if not row.agrees]
     if others:
-        sys.stderr.write(
-            f"flash-sale crowd: {others} of the requests that the service counted were not this crowd's: somebody else "
-            "shops there (start it with CROWD=0), or two targets are one\n"
+        complain(
+            f"{others} of the requests that the service counted were not this crowd's: somebody else "
+            "shops there (start it with CROWD=0), or two targets are one",
+            1,
         )
-    if as_json:
-        table = [{"what": r.what, **_figures(r), "agrees": r.agrees} for r in rows]
-        sys.stdout.write(json.dumps({"true": not wrong, "requests": report.requests, "rows": table}, indent=2) + "\n")
-        return 1 if wrong else 0
-    sys.stdout.write(f"{'':<28}{'clients':>10}{'ledger':>10}{'metrics':>10}{'spans':>10}\n")
-    for row in rows:
-        figures = "".join(f"{'-' if figure is None else figure:>10}" for figure in _figures(row).values())
-        sys.stdout.write(f"{row.what:<28}{figures}{'' if row.agrees else '   DIFFERS'}\n")
-    verdict = f"{len(wrong)} rows differ" if wrong else "all agree"
-    sys.stdout.write(f"\n{report.requests} requests, {report.orders} orders, seed {report.seed}: {verdict}\n")
+    (_report_json if as_json else _report)(report, rows, interrupted=bool(caught))
+    if caught:
+        return complain(f"interrupted by {caught[0].name}; these are the figures so far", 128 + caught[0])
     return 1 if wrong else 0
+
+
+def _report_json(report: "CrowdReport", rows: "list[Row]", *, interrupted: bool) -> None:
+    table = [{"what": r.what, **_figures(r), "agrees": r.agrees} for r in rows]
+    true = not interrupted and all(row.agrees for row in rows)
+    told = {"true": true, "interrupted": interrupted, "requests": report.requests, "rows": table}
+    sys.stdout.write(json.dumps(told, indent=2) + "\n")
+
+
+def _report(report: "CrowdReport", rows: "list[Row]", *, interrupted: bool) -> None:
+    columns = {name: [name] for name in _figures(rows[0])}
+    for row in rows:
+        for name, figure in _figures(row).items():
+            columns[name].append("-" if figure is None else str(figure))
+    widths = [max(map(len, cells)) + 2 for cells in columns.values()]
+    labels = ["", *(row.what for row in rows)]
+    label = max(map(len, labels))
+    marks = ["", *("" if row.agrees else " DIFFERS" for row in rows)]
+    for what, mark, *cells in zip(labels, marks, *columns.values(), strict=True):
+        figures = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        write_line(f"{what:<{label}}{figures}{mark}")
+    wrong = sum(not row.agrees for row in rows)
+    verdict = f"{wrong} rows differ" if wrong else "all agree"
+    end = " (interrupted)" if interrupted else ""
+    write_line("")
+    write_line(f"{report.requests} requests, {report.orders} orders, seed {report.seed}{end}: {verdict}")
 
 
 def _figures(row: "Row") -> dict[str, int | None]:
     return {"clients": row.clients, "ledger": row.ledger, "metrics": row.metrics, "spans": row.spans}
 
 
-async def _run(plan: "CrowdPlan", targets: list[str], receive: int | None) -> "tuple[CrowdReport, list[Row], int]":
+async def _run(
+    plan: "CrowdPlan", targets: list[str], receive: int | None, caught: "list[signal.Signals]"
+) -> "tuple[CrowdReport, list[Row], int]":
     from service.crowd import CrowdError, run_crowd
+    from service.crowd.interruption import cancelled_by_signals
     from service.crowd.view import progress
     from service.processes.fleet import store_of
     from service.processes.startup import open_shards
     from service.settings import Settings
-    from service.truth import MetricSources, SpanReceiver, TargetError
+    from service.store import StoreUnusedError
+    from service.truth import MetricSources, SpanReceiver, TargetError, scrape
     from telemetry import configure_logging
 
     settings = Settings.from_env(os.environ)
     configure_logging(level="ERROR", stream=sys.stderr, json=settings.log_format == "json")
     async with AsyncExitStack() as stack:
+        stack.enter_context(cancelled_by_signals(caught))
         spans = await stack.enter_async_context(SpanReceiver(receive)) if receive is not None else None
         url, store = store_of(settings, stack.enter_context(ExitStack()))
         if store is not None:
@@ -62,13 +98,16 @@ async def _run(plan: "CrowdPlan", targets: list[str], receive: int | None) -> "t
                 f"nothing runs on the store in DATA_DIR={settings.data_dir}: "
                 "set DATA_DIR or REDIS_URL as the service that is asked has it"
             )
-        shards = await stack.enter_async_context(open_shards(settings, url, name="flash-sale-truth", wait_seconds=2))
-        sources = MetricSources(shards, targets)
         try:
+            await scrape(targets)
+            opened = open_shards(settings, url, name="flash-sale-truth", wait_seconds=0, create=False)
+            sources = MetricSources(await stack.enter_async_context(opened), targets)
             before = await sources.read()
             with progress(sys.stderr) as show:
                 report = await run_crowd(plan, show)
             rows, others = await _agreed(report, sources, before, spans)
+        except StoreUnusedError:
+            raise not_there(settings) from None
         except TargetError as error:
             raise OperatorError(f"a target does not answer, are --url and --target right? {error}") from None
         except CrowdError as error:

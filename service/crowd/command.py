@@ -1,8 +1,8 @@
 """What `flash-sale crowd` does: a run with its progress on stderr and its result on stdout.
 
 The first SIGINT or SIGTERM ends the run and still gives the summary so far. Exit status: 0; 1 when the crowd
-could not start, when it caught the service in an error (two orders for one key, an accepted order that is
-gone), or when stdout was closed; 128 plus the signal's number when interrupted.
+could not start, or when it caught the service in an error (two orders for one key, an accepted order that is
+gone); 128 plus the signal's number when interrupted, or when nobody reads what it says (SIGPIPE).
 """
 
 import asyncio
@@ -15,12 +15,11 @@ from typing import TextIO
 import uvloop
 
 from service.crowd.engine import CrowdError, run_crowd
+from service.crowd.interruption import cancelled_by_signals
 from service.crowd.plan import CrowdPlan
 from service.crowd.report import CrowdReport
 from service.crowd.view import progress, write_json, write_summary
 from service.crowd.watch import watch_orders
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def crowd_command(
@@ -36,12 +35,12 @@ def crowd_command(
         return _complain("stopped", 128 + caught[-1])
     except BrokenPipeError:  # stderr was closed: there is nobody left to tell
         _mute(sys.stdout, sys.stderr)
-        return 1
+        return 128 + signal.SIGPIPE
     try:
         (write_json if as_json else write_summary)(report, sys.stdout)
     except BrokenPipeError:
         _mute(sys.stdout)
-        return _complain(f"stdout was closed; {report.accepted} of {report.orders} orders were accepted", 1)
+        return 128 + signal.SIGPIPE
     if caught:
         return _complain(f"interrupted by {caught[0].name}; these are the figures so far", 128 + caught[0])
     missing = report.settling.missing if report.settling else 0
@@ -49,24 +48,15 @@ def crowd_command(
 
 
 async def _run(plan: CrowdPlan, watch: int, watch_for: timedelta, caught: list[signal.Signals]) -> CrowdReport:
-    task = asyncio.current_task()
-    loop = asyncio.get_running_loop()
-
-    def stop(number: signal.Signals) -> None:
-        caught.append(number)
-        if task is not None:
-            task.cancel()
-
-    for number in SIGNALS:
-        loop.add_signal_handler(number, stop, number)
-    with progress(sys.stderr) as show:
-        report = await run_crowd(plan, show)
-    if not watch or report.interrupted:
-        return report
-    try:
-        settling = await watch_orders(plan, report, limit=watch, deadline=watch_for)
-    except asyncio.CancelledError:
-        return report.model_copy(update={"interrupted": True})
+    with cancelled_by_signals(caught):
+        with progress(sys.stderr) as show:
+            report = await run_crowd(plan, show)
+        if not watch or report.interrupted:
+            return report
+        try:
+            settling = await watch_orders(plan, report, limit=watch, deadline=watch_for)
+        except asyncio.CancelledError:
+            return report.model_copy(update={"interrupted": True})
     return report.model_copy(update={"settling": settling})
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from service.crowd.figures import Percentiles
 from service.crowd.report import CrowdReport, Outcome, Progress, SettleReport
+from service.terminal import wrapped
 
 Show = Callable[[Progress], None]
 
@@ -47,7 +48,7 @@ def write_summary(report: CrowdReport, stream: TextIO) -> None:
             table.add_row(name, text)
         Console(file=stream).print(table)
     else:
-        stream.writelines(f"{name:<20} {text}\n" for name, text in _rows(report))
+        stream.writelines(wrapped(f"{name:<20} {text}") for name, text in _rows(report))
     stream.flush()
 
 

@@ -136,6 +136,13 @@ def _endpoints(
     return Endpoints(url_of(listener) if listener else "", where, token, shown)
 
 
+def store_name(settings: Settings) -> str:
+    """Return where the store of these settings is, and the variable that says so; without secrets."""
+    if settings.redis_url is not None:
+        return f"{_without_secrets(settings.redis_url.get_secret_value())} (REDIS_URL)"
+    return f"{settings.data_dir.resolve()} (DATA_DIR)"
+
+
 def _without_secrets(url: str) -> str:
     """Where a store is: neither who logs in there nor its options, which may hold passwords, too."""
     scheme, _, rest = url.partition("://")

@@ -10,8 +10,9 @@ from importlib.metadata import version
 
 import structlog
 from opentelemetry.trace import Tracer
+from redis.exceptions import ConnectionError as RedisConnectionError
 
-from service.cancellation import unless_stopped
+from service.cancellation import cancel_and_wait, unless_stopped
 from service.ledger.ledger import ledger_scripts
 from service.settings import Settings
 from service.store import STORE_ERRORS, Shards, connect
@@ -19,8 +20,16 @@ from service.store.preflight import Durability, check, refusal
 from telemetry import TelemetrySettings
 
 PAUSE_SECONDS = 0.2
+FIRST_SAY_SECONDS = 0.7  # a store that starts beside us is no news
 SAY_SECONDS = 5.0
 """How often it is said what is waited for."""
+
+ONCE_SECONDS = 2.0
+"""How long a store may take that is asked once."""
+
+
+class StoreUnreachableError(RedisConnectionError):
+    """The store did not answer in time; the message is one line that names REDIS_URL."""
 
 
 def telemetry_settings(environ: Mapping[str, str], slot: str) -> TelemetrySettings:
@@ -39,6 +48,7 @@ async def open_shards(
     tracer: Tracer | None = None,
     block_seconds: float = 0.0,
     wait_seconds: float = 30.0,
+    create: bool = True,
     stop: asyncio.Event | None = None,
 ) -> AsyncIterator[Shards]:
     """Connect, check the server and prepare the shards; close the clients at the end.
@@ -49,13 +59,15 @@ async def open_shards(
         name: The client's name in `CLIENT LIST`.
         tracer: Makes the spans of store calls.
         block_seconds: How long a read may block; 0 where none does.
-        wait_seconds: How long a store that does not answer yet is waited for.
+        wait_seconds: How long a store that does not answer yet is waited for; 0: it is asked once.
+        create: Whether a store that was never used becomes one of ours.
         stop: Ends the wait when it is set.
 
     Raises:
         StoreRefused: The server is too old, may evict keys, is read-only, or will never let us in.
         SchemaMismatchError: The store was first used with another number of shards.
-        redis.exceptions.RedisError: The store did not answer in time.
+        StoreUnusedError: It was never used, and is not to be created.
+        StoreUnreachableError: The store did not answer in time.
         Stopped: `stop` was set while the store was waited for.
     """
     timeout = settings.store_timeout_seconds
@@ -69,31 +81,60 @@ async def open_shards(
             clients.push_async_callback(blocking.aclose)
         scripts = ledger_scripts()
         shards = Shards(client, scripts, count=settings.store_shards, tracer=tracer, blocking_client=blocking)
-        await unless_stopped(_prepare(shards, settings.durability, wait_seconds), stop or asyncio.Event())
+        start = _Start(shards, settings.durability, create=create)
+        await unless_stopped(start.within(wait_seconds), stop or asyncio.Event())
         yield shards
 
 
-async def _prepare(shards: Shards, durability: Durability, wait_seconds: float) -> None:
-    log = structlog.get_logger("service.store")
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
-    said = begun - SAY_SECONDS + 1  # first after a second: a store that starts beside us is no news
-    while True:
+class _Start:
+    """Prepares a store that may not answer yet, and says meanwhile what is waited for.
+
+    Both go by the clock alone: an attempt may hang for as long as STORE_TIMEOUT_SECONDS.
+    """
+
+    def __init__(self, shards: Shards, durability: Durability, *, create: bool) -> None:
+        self._shards = shards
+        self._durability = durability
+        self._create = create
+        self._error = "no answer yet"
+        self._log = structlog.get_logger("service.store")
+
+    async def within(self, seconds: float) -> None:
+        saying = asyncio.create_task(self._say())
         try:
-            facts = await check(shards.client, durability)
-            await shards.prepare()
+            async with asyncio.timeout(seconds or ONCE_SECONDS):
+                if await self._ready(asyncio.get_running_loop().time() + seconds):
+                    return
+        except TimeoutError:
+            pass
+        finally:
+            await cancel_and_wait([saying])
+        raise StoreUnreachableError(f"REDIS_URL: the store does not answer: {self._error}")
+
+    async def _ready(self, until: float) -> bool:
+        while not (ready := await self._attempted()) and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - the event is in another process
+            await asyncio.sleep(PAUSE_SECONDS)
+        return ready
+
+    async def _attempted(self) -> bool:
+        """Try once; return whether the store is ready."""
+        try:
+            facts = await check(self._shards.client, self._durability)
+            await self._shards.prepare(create=self._create)
         except STORE_ERRORS as error:
             if (never := refusal(error)) is not None:
                 raise never from None
-            now = loop.time()
-            if now >= begun + wait_seconds:
-                raise
-            if now >= said + SAY_SECONDS:
-                said = now
-                log.warning("REDIS_URL: waiting for the store", waited_seconds=round(now - begun), error=str(error))
-            await asyncio.sleep(PAUSE_SECONDS)
-            continue
-        shards.server = f"{facts.server} {facts.version}"
+            self._error = str(error)
+            return False
+        self._shards.server = f"{facts.server} {facts.version}"
         for warning in facts.warnings:
-            log.warning(warning)
-        return
+            self._log.warning(warning)
+        return True
+
+    async def _say(self) -> None:
+        begun = asyncio.get_running_loop().time()
+        await asyncio.sleep(FIRST_SAY_SECONDS)
+        while True:
+            waited = round(asyncio.get_running_loop().time() - begun)
+            self._log.warning("REDIS_URL: waiting for the store", waited_seconds=waited, error=self._error)
+            await asyncio.sleep(SAY_SECONDS)

@@ -3,7 +3,7 @@
 from service.store.client import STORE_ERRORS, StoreClient, connect, data_directory, is_store_down, outage_reason
 from service.store.scripts import load_scripts, named
 from service.store.shard_batcher import ShardBatcher
-from service.store.shards import BatchTrace, SchemaMismatchError, Shards
+from service.store.shards import BatchTrace, SchemaMismatchError, Shards, StoreUnusedError
 from service.store.shared_read import SharedRead
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Shards",
     "SharedRead",
     "StoreClient",
+    "StoreUnusedError",
     "connect",
     "data_directory",
     "is_store_down",

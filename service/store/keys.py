@@ -25,6 +25,11 @@ def queue(shard: int) -> str:
     return prefix(shard) + "queue"
 
 
+def beat() -> str:
+    """Return a key that whoever uses the store writes once a second."""
+    return prefix(0) + "beat"
+
+
 def settings() -> str:
     """Return the key of what must stay as it was when the store was first used."""
     return prefix(0) + "settings"

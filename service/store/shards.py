@@ -22,6 +22,10 @@ class SchemaMismatchError(ValueError):
     """The store was first used with another number of shards, or by a version that kept orders in another form."""
 
 
+class StoreUnusedError(ValueError):
+    """No service has ever used this store: whoever looks for its orders there looks in the wrong place."""
+
+
 class BatchTrace(NamedTuple):
     """The traces that share a round trip: its span is a child of the first and is linked to the others."""
 
@@ -126,13 +130,17 @@ class Shards:
             return []
         return [(entry_id, fields) for _, entries in reply or () for entry_id, fields in entries]
 
-    async def prepare(self) -> None:
+    async def prepare(self, *, create: bool = True) -> None:
         """Make the store ready: the number of shards agreed, the scripts loaded, the consumer groups there.
+
+        Args:
+            create: Whether a store that was never used becomes one of ours.
 
         Raises:
             SchemaMismatchError: the store holds another number of shards, or orders in another form.
+            StoreUnusedError: it was never used, and is not to be created.
         """
-        await self._agree()
+        await self._agree(create=create)
         for text in self.scripts.values():
             await self.client.script_load(text)
         probe = await self.client.script_load("return 1")
@@ -141,7 +149,7 @@ class Shards:
         for shard in self:
             await self.ensure_group(shard)
 
-    async def _agree(self) -> None:
+    async def _agree(self, *, create: bool) -> None:
         """Check the form, which is written before the number of shards: one without a form is an older version's."""
         agreed: list[Any] = await self.client.hmget(keys.settings(), ["shards", "form"])
         held, form = agreed
@@ -151,10 +159,16 @@ class Shards:
             raise SchemaMismatchError(
                 f"this store holds orders in form {form or 1}, and this version reads {keys.SCHEMA_VERSION}"
             )
+        if (held, form) == (None, None) and not create and not await self._used():
+            raise StoreUnusedError("no service has ever used this store")
         await self.client.hsetnx(keys.settings(), "form", keys.SCHEMA_VERSION)
         if held is None:
             await self.client.hsetnx(keys.settings(), "shards", str(self.count))
-            await self._agree()
+            await self._agree(create=create)
+
+    async def _used(self) -> bool:
+        """Whether a service works here, although its settings are gone, as after a FLUSHALL."""
+        return bool(await self.client.exists(keys.beat(), keys.queue(0)))
 
     async def ensure_group(self, shard: int) -> None:
         """Make the queue's consumer group unless it is there."""

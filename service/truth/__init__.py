@@ -6,6 +6,6 @@ integers, and so is the comparison.
 
 from service.truth.comparison import Row, compare
 from service.truth.receiver import SpanReceiver
-from service.truth.sources import Figures, MetricSources, TargetError
+from service.truth.sources import Figures, MetricSources, TargetError, scrape
 
-__all__ = ["Figures", "MetricSources", "Row", "SpanReceiver", "TargetError", "compare"]
+__all__ = ["Figures", "MetricSources", "Row", "SpanReceiver", "TargetError", "compare", "scrape"]

@@ -1,7 +1,7 @@
 """Reads the ledger, and the sum of `/metrics` over all targets, as figures that can be subtracted."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -71,10 +71,7 @@ class MetricSources:
             redis.exceptions.RedisError: The store does not.
         """
         snapshot = await take_snapshot(self._shards)
-        try:
-            samples = [sample async for sample in self._scrape()]
-        except aiohttp.ClientError as error:
-            raise TargetError(str(error)) from None
+        samples = await scrape(self._targets)
         return Figures(
             ledger_orders=Counter({str(status): count for status, count in snapshot.orders.items()}),
             ledger_refusals=Counter(snapshot.rejections),
@@ -88,15 +85,24 @@ class MetricSources:
             ),
         )
 
-    async def _scrape(self) -> AsyncIterator[Sample]:
+
+async def scrape(targets: Iterable[str]) -> list[Sample]:
+    """Return every sample of these URLs of `/metrics`.
+
+    Raises:
+        TargetError: One does not answer.
+    """
+    samples: list[Sample] = []
+    try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-            for target in self._targets:
+            for target in targets:
                 async with session.get(target, headers={"Accept": "text/plain; version=0.0.4"}) as answer:
                     answer.raise_for_status()
-                    text = await answer.text()
-                for family in text_string_to_metric_families(text):
-                    for sample in family.samples:
-                        yield sample.name, sample.labels, sample.value
+                    families = text_string_to_metric_families(await answer.text())
+                samples += [(found.name, found.labels, found.value) for family in families for found in family.samples]
+    except aiohttp.ClientError as error:
+        raise TargetError(str(error)) from None
+    return samples
 
 
 def _sum(samples: Iterable[Sample], name: str, label: str) -> Counter[str]:

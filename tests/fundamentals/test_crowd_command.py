@@ -84,7 +84,7 @@ async def test_interrupted_command_still_gives_the_summary(number: signal.Signal
     assert "Traceback" not in output
 
 
-async def test_closed_pipe_ends_in_one_line() -> None:
+async def test_closed_pipe_ends_quietly() -> None:
     """Nobody reading stdout is no reason for a traceback."""
     script = Script()
     async with serve(script) as url:
@@ -92,5 +92,4 @@ async def test_closed_pipe_ends_in_one_line() -> None:
         here.close()
         with there:
             done = await asyncio.to_thread(run, [sys.executable, *command(plan_for(url))], stdout=there.fileno())
-    assert done.returncode == 1
-    assert done.stderr == "flash-sale crowd: stdout was closed; 500 of 500 orders were accepted\n"
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")

@@ -21,13 +21,13 @@ from opentelemetry.trace import TracerProvider as AnyTracerProvider
 from service.orders.payments import (
     Charge,
     Declined,
-    HttpGateway,
     PaymentRejected,
     PaymentSettings,
     PaymentUnavailable,
     Receipt,
     gateway,
 )
+from service.orders.payments.http import HttpGateway
 from tests.support import free_port, serve
 
 CHARGE = Charge(order_id="07abc", user_id="ann", amount=2598, currency="EUR")

@@ -1,4 +1,4 @@
-"""Payment of an order: one protocol, a simulator and an HTTP gateway.
+"""Payment of an order: one protocol, a simulator and an HTTP gateway (`.http`, which whoever needs it imports).
 
 `charge` answers with a value, `Receipt` or `Declined`. It raises `PaymentUnavailable` when the outcome is
 unknown or the gateway cannot answer now (the caller defers the order), and `PaymentRejected` when the gateway
@@ -18,14 +18,12 @@ from service.orders.payments.gateway import (
     PaymentUnavailable,
     Receipt,
 )
-from service.orders.payments.http import HttpGateway
 from service.orders.payments.settings import PaymentSettings, gateway
 from service.orders.payments.simulated import SimulatedGateway
 
 __all__ = [
     "Charge",
     "Declined",
-    "HttpGateway",
     "PaymentError",
     "PaymentGateway",
     "PaymentRejected",

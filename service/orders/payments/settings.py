@@ -6,7 +6,6 @@ from opentelemetry.trace import TracerProvider
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl
 
 from service.orders.payments.gateway import PaymentGateway
-from service.orders.payments.http import HttpGateway
 from service.orders.payments.simulated import SimulatedGateway
 
 
@@ -32,6 +31,8 @@ def gateway(settings: PaymentSettings, tracer_provider: TracerProvider) -> Payme
             error_rate=settings.error_rate,
             tracer_provider=tracer_provider,
         )
+    from service.orders.payments.http import HttpGateway  # noqa: PLC0415 - an HTTP client is slow to import
+
     return HttpGateway(
         str(settings.gateway_url),
         timeout=timedelta(seconds=settings.timeout_seconds),

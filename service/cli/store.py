@@ -1,0 +1,72 @@
+"""The store that a command looks into, and what it says when that is not there."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from service.cli.errors import OperatorError
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+    from service.store import Shards
+
+T = TypeVar("T")
+
+READ_SECONDS = 30.0
+"""How long one answer may take: an audit reads every order."""
+
+
+async def in_store(work: "Callable[[Shards, Settings], Awaitable[T]]", *, create: bool = False) -> T:
+    """Do something in the store that the settings name.
+
+    Args:
+        work: What to do.
+        create: Whether a store that was never used becomes one of ours.
+
+    Raises:
+        OperatorError: There is no such store, it was never used, or it does not answer.
+    """
+    async with _opened(create=create) as (shards, settings):
+        return await work(shards, settings)
+
+
+@asynccontextmanager
+async def _opened(*, create: bool) -> "AsyncIterator[tuple[Shards, Settings]]":
+    from redis.exceptions import RedisClusterException, RedisError
+
+    from service.processes.fleet import store_name, store_of
+    from service.processes.startup import StoreUnreachableError, open_shards
+    from service.settings import Settings
+    from service.store import StoreUnusedError
+    from service.store.files import holds_data
+    from telemetry import configure_logging
+
+    settings = Settings.from_env(os.environ)
+    configure_logging(level="ERROR", stream=sys.stderr, json=settings.log_format == "json")
+    patient = settings.model_copy(update={"store_timeout_seconds": READ_SECONDS})
+    with ExitStack() as stack:
+        url, store = store_of(settings, stack)
+        if store is not None:
+            if not create and not holds_data(settings.data_dir):
+                raise not_there(settings)
+            store.start()
+        try:
+            async with open_shards(patient, url, name="flash-sale-cli", wait_seconds=0, create=create) as shards:
+                yield shards, settings
+        except StoreUnusedError:
+            raise not_there(settings) from None
+        except StoreUnreachableError:
+            raise
+        except (RedisError, RedisClusterException) as error:
+            raise OperatorError(f"{store_name(settings)}: the store does not answer: {error}") from None
+
+
+def not_there(settings: "Settings") -> OperatorError:
+    """Return what to say of a place that no service has ever sold from."""
+    from service.processes.fleet import store_name
+
+    return OperatorError(
+        f"no service has ever used the store {store_name(settings)}: set DATA_DIR or REDIS_URL as the service has it"
+    )
