@@ -40,7 +40,7 @@ async def _opened(*, create: bool) -> "AsyncIterator[tuple[Shards, Settings]]":
     from service.processes.startup import StoreUnreachableError, open_shards
     from service.settings import Settings
     from service.store import StoreUnusedError
-    from service.store.files import holds_data
+    from service.store.disk import holds_data
     from telemetry import configure_logging
 
     settings = Settings.from_env(os.environ)

@@ -25,6 +25,11 @@ class Trouble(NamedTuple):
     text: str
 
 
+def holds_data(data_dir: Path) -> bool:
+    """Whether a server has kept its log in this directory before."""
+    return (data_dir / LOG_DIRECTORY).is_dir()
+
+
 def trouble_of(data_dir: Path) -> Trouble | None:
     """Look at the directory of a store that has been started there, without writing; takes some microseconds."""
     try:

@@ -23,11 +23,6 @@ def private_directory(directory: Path) -> None:
     directory.chmod(0o700)
 
 
-def holds_data(directory: Path) -> bool:
-    """Whether a server has kept its data in this directory before."""
-    return (directory / "appendonlydir").is_dir()
-
-
 def open_lock(path: Path) -> int:
     """Open a lock file, making it if need be; return its descriptor."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
