@@ -16,6 +16,7 @@ LOOKED_AFTER = {
     "service/api/websocket.py": "ends with its connection",
     "service/cli/processes.py": "is the process",
     "service/crowd/engine.py": "awaited in the same call",
+    "service/processes/startup.py": "says what is waited for; ended by the same call",
     "telemetry/prometheus/multiprocess.py": "looks once a second, whatever a look raises",
     "telemetry/prometheus/shared_scrape.py": "awaited by who asked; the next one who asks begins another",
 }
