@@ -17,6 +17,7 @@ from .http import instrumentation as interceptor
 from .http.options import RequestChoices, RequestOptions
 from .http.parts import Parts
 from .http.request_metrics import RequestListener
+from .prometheus.responses import respond
 from .settings import TelemetrySettings
 
 if TYPE_CHECKING:
@@ -139,6 +140,10 @@ class ApplicationTelemetry(ABC):
             yield
 
     async def scrape(self, request: Request) -> Response:
-        """Answer ``GET /metrics``: ``app.add_route("/metrics", telemetry.scrape)``."""
-        body, content_type = await self.exposition_of_all(request.headers.get("accept"))
-        return Response(body, headers={"content-type": content_type})
+        """Answer ``GET /metrics``: ``app.add_route("/metrics", telemetry.scrape)``.
+
+        In the format and the encoding that the request prefers, and of the families that it names (``?name[]=``).
+        """
+        names = request.query_params.getlist("name[]")
+        body, headers = await respond(self.exposition_of_all, request.headers, names)
+        return Response(body, headers=headers)

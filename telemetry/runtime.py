@@ -22,6 +22,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 
 from . import providers
 from .applications import ApplicationTelemetry
@@ -62,6 +63,7 @@ class Telemetry(ApplicationTelemetry):
         set_global: whether `start` makes the providers OpenTelemetry's global ones.
         strict: whether an observation that does not match its declaration is an error; for tests.
         span_processors: further destinations of finished spans.
+        registries: the host's own of prometheus_client, which ``/metrics`` shows as well.
         requests: ``exclude``, ``labels``, ``buckets``, ``server_request_hook``, ``client_request_hook`` and
             ``client_response_hook``: see `telemetry.http.options.RequestOptions`.
 
@@ -76,19 +78,19 @@ class Telemetry(ApplicationTelemetry):
         set_global: bool = True,
         strict: bool = False,
         span_processors: Sequence[SpanProcessor] = (),
+        registries: Sequence[Collector] = (),
         **requests: Unpack[RequestChoices],
     ) -> None:
         super().__init__(settings, requests)
         settings = self.settings
         self.fleet_exporter = True
-        self._set_global = set_global
-        self._span_processors = span_processors
+        self._set_global, self._strict, self._span_processors = set_global, strict, span_processors
         self._span_exporter: MonitoredSpanExporter | None = None
         self._started = self._stopped = False
         use_stable_conventions()
         counts = providers.have_the_sdk_count()
         resource = providers.make_resource(settings)
-        self._exposition = Exposition(settings.worker, exports_fleet=lambda: self.fleet_exporter)
+        self._exposition = Exposition(settings.worker, exports_fleet=lambda: self.fleet_exporter, registries=registries)
         self._exported = ExportedTraces() if settings.otlp is not None else None
         self._process = providers.process_meter_provider(
             resource, self._exposition.process, self._options.views, self._exported
@@ -101,7 +103,6 @@ class Telemetry(ApplicationTelemetry):
         self._instruments = Instruments(self.meter_provider, self._off_or(self._fleet), strict=strict)
         failures = self.counter(FAILURES)
         self._failed: CountFailure = lambda part: failures.add(1, {"part": part})
-        self._strict = strict
         self._late_spans = self._make_late_spans(budget, resource) if budget is not None else None
         self._logs = self._make_logs(resource)
         self._metric_export = providers.metric_export(

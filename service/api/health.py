@@ -47,7 +47,6 @@ def create_router(
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics(request: Request) -> Response:
         """Export every series of this process, of its siblings, and of the ledger as Prometheus text."""
-        body, content_type = await telemetry.exposition_of_all(request.headers.get("accept"))
-        return Response(body, media_type=content_type)
+        return await telemetry.scrape(request)
 
     return router

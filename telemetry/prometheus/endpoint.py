@@ -7,7 +7,7 @@ else. `MetricsEndpoint` puts the series of its peers, the other processes of the
 """
 
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -15,16 +15,22 @@ from opentelemetry import context
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
 
 from .content_negotiation import Format, negotiate
-from .multiprocess import PeerProcesses, merge
+from .family_texts import merge
+from .host_registries import FirstOfEachName, HostRegistries, with_labels
+from .multiprocess import PeerProcesses
 from .shared_scrape import SharedScrape
 from .text_format import write
 
 
 class Exposition:
     """The registries of one process.
+
+    Args:
+        worker: the name of this process.
+        exports_fleet: says whether the fleet's series are in the answer.
+        registries: what the host keeps by itself; see `telemetry.prometheus.host_registries`.
 
     Attributes:
         registry: everything that is exported now.
@@ -33,16 +39,23 @@ class Exposition:
         own: everything of this process, without the fleet.
     """
 
-    def __init__(self, worker: str, *, exports_fleet: Callable[[], bool]) -> None:
+    def __init__(self, worker: str, *, exports_fleet: Callable[[], bool], registries: Sequence[Collector] = ()) -> None:
         self.registry = CollectorRegistry()
         self.process = CollectorRegistry()
         self.fleet = CollectorRegistry()
         self.own = CollectorRegistry()
         self._lock = threading.Lock()
-        self.own.register(_ConditionalCollector(lambda: True, self.process))
-        self.own.register(_ExtraLabelCollector(ProcessCollector(registry=CollectorRegistry()), "worker", worker))
-        self.registry.register(_ConditionalCollector(lambda: True, self.own))
-        self.registry.register(_ConditionalCollector(exports_fleet, self.fleet))
+        self._names = FirstOfEachName()
+        process = _ConditionalCollector(lambda: True, self.process)
+        figures = _ExtraLabelCollector(ProcessCollector(registry=CollectorRegistry()), "worker", worker)
+        fleet = _ConditionalCollector(exports_fleet, self.fleet)
+        hosts = _ExtraLabelCollector(HostRegistries(registries), "worker", worker)
+        for registry, collectors in (
+            (self.own, (process, figures, hosts)),
+            (self.registry, (process, figures, fleet, hosts)),  # of two families of one name the first stays
+        ):
+            for collector in collectors:
+                registry.register(collector)
 
     def render(self, accept: str | None = None) -> tuple[bytes, str]:
         """Return the body and the content type of one scrape.
@@ -60,14 +73,14 @@ class Exposition:
     def families(self) -> list[Metric]:
         """Return the families of one scrape, as prometheus_client's objects."""
         with self._lock:
-            return list(self.registry.collect())
+            return list(self._names.filter(self.registry.collect()))
 
     def _write(self, registry: CollectorRegistry, form: Format) -> bytes:
         # A scrape that is itself traced must not become the exemplar of what is read during it.
         token = context.attach(context.Context())
         try:
             with self._lock:  # the readers take one scrape at a time
-                return write(registry.collect(), form)
+                return write(self._names.filter(registry.collect()), form)
         finally:
             context.detach(token)
 
@@ -144,8 +157,4 @@ class _ExtraLabelCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for family in self._source.collect():
-            labelled = Metric(family.name, family.documentation, family.type)
-            labelled.samples = [
-                Sample(s.name, s.labels | self._label, s.value, s.timestamp, s.exemplar) for s in family.samples
-            ]
-            yield labelled
+            yield with_labels(family, self._label)

@@ -28,8 +28,6 @@ GONE_SECONDS = 60.0
 LENGTH_BYTES = 8
 SUFFIX = ".sock"
 _logger = logging.getLogger(__name__)
-_EOF = b"# EOF\n"
-_HELP = b"\n# HELP "
 
 UNREACHABLE = CounterSpec(
     name="telemetry.worker.unreachable",
@@ -197,33 +195,3 @@ class _PeerScrape:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
-
-
-def merge(texts: list[bytes]) -> bytes:
-    """Make one exposition out of several: each family once, with the samples of all.
-
-    Args:
-        texts: as prometheus_client writes them, all in one format, families headed by ``# HELP``.
-    """
-    if len(texts) == 1:
-        return texts[0]
-    families: dict[bytes, list[bytes]] = {}
-    for text in texts:
-        # A label or a HELP line has no line feed, so this begins a family wherever it stands.
-        for block in (b"\n" + text.removesuffix(_EOF)).split(_HELP)[1:]:
-            lines = block.removesuffix(b"\n")
-            known = families.get(name := lines.partition(b" ")[0])
-            if known is None:
-                families[name] = [_HELP[1:] + lines]
-            elif samples := lines[_end_of_head(lines) :]:
-                known.append(samples)
-    end = _EOF if any(text.endswith(_EOF) for text in texts) else b""
-    return b"".join(b"\n".join([*blocks, b""]) for blocks in families.values()) + end
-
-
-def _end_of_head(lines: bytes) -> int:
-    """Return where the samples begin, after the HELP line and the comments that follow it."""
-    end = lines.find(b"\n") + 1 or len(lines)
-    while lines.startswith(b"#", end):
-        end = lines.find(b"\n", end) + 1 or len(lines)
-    return end

@@ -17,7 +17,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from telemetry import CounterSpec, GaugeSpec, Telemetry, TelemetrySettings
-from telemetry.prometheus.multiprocess import LENGTH_BYTES, TIMEOUT_SECONDS, merge
+from telemetry.prometheus.family_texts import merge
+from telemetry.prometheus.multiprocess import LENGTH_BYTES, TIMEOUT_SECONDS
 from tests.support import Program, wait_until
 
 TEXT = "text/plain"
