@@ -6,6 +6,8 @@ A name is loaded when it is first used (PEP 562), so that `store_span` or a spec
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ._extras import needs
+
 if TYPE_CHECKING:
     from .http.labels import RequestLabel, from_header, from_state
     from .logs.configuration import configure_logging
@@ -36,6 +38,8 @@ _HOMES = {
     "suppressed": ".traces.propagation",
 }
 
+_EXTRAS = {".logs.configuration": "logs"}
+
 __all__ = [
     "CounterSpec",
     "GaugeSpec",
@@ -62,7 +66,8 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(home, __name__), name)
+    with needs(_EXTRAS.get(home, "all")):
+        value: object = getattr(import_module(home, __name__), name)
     globals()[name] = value  # the next use finds it there
     return value
 

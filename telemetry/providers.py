@@ -8,27 +8,24 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from opentelemetry import metrics
-from opentelemetry.exporter.otlp.proto.http import Compression
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.environment_variables import OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import Metric
 from opentelemetry.sdk.metrics.view import DropAggregation
 from opentelemetry.sdk.metrics.view import View as SdkView
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     ConsoleSpanExporter,
     SimpleSpanProcessor,
     SpanExporter,
-    SpanExportResult,
 )
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from prometheus_client import CollectorRegistry
 
+from ._extras import needs
 from .export.health import CountFailure, MonitoredSpanExporter, SafeSpanProcessor
 from .export.metrics import MonitoredMetricExporter, PeriodicMetricExport
 from .http.head_sampling import PredecidedIdGenerator, PredecidedSampler
@@ -38,10 +35,9 @@ from .metrics.exemplars import Exemplars, ExportedTraces
 from .metrics.instruments import Counter
 from .metrics.provider import AggregatingMeterProvider
 from .prometheus.reader import PrometheusReader, ReaderCollector
-from .settings import BatchSettings, OtlpSettings, TelemetrySettings
+from .settings import BatchSettings, TelemetrySettings
 
 WORKER = "worker"
-_COMPRESSION = {"none": Compression.NoCompression, "gzip": Compression.Gzip, "deflate": Compression.Deflate}
 
 
 def have_the_sdk_count() -> bool:
@@ -162,15 +158,10 @@ def metric_export(
     if settings.otlp_metrics is None or settings.sdk_disabled:
         return None
     chosen = settings.otlp_metrics
-    exporter = MonitoredMetricExporter(
-        OTLPMetricExporter(
-            endpoint=chosen.metrics_endpoint,
-            headers=dict(chosen.headers),
-            timeout=chosen.timeout_seconds,
-            compression=_COMPRESSION[chosen.compression],
-            meter_provider=metrics.NoOpMeterProvider(),
-        )
-    )
+    with needs("otlp"):
+        from .export.otlp import metric_exporter  # noqa: PLC0415 - as above
+
+    exporter = MonitoredMetricExporter(metric_exporter(chosen))
     exporter.count_failure = failed
 
     def of_process() -> Iterable[Metric]:
@@ -207,37 +198,13 @@ def start_span_export(
         processors.add_span_processor(safe(processor))
     if settings.otlp is None:
         return None
+    with needs("otlp"):
+        from .export.otlp import span_exporter  # noqa: PLC0415 - only where it is sent
+
     exporter = MonitoredSpanExporter(span_exporter(settings.otlp, meters, exported))
     queue = safe(span_processor(exporter, settings.batch, meters))
     exporter.count_failure = queue.count_failure
     processors.add_span_processor(queue)
-    return exporter
-
-
-class _NotingExporter(OTLPSpanExporter):
-    """The OTLP exporter, which says whose spans the collector took."""
-
-    noted: ExportedTraces | None = None
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = super().export(spans)
-        if result is SpanExportResult.SUCCESS and self.noted is not None:
-            self.noted.add(span.context.trace_id for span in spans if span.context)
-        return result
-
-
-def span_exporter(
-    settings: OtlpSettings, meters: metrics.MeterProvider, exported: ExportedTraces | None = None
-) -> OTLPSpanExporter:
-    """Return the OTLP exporter; it counts in ``meters`` what it sends and loses, and notes it in ``exported``."""
-    exporter = _NotingExporter(
-        endpoint=settings.traces_endpoint,
-        headers=settings.headers,
-        timeout=settings.timeout_seconds,
-        compression=_COMPRESSION[settings.compression],
-        meter_provider=meters,
-    )
-    exporter.noted = exported
     return exporter
 
 

@@ -15,9 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-import httpx
 from opentelemetry import metrics, propagate, trace
-from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -25,6 +23,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
 from . import providers
+from ._extras import needs
 from .applications import ApplicationTelemetry
 from .export.health import FAILURES, CountFailure, Health, MonitoredSpanExporter, SafeSpanProcessor
 from .export.shutdown import Pipeline, drain
@@ -33,7 +32,7 @@ from .http.head_sampling import HeadSampler
 from .http.late_spans import LATE_SPANS, LateSpans
 from .http.options import RequestChoices
 from .http.parts import Parts
-from .logs import configuration as logs
+from .logs import sink as log_lines
 from .logs.handler import LOG_LINES_DROPPED, dropped
 from .metrics.exemplars import ExportedTraces
 from .metrics.instruments import Counter, Histogram, Instruments, ObserveCallback, UpDownCounter
@@ -41,11 +40,12 @@ from .metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterS
 from .prometheus.endpoint import Exposition, MetricsEndpoint
 from .prometheus.multiprocess import UNREACHABLE, PeerProcesses
 from .settings import TelemetrySettings
-from .traces.client_spans import aredact_request, redact_request
 from .traces.safe_propagator import SafePropagator
 from .traces.sampling import SAMPLING_RATIO, TraceBudget, make_sampler
 
 if TYPE_CHECKING:
+    import httpx
+
     from .logs.otlp import OtlpLogSink
 
 SHUTDOWN_SECONDS = 3.0
@@ -120,10 +120,11 @@ class Telemetry(ApplicationTelemetry):
         settings = self.settings
         if settings.otlp_logs is None or not self._set_global or settings.sdk_disabled:
             return None
-        from .logs.otlp import OtlpLogSink  # noqa: PLC0415 - only where log lines are sent: the log SDK is private
+        with needs("otlp"):
+            from .logs.otlp import OtlpLogSink  # noqa: PLC0415 - only where log lines are sent: the log SDK is private
 
         sink = OtlpLogSink(settings.otlp_logs, settings.log_batch, resource, self._process, self._failed)
-        logs.set_sink(sink.emit)
+        log_lines.set_sink(sink.emit)
         return sink
 
     def _make_peers(self) -> PeerProcesses | None:
@@ -252,11 +253,12 @@ class Telemetry(ApplicationTelemetry):
         """Let peers ask for this process's series while the block lasts; without a ``socket_dir``, do nothing."""
         return self._endpoint.serving_peers()
 
-    def instrument_client(self, client: httpx.AsyncClient | httpx.Client) -> None:
+    def instrument_client(self, client: "httpx.AsyncClient | httpx.Client") -> None:
         """Give each request of an HTTP client a client span, and its trace context to the server."""
-        tracers, meters = self.tracer_provider, self.meter_provider
-        hook = aredact_request if isinstance(client, httpx.AsyncClient) else redact_request
-        HTTPXClientInstrumentor.instrument_client(client, tracers, meters, request_hook=hook)
+        with needs("httpx"):
+            from .traces.client_spans import instrument_client  # noqa: PLC0415 - only where it is asked for
+
+        instrument_client(client, self.tracer_provider, self.meter_provider)
 
     def _parts(self) -> Parts:
         return Parts(

@@ -17,10 +17,10 @@ from .contrib import SpanMaker
 from .exclusion import Excludes
 from .head_sampling import HeadSampler
 from .late_spans import LateSpans
-from .measurement import INSIDE, RequestMeasurement
+from .measurement import RequestMeasurement
 from .request_metrics import RequestMetrics
 from .routes import NATIVE, Routes, route_of
-from .semantics import Scope
+from .semantics import INSIDE, Scope
 
 
 class BypassMiddleware:

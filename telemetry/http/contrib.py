@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Collection
 from urllib.parse import quote
 
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import get_current_span
 from opentelemetry.util.http import OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST
@@ -28,13 +27,14 @@ from starlette.types import ASGIApp, Receive, Send
 
 from ..redaction import redact_query
 from ..settings import TelemetrySettings
+from . import asgi
 from .exclusion import Excludes
 from .last_byte import CURRENT, until_last_byte
 from .late_spans import LateSpans
-from .measurement import INSIDE, RequestMeasurement
-from .parts import Parts, change_stack
+from .measurement import RequestMeasurement
+from .parts import Parts, change_stack, is_fastapi
 from .routes import NATIVE, RequestRoute, Routes, route_of
-from .semantics import Scope, span_name
+from .semantics import INSIDE, Scope, span_name
 
 _ENTERED = "telemetry.entered"
 _TRUE_SCOPE = "telemetry.scope"
@@ -69,13 +69,18 @@ def add_instrumentation(
         meters: where its metrics go.
         layer: is given the application and the same through contrib, and makes the layer that stands before both.
     """
-    FastAPIInstrumentor.instrument_app(
-        app,  # type: ignore[arg-type]  # an application of Starlette's will do
-        tracer_provider=parts.tracers,
-        meter_provider=meters,
-        excluded_urls="",  # it would put together the URL of each request and search in it
-        exclude_spans=["receive", "send"],
-    )
+    if is_fastapi(app):
+        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # noqa: PLC0415 - it imports FastAPI
+
+        FastAPIInstrumentor.instrument_app(
+            app,  # type: ignore[arg-type]  # it is one of FastAPI's
+            tracer_provider=parts.tracers,
+            meter_provider=meters,
+            excluded_urls="",  # it would put together the URL of each request and search in it
+            exclude_spans=["receive", "send"],
+        )
+    else:
+        asgi.instrument_app(app, tracer_provider=parts.tracers, meter_provider=meters)
     headers = _headers_of_interest(parts.settings)
 
     def change(stack: ASGIApp) -> ASGIApp:

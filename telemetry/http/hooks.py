@@ -12,8 +12,7 @@ from typing import Any
 from opentelemetry.trace import Span, get_current_span
 from starlette.types import ASGIApp, Message, Receive, Send
 
-from .measurement import INSIDE
-from .semantics import Scope
+from .semantics import INSIDE, Scope
 
 RequestHook = Callable[[Span, Scope], None]
 """Is given a request's server span, which is current, and its ASGI scope."""

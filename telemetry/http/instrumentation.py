@@ -12,11 +12,11 @@ application of FastAPI's that was built with `fastapi_config`.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
-from .parts import Parts
+from .parts import Parts, own_config
 
 if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig
@@ -33,7 +33,7 @@ def instrument(app: Starlette, parts: Parts) -> None:
     if parts.settings.sdk_disabled or is_instrumented(app, parts):
         return
     refuse_wrong_states(app, parts)
-    config = _own_config(app)
+    config = own_config(app)
     if parts.settings.interceptor == "native":
         is_ours = config is not None and config.get("tracer_provider") is parts.tracers
     else:
@@ -55,7 +55,7 @@ def install(app: Starlette, parts: Parts) -> None:
     if is_instrumented(app, parts):
         return
     refuse_wrong_states(app, parts)
-    config = _own_config(app)
+    config = own_config(app)
     if config is not None:
         config.update(fastapi_config(parts))  # FastAPI reads it at each request
     if not parts.settings.sdk_disabled:
@@ -82,7 +82,7 @@ def refuse_wrong_states(app: Starlette, parts: Parts) -> None:
     Raises:
         RuntimeError: as `instrument`.
     """
-    if parts.settings.interceptor == "native" and _own_config(app) is None:
+    if parts.settings.interceptor == "native" and own_config(app) is None:
         raise RuntimeError(
             "TELEMETRY_INTERCEPTOR=native is FastAPI's own telemetry, and this application is none of FastAPI's: "
             "set contrib or lean"
@@ -99,9 +99,3 @@ def refuse_wrong_states(app: Starlette, parts: Parts) -> None:
 def _instrument(app: Starlette, parts: Parts) -> None:
     import_module(f".{parts.settings.interceptor}", __package__).instrument(app, parts)
     setattr(app.state, _INSTRUMENTED, parts.tracers)
-
-
-def _own_config(app: Starlette) -> dict[str, Any] | None:
-    """Return the settings of FastAPI's own telemetry, which it shows nowhere else; None where it has none."""
-    config: dict[str, Any] | None = getattr(app, "_telemetry", None)
-    return config

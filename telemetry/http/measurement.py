@@ -15,8 +15,6 @@ from .request_metrics import RequestMetrics
 from .routes import RequestRoute
 from .semantics import Scope, request_method
 
-INSIDE = "telemetry.inside"
-"""Marks a request that is measured: it is one, however many instrumented applications are mounted in one another."""
 _BODIES = frozenset(("http.response.body", "http.response.pathsend", "http.response.zerocopysend"))
 _TRAILERS = "http.response.trailers"
 _SERVER_ERROR = 500

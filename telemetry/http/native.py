@@ -17,11 +17,11 @@ from ..redaction import redact_query
 from .duration_listener import with_listener
 from .last_byte import CURRENT, until_last_byte
 from .late_spans import LateSpans
-from .measurement import INSIDE, RequestMeasurement
+from .measurement import RequestMeasurement
 from .parts import Parts, change_stack
 from .request_metrics import RequestMetrics
 from .routes import NATIVE, RequestRoute, Routes
-from .semantics import Scope
+from .semantics import INSIDE, Scope
 
 _logger = logging.getLogger(__name__)
 

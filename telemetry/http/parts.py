@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from opentelemetry.trace import TracerProvider
 from starlette.applications import Starlette
@@ -56,3 +57,14 @@ def change_stack(app: Starlette, change: Callable[[ASGIApp], ASGIApp]) -> None:
     """Have the application's stack of layers changed when it is built, at the first request."""
     build = app.build_middleware_stack
     app.build_middleware_stack = lambda: change(build())  # type: ignore[method-assign]  # contrib does the same
+
+
+def is_fastapi(app: Starlette) -> bool:
+    """Return whether an application is one of FastAPI's, which need not be installed."""
+    return own_config(app) is not None
+
+
+def own_config(app: Starlette) -> dict[str, Any] | None:
+    """Return the settings of FastAPI's own telemetry, which it shows nowhere else; None where it has none."""
+    config: dict[str, Any] | None = getattr(app, "_telemetry", None)
+    return config

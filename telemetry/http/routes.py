@@ -10,16 +10,23 @@ that has no routes of its own. A path that no route knows has none.
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from fastapi.routing import RouteContext, iter_route_contexts
 from opentelemetry.trace import Span
 from starlette.applications import Starlette
 from starlette.routing import Host, Match
 
-from .._private import RequestTelemetry, get_route_path
+from .._private import get_route_path
 from ..metrics.specs import MAX_SERIES
 from .semantics import Scope, span_method
+
+if TYPE_CHECKING or find_spec("fastapi"):
+    from fastapi.routing import RouteContext, iter_route_contexts
+
+    from .._private import RequestTelemetry
+else:
+    from .plain import RequestTelemetry, RouteContext, iter_route_contexts
 
 NATIVE = "fastapi.telemetry"
 """Where FastAPI keeps its telemetry of a request; an application that finds it there leaves its own off."""

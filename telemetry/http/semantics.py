@@ -8,6 +8,8 @@ from opentelemetry.util.http import sanitize_method
 
 Scope = MutableMapping[str, Any]
 
+INSIDE = "telemetry.inside"
+"""Marks a request that is measured: it is one, however many instrumented applications are mounted in one another."""
 OTHER_METHOD = "_OTHER"
 
 

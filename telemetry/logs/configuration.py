@@ -12,7 +12,7 @@ uvicorn configures logging itself unless it is told not to: run it with ``log_co
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 import structlog
@@ -21,24 +21,12 @@ from structlog.tracebacks import ExceptionDictTransformer
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from ..redaction import REDACTED, is_secret, redact_text
+from . import sink
 from .handler import LineHandler
 
 _UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 _MAX_DEPTH = 8
 _MAX_FRAMES = 20
-
-
-LogSink = Callable[[Mapping[str, Any]], None]
-"""Is given one line: structlog's event dictionary, redacted."""
-
-
-class _Outputs:
-    """Where lines go besides the stream; logging belongs to the process, so this does, too."""
-
-    sink: LogSink | None = None
-
-
-_outputs = _Outputs()
 
 
 def configure_logging(*, level: str | int = "INFO", stream: TextIO, json: bool = True, wait: bool = True) -> None:
@@ -91,14 +79,8 @@ def configure_logging(*, level: str | int = "INFO", stream: TextIO, json: bool =
     logging.captureWarnings(capture=True)
 
 
-def set_sink(sink: LogSink | None) -> None:
-    """Give every line from now on to ``sink`` as well, which must not raise; another one replaces it, None ends it."""
-    _outputs.sink = sink
-
-
 def _emit_to_sink(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    if _outputs.sink is not None:
-        _outputs.sink(event)
+    sink.emit(event)
     return event
 
 

@@ -1,6 +1,8 @@
-"""Spans of HTTP clients without the secrets of their URLs: hooks for opentelemetry-instrumentation-httpx."""
+"""Spans of HTTP clients, by opentelemetry-instrumentation-httpx, without the secrets of their URLs."""
 
-from opentelemetry.instrumentation.httpx import RequestInfo
+import httpx
+from opentelemetry import metrics, trace
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor, RequestInfo
 from opentelemetry.trace import Span
 
 from ..redaction import redact_url
@@ -15,3 +17,11 @@ def redact_request(span: Span, request: RequestInfo) -> None:
 async def aredact_request(span: Span, request: RequestInfo) -> None:
     """Do the same for an asynchronous client."""
     redact_request(span, request)
+
+
+def instrument_client(
+    client: httpx.AsyncClient | httpx.Client, tracers: trace.TracerProvider, meters: metrics.MeterProvider
+) -> None:
+    """Give each request of an HTTP client a client span, and its trace context to the server."""
+    hook = aredact_request if isinstance(client, httpx.AsyncClient) else redact_request
+    HTTPXClientInstrumentor.instrument_client(client, tracers, meters, request_hook=hook)

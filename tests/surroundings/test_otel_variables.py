@@ -6,6 +6,7 @@ import pytest
 from opentelemetry.metrics import NoOpMeterProvider
 
 from telemetry import SettingsError, Telemetry, TelemetrySettings, providers
+from telemetry.export import otlp
 from telemetry.otel_variables import CHECKS, prepare
 from tests.support import RedisServer, eventually, free_port
 from tests.support.cli import complaint, flash_sale
@@ -139,7 +140,7 @@ def test_whatever_a_variable_holds(name: str, monkeypatch: pytest.MonkeyPatch) -
             monkeypatch.setenv(given, text)
         Telemetry(taken, set_global=False).shutdown()
         if taken.otlp is not None:
-            exporter = providers.span_exporter(taken.otlp, NoOpMeterProvider())
+            exporter = otlp.span_exporter(taken.otlp, NoOpMeterProvider())
             providers.span_processor(exporter, taken.batch, NoOpMeterProvider()).shutdown()  # type: ignore[no-untyped-call]
     assert all(re.fullmatch(rf"{name}: \S.*", line) for line in lines), lines
 

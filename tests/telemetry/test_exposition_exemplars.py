@@ -10,8 +10,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Exemplar
 
 from telemetry import CounterSpec, HistogramSpec, Telemetry, TelemetrySettings
+from telemetry.export.otlp import span_exporter
 from telemetry.metrics.exemplars import KEEP_SECONDS, REMEMBERED_TRACES, Exemplars, ExportedTraces
-from telemetry.providers import span_exporter
 from telemetry.settings import INTERCEPTORS, BatchSettings, Interceptor, OtlpSettings
 from telemetry.testing import Capture, capture
 from tests.support import serve, wait_until

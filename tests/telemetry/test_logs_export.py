@@ -18,7 +18,7 @@ from opentelemetry.sdk.resources import Resource
 
 from telemetry import TelemetrySettings, configure_logging
 from telemetry.export.shutdown import Pipeline, drain
-from telemetry.logs import configuration as logs
+from telemetry.logs import sink
 from telemetry.logs.handler import MAX_ALIKE_PER_SECOND
 from telemetry.logs.otlp import OtlpLogSink
 from telemetry.settings import BatchSettings, OtlpLogSettings
@@ -79,11 +79,11 @@ def lines_to(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     def lines_to(collector: Collector, **batch: int) -> Iterator[Lines]:
         lines = Lines(collector, **batch)
         configure_logging(level="DEBUG", stream=lines.stream)
-        logs.set_sink(lines.sink.emit)
+        sink.set_sink(lines.sink.emit)
         try:
             yield lines
         finally:
-            logs.set_sink(None)
+            sink.set_sink(None)
 
     yield lines_to
     structlog.reset_defaults()

@@ -13,7 +13,8 @@ from tests.telemetry.collector import Collector
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "telemetry" / "README.md").read_text()
-SHOP, MEASURE, TEST = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+SHOP, MEASURE, TEST = (example.replace("truemeter", "telemetry") for example in EXAMPLES)  # its name in this repository
 
 
 def test_one_call_makes_a_service_with_telemetry(tmp_path: Path) -> None:
