@@ -185,7 +185,7 @@ HTTP_REFUSED = CounterSpec(
     attributes={
         "reason": (
             *("bad_request", "request_timeout", "uri_too_long", "headers_too_large", "not_implemented"),
-            *("overloaded", "version_not_supported", "evicted"),
+            *("overloaded", "version_not_supported", "host_refused", "evicted"),
         )
     },
 )

@@ -9,11 +9,10 @@ import secrets
 from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -25,11 +24,13 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from service.host_names import parse_host_names
 from service.ledger.ledger import LedgerPolicy
 from service.orders.payments import PaymentSettings
 from service.secret_files import SUFFIX, with_secret_files
 from service.store.address import parse_url
 from service.store.preflight import Durability
+from service.token_keys import SYMMETRIC, algorithms_of
 
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 _GROUPS = {"payment": "PAYMENT_", "auth_jwt": "AUTH_JWT_"}
@@ -46,20 +47,34 @@ class JwtSettings(BaseModel):
 
     secret: SecretStr | None = Field(None, min_length=32)
     public_key: SecretStr | None = None
-    algorithm: Literal["HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA"] | None = None
+    algorithm: str | None = None
     audience: str | None = None
     issuer: str | None = None
 
     @model_validator(mode="after")
     def _one_key(self) -> "JwtSettings":
-        if self.public_key:
-            _check_public_key(self.public_key.get_secret_value())
         if self.secret and self.public_key:
-            raise ValueError("set AUTH_JWT_SECRET or AUTH_JWT_PUBLIC_KEY, not both")
-        symmetric = self.algorithm is None or self.algorithm.startswith("HS")
-        if self.algorithm and bool(self.secret) != symmetric:
-            raise ValueError(f"{self.algorithm} does not go with the kind of key that is set")
+            raise ValueError("AUTH_JWT_PUBLIC_KEY: set this or AUTH_JWT_SECRET, not both")
+        possible = self._possible()
+        if self.algorithm is not None and self.algorithm not in possible:
+            known = f"it may be {', '.join(possible)}" if possible else "no key is set"
+            raise ValueError(f"AUTH_JWT_ALGORITHM: does not go with the key: {known}")
         return self
+
+    def _possible(self) -> tuple[str, ...]:
+        if self.public_key is None:
+            return SYMMETRIC if self.secret else ()
+        try:
+            return algorithms_of(self.public_key.get_secret_value())
+        except ValueError as error:
+            raise ValueError(f"AUTH_JWT_PUBLIC_KEY: {error}") from None
+
+    @cached_property
+    def algorithms(self) -> tuple[str, ...]:
+        """How a token may be signed: as is set, else in the way that goes with the key."""
+        if self.algorithm is not None:
+            return (self.algorithm,)
+        return self._possible() if self.secret else self._possible()[:1]
 
     @property
     def enabled(self) -> bool:
@@ -74,6 +89,7 @@ class Settings(BaseModel):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
+    allowed_hosts: tuple[str, ...] = ()
     workers: int = Field(1, ge=1, le=64)
     order_workers: int = Field(1, ge=0, le=64)
     crowd: float = Field(20.0, ge=0, le=100_000, allow_inf_nan=False)
@@ -126,6 +142,11 @@ class Settings(BaseModel):
         if url is not None:
             parse_url(url.get_secret_value())
         return url
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _host_names(cls, given: Any) -> Any:  # noqa: ANN401 - what the environment holds
+        return parse_host_names(given) if isinstance(given, str) else given
 
     @field_validator("monitoring_origins", mode="before")
     @classmethod
@@ -181,13 +202,6 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(_one_line(error)) from None
-
-
-def _check_public_key(pem: str) -> None:
-    try:
-        load_pem_public_key(pem.encode())
-    except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("AUTH_JWT_PUBLIC_KEY: not a public key in PEM") from None
 
 
 def _secrets() -> list[str]:

@@ -54,6 +54,8 @@ def create_app(context: ApiContext) -> FastAPI:
         telemetry=telemetry.fastapi_config(),
         lifespan=_lifespan,
         redirect_slashes=False,
+        docs_url=None,  # one of our own, with a policy
+        redoc_url=None,
         exception_handlers=handlers.by_type(),
         middleware=_layers(context, note, handlers.crash),
     )

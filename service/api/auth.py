@@ -78,17 +78,11 @@ async def shopper(
 
 
 def _claims(token: str, settings: JwtSettings) -> dict[str, Any]:
-    if settings.secret is not None:
-        key, default = settings.secret.get_secret_value(), ["HS256", "HS384", "HS512"]
-    else:
-        key, default = (
-            settings.public_key.get_secret_value() if settings.public_key else "",
-            ["RS256", "ES256", "EdDSA"],
-        )
+    key = settings.secret or settings.public_key
     claims: dict[str, Any] = jwt.decode(
         token,
-        key,
-        algorithms=[settings.algorithm] if settings.algorithm else default,
+        key.get_secret_value() if key else "",
+        algorithms=settings.algorithms,
         audience=settings.audience,
         issuer=settings.issuer,
         options={"require": ["sub", "exp"], "verify_aud": settings.audience is not None},

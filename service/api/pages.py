@@ -1,8 +1,9 @@
-"""The pages for people: the live figures at `/`, a shop to try the sale by hand at `/shop`, and the files of both.
+"""The pages for people: the live figures at `/`, a shop to try the sale by hand at `/shop`, the API at `/docs`.
 
 Plain files beside this module, read once when the application is made. A page gets what it must know of the settings
 as `data-` attributes, escaped. The policy lets it load its own files and nothing else, and lets no text become markup
-or script. Everything is revalidated by its ETag, so that a new version is seen at once and an old one costs a 304.
+or script; `/docs` loads one release of Swagger UI besides, known by its hash. Everything is revalidated by its ETag, so
+that a new version is seen at once and an old one costs a 304.
 """
 
 import hashlib
@@ -27,13 +28,11 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",
-}
+SWAGGER = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5.35.0/"
+DOCS_POLICY = (
+    f"default-src 'none'; script-src 'self' {SWAGGER}; style-src 'unsafe-inline' {SWAGGER}; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +42,16 @@ class PageFile:
     content: bytes
     media_type: str
     etag: str
+    policy: str
 
     @classmethod
-    def of(cls, content: bytes, suffix: str) -> Self:
+    def of(cls, content: bytes, suffix: str, policy: str = POLICY) -> Self:
         """Return the file with its tag."""
-        return cls(content, MEDIA_TYPES[suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+        return cls(content, MEDIA_TYPES[suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"', policy)
 
     def answer(self, request: Request) -> Response:
         """Return the file, or 304 to whoever has it already."""
-        headers = {**HEADERS, "ETag": self.etag}
+        headers = {"Content-Security-Policy": self.policy, "Cache-Control": "no-cache", "ETag": self.etag}
         known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
         if known & {self.etag, "*"}:
             return Response(status_code=304, headers=headers)
@@ -69,12 +69,15 @@ def create_router(settings: Settings) -> APIRouter:
     async def read_shop(request: Request) -> Response:
         return found["shop.html"].answer(request)
 
+    async def read_docs(request: Request) -> Response:
+        return found["docs.html"].answer(request)
+
     async def read_file(request: Request, name: str) -> Response:
         if name not in found or name.endswith(".html"):
             raise Problem("not_found")
         return found[name].answer(request)
 
-    for path, endpoint in (("/", read_live), ("/shop", read_shop), ("/page/{name}", read_file)):
+    for path, endpoint in (("/", read_live), ("/shop", read_shop), ("/docs", read_docs), ("/page/{name}", read_file)):
         router.add_api_route(path, endpoint, methods=["GET", "HEAD"])
     return router
 
@@ -91,7 +94,8 @@ def _read(settings: Settings) -> Mapping[str, PageFile]:
         suffix = source.name[source.name.rfind(".") :]
         if suffix in MEDIA_TYPES:
             content = source.read_bytes()
-            found[source.name] = PageFile.of(_filled(content, values) if suffix == ".html" else content, suffix)
+            filled = _filled(content, values) if suffix == ".html" else content
+            found[source.name] = PageFile.of(filled, suffix, DOCS_POLICY if source.name == "docs.html" else POLICY)
     return found
 
 

@@ -25,6 +25,7 @@ TRY_AGAIN_LATER = 1013
 MESSAGES_PER_SECOND = 20
 MAX_MESSAGE_BYTES = 1024
 DENIAL = "websocket.http.response"
+_HOW_TO_UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
 
 router = APIRouter()
 
@@ -51,6 +52,13 @@ async def watch(websocket: WebSocket) -> None:
             "flash_sale.websocket.close_code": code,
         }
     )
+
+
+@router.get("/monitoring", include_in_schema=False)
+async def tell_to_upgrade() -> None:
+    """Answer who asks for the WebSocket as if it were a page (RFC 9110, section 15.5.22)."""
+    detail = "This is a WebSocket; the same figures as JSON are at /monitoring/metrics."
+    raise Problem("upgrade_required", detail, headers=_HOW_TO_UPGRADE)
 
 
 def observe(telemetry: Telemetry, broadcast: Broadcast) -> None:

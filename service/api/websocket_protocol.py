@@ -65,7 +65,12 @@ class Connection(WebSocketsSansIOProtocol):
             self.transport.abort()
 
     async def send(self, message: Any) -> None:  # noqa: ANN401 - as uvicorn's
-        """Send; a handshake that was refused with an answer is complete, which uvicorn forgets and calls an error."""
+        """Send; a handshake that was refused with an answer is complete, which uvicorn forgets and calls an error.
+
+        It also forgets the server's headers in that answer.
+        """
+        if message["type"] == "websocket.http.response.start":
+            message = {**message, "headers": [*self.default_headers, *message.get("headers", ())]}
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True

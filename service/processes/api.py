@@ -31,5 +31,5 @@ async def serve_api(
         server: uvicorn.Server
         shards = faulty_shards(real, faults)
         context = ApiContext(settings, telemetry, shards, lambda: len(server.server_state.connections), faults)
-        server = http_server(create_app(context), settings, telemetry)
+        server = http_server(create_app(context), settings, telemetry, listener)
         await serve_until(stop, server, listener)

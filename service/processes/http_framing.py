@@ -12,6 +12,7 @@ from typing import Any, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.host_names import HostNames
 from service.problems import Problem
 from service.processes.request_head import (
     CHECKED,
@@ -29,6 +30,7 @@ from service.processes.request_head import (
 HEAD: Final = "head"
 BODY: Final = "body"
 BETWEEN: Final = "between"  # two requests
+TELL_NOTHING: Final = frozenset((b"/healthz", b"/readyz"))  # may be asked for under any name, as probes do
 
 
 class FramedProtocol(HttpToolsProtocol):
@@ -36,19 +38,24 @@ class FramedProtocol(HttpToolsProtocol):
 
     Args:
         websocket_paths: The paths on which a WebSocket handshake is taken.
+        host_names: Under which names we may be asked.
     """
 
     def __init__(
         self,
         *args: Any,  # noqa: ANN401 - as uvicorn's
         websocket_paths: frozenset[bytes],
+        host_names: HostNames,
         **options: Any,  # noqa: ANN401 - as uvicorn's
     ) -> None:
         super().__init__(*args, **options)
         self.part = BETWEEN
         self.handshake = False
+        self.leaving = False  # takes no further request
         self.running: RequestResponseCycle | None = None
+        self._continuing = False  # the client waits to be told to send the body
         self._websocket_paths = websocket_paths
+        self._host_names = host_names
         self._fields: Fields = {}
         self._head_bytes = 0
         self._fed_bytes = 0
@@ -141,6 +148,8 @@ class FramedProtocol(HttpToolsProtocol):
         method, version = self.parser.get_method(), self.parser.get_http_version()
         check_head(method, version, self._fields)
         path = self.url.partition(b"?")[0]
+        if not self._host_names.allow(self._fields.get(b"host", b"")) and path not in TELL_NOTHING:
+            raise Problem("host_refused", "ALLOWED_HOSTS does not name the host of this request.")
         self.takes(path)
         self.handshake = (
             self.parser.should_upgrade()
@@ -151,15 +160,29 @@ class FramedProtocol(HttpToolsProtocol):
         self.expect_100_continue = version == "1.1" and self._fields.get(b"expect", b"").lower() == b"100-continue"
         super().on_headers_complete()
         self.part = BETWEEN if self.handshake else BODY
-        if self.expect_100_continue and not self.handshake:
-            # A client that was answered before it sent the body may still send it, or the next request instead.
+        self._continuing = self.expect_100_continue and not self.handshake and self.cycle.keep_alive
+        if self._continuing:
+            # A client that is answered before it sent the body may still send it, or the next request instead.
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body."""
+        self._body_comes()
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that the request is whole; one that asks for an upgrade is so only after its body."""
         if not self.parser.should_upgrade():
             self.part = BETWEEN
+            self._body_comes()
             super().on_message_complete()
+
+    def _body_comes(self) -> None:
+        """Note that the client sends the body, or that there is none: it no longer waits (RFC 9110, 10.1.1)."""
+        if self._continuing and not self.cycle.response_started:
+            self._continuing = False
+            self.cycle.waiting_for_100_continue = False
+            self.cycle.keep_alive = not self.leaving
 
     def _should_upgrade(self) -> bool:
         return self.handshake
@@ -169,5 +192,5 @@ class FramedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _framing_head(self) -> bytes:
-        version, keep_alive = self.scope["http_version"], self.cycle.keep_alive
+        version, keep_alive = self.scope["http_version"], self.cycle.keep_alive or self._continuing
         return framing_head(self.parser.get_method(), version, self._fields, keep_alive=keep_alive)

@@ -51,7 +51,6 @@ class HttpProtocol(FramedProtocol):
         self._all = connections
         self._client_seconds = client_seconds
         self._probes_only = False
-        self._leaving = False  # takes no further request
         self._refusal: Problem | None = None
         self._held = b""  # received, and not looked at while parsed requests wait for the one in front
         self._arrival = Deadline(self.loop)  # of a head or a body
@@ -77,7 +76,7 @@ class HttpProtocol(FramedProtocol):
         """Return whether to stay: a client that sends no more still gets the answers to what it has sent."""
         if self.part is BODY:
             self._drop_unfinished()
-        self._leaving = True
+        self.leaving = True
         waiting = list(self.unanswered())
         if waiting:
             waiting[-1].keep_alive = False
@@ -110,7 +109,7 @@ class HttpProtocol(FramedProtocol):
 
     def shutdown(self) -> None:
         """End the connection when its requests are answered; a failure is this connection's alone."""
-        self._leaving = True
+        self.leaving = True
         try:
             super().shutdown()
             self._cut_if_unread(LINGER_SECONDS)
@@ -140,6 +139,7 @@ class HttpProtocol(FramedProtocol):
         self._arrival.cancel()
         super().on_headers_complete()
         if self._probes_only and not self.handshake:
+            self.leaving = True
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
@@ -163,7 +163,7 @@ class HttpProtocol(FramedProtocol):
             return
         elif self._refusal is not None:
             self._send_refusal(self._refusal)
-        elif self._leaving:
+        elif self.leaving:
             self._close()
         else:
             self._all.waiting(self)
@@ -233,7 +233,7 @@ class HttpProtocol(FramedProtocol):
 
     def _refuse(self, problem: Problem) -> None:
         """Answer what came last with a problem, after all that came before, and take no more."""
-        self._refusal, self._leaving = problem, True
+        self._refusal, self.leaving = problem, True
         self._hold(b"")
         self._arrival.cancel()
         self._all.count_refusal(problem.code)

@@ -32,6 +32,7 @@ SINGLETONS = frozenset(
 )
 CHECKED = SINGLETONS | {b"expect", b"transfer-encoding", b"upgrade"}
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(?::[0-9]*)?")
+_WEBSOCKET_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
 Fields = dict[bytes, bytes]
 """The fields of a head that are `CHECKED`, each with its one value; `Transfer-Encoding` may have several lines."""
@@ -84,7 +85,8 @@ def is_handshake(method: bytes, version: str, fields: Fields) -> bool:
         method == b"GET"
         and version == "1.1"
         and fields.get(b"upgrade", b"").strip().lower() == b"websocket"
-        and b"sec-websocket-key" in fields
+        and _WEBSOCKET_KEY.fullmatch(fields.get(b"sec-websocket-key", b"").strip()) is not None
+        and fields.get(b"sec-websocket-version", b"").strip() == b"13"
         and b"transfer-encoding" not in fields
         and not fields.get(b"content-length", b"").strip(b" \t0")
     )

@@ -15,16 +15,34 @@ from starlette.routing import WebSocketRoute
 from service.api.websocket import MAX_MESSAGE_BYTES
 from service.api.websocket_protocol import Connection
 from service.cancellation import cancel_and_wait
+from service.host_names import HostNames
 from service.metrics import HTTP_REFUSED
 from service.processes.connections import Connections, allow_connections
 from service.processes.http_protocol import HttpProtocol
-from service.processes.sockets import BACKLOG
+from service.processes.sockets import BACKLOG, is_loopback
 from service.settings import Settings
 from telemetry import Telemetry
 
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""What the server says with every answer. A page adds a policy of its own: a browser obeys all that it is given."""
 
-def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry) -> uvicorn.Server:
-    """Make a uvicorn server that leaves logging, sockets and the bounds on a client to us."""
+
+def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry, listener: socket.socket) -> uvicorn.Server:
+    """Make a uvicorn server that leaves logging, sockets and the bounds on a client to us.
+
+    Args:
+        app: The application.
+        settings: The service's settings.
+        telemetry: Of this process.
+        listener: Where it will serve; who listens on loopback alone knows its own names.
+    """
+    host_names = HostNames(settings.allowed_hosts, loopback=is_loopback(listener))
     connections = Connections(allow_connections(settings.max_connections))
     telemetry.observe(HTTP_REFUSED, lambda: [(n, {"reason": reason}) for reason, n in connections.refused.items()])
     return _Server(
@@ -33,13 +51,14 @@ def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry) -> uvico
             log_config=None,
             access_log=False,
             server_header=False,
+            headers=list(SECURITY_HEADERS.items()),
             backlog=BACKLOG,
             ws=Connection,
             ws_max_size=MAX_MESSAGE_BYTES,
             ws_ping_interval=settings.monitoring_ping_seconds,
             ws_ping_timeout=settings.monitoring_ping_seconds,
             ws_per_message_deflate=False,  # 40 kB and a compression a second for each client
-            http=_protocol(app, settings, connections),
+            http=_protocol(app, settings, connections, host_names),
             timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type] # a timer takes fractions
             reset_contextvars=True,  # else a pipelined request starts inside the span of the one before
             timeout_graceful_shutdown=max(int(settings.shutdown_seconds) - 1, 1),
@@ -47,13 +66,16 @@ def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry) -> uvico
     )
 
 
-def _protocol(app: FastAPI, settings: Settings, connections: Connections) -> type[asyncio.Protocol]:
+def _protocol(
+    app: FastAPI, settings: Settings, connections: Connections, host_names: HostNames
+) -> type[asyncio.Protocol]:
     """Return what uvicorn calls for each connection, with what is the same for all."""
     sockets = [route.path for route in iter_route_contexts(app.routes) if isinstance(route.route, WebSocketRoute)]
     made = partial(
         HttpProtocol,
         connections=connections,
         client_seconds=settings.client_timeout_seconds,
+        host_names=host_names,
         websocket_paths=frozenset(path.encode() for path in sockets if path),
     )
     return cast("type[asyncio.Protocol]", made)
@@ -75,7 +97,7 @@ async def serving(
     if listener is None:
         yield
         return
-    server = http_server(app, settings, telemetry)
+    server = http_server(app, settings, telemetry, listener)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     task.add_done_callback(lambda _: stop.set())
     try:

@@ -38,6 +38,12 @@ def listen(host_variable: str, host: str, port_variable: str, port: int) -> sock
     return listener
 
 
+def is_loopback(listener: socket.socket) -> bool:
+    """Return whether only this machine reaches a listening socket."""
+    host = listener.getsockname()[0] if listener.family in {socket.AF_INET, socket.AF_INET6} else ""
+    return bool(host) and ip_address(host.partition("%")[0]).is_loopback
+
+
 def url_of(listener: socket.socket) -> str:
     """Return the URL under which this machine reaches a listening socket."""
     host, port = listener.getsockname()[:2]

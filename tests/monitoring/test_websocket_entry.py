@@ -64,9 +64,12 @@ async def test_pages_of_other_origins_are_refused(valkey_server: RedisServer) ->
         ("shop.example", "http://shop.example:no", False),
     ],
 )
-async def test_behind_a_proxy_the_host_decides(shop: Shop, host: str, origin: str, same: bool) -> None:
+async def test_behind_a_proxy_the_host_decides(valkey_server: RedisServer, host: str, origin: str, same: bool) -> None:
     """A proxy that ends the TLS hands on the name that the page has, with or without the port."""
-    async with upgrade(shop, f"Host: {host}", f"Origin: {origin}") as status:
+    async with (
+        open_shop(valkey_server.url, allowed_hosts="shop.example") as shop,
+        upgrade(shop, f"Host: {host}", f"Origin: {origin}") as status,
+    ):
         assert status == (101 if same else 403)
 
 

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from service.settings import Settings, SettingsError
 from tests.support import RedisServer
 from tests.support.shop import Shop, open_shop
 
@@ -115,3 +116,52 @@ async def test_claims_of_wrong_types_with_a_right_signature(valkey_server: Redis
             assert answer.status_code == 401, (claims, answer.text)
         good = jwt.encode({"sub": "ada", "exp": now + 3600, "aud": "shop", "iss": "us"}, secret, "HS256")
         assert (await shop.client.get("/orders", headers={"Authorization": f"Bearer {good}"})).status_code == 200
+
+
+FAMILIES: dict[str, tuple[PrivateKeyTypes, tuple[str, ...]]] = {
+    "RSA": (KEYS["rsa"], ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")),
+    "P-256": (KEYS["ec"], ("ES256",)),
+    "P-384": (ec.generate_private_key(ec.SECP384R1()), ("ES384",)),
+    "P-521": (ec.generate_private_key(ec.SECP521R1()), ("ES512",)),
+    "Ed25519": (KEYS["ed25519"], ("EdDSA",)),
+}
+NO_TOKEN_KEYS: dict[str, PrivateKeyTypes] = {
+    "too short an RSA key": rsa.generate_private_key(65537, 1024),  # noqa: S505 - the case
+    "a curve that tokens do not have": ec.generate_private_key(ec.SECP256K1()),
+    "a key that only agrees": x25519.X25519PrivateKey.generate(),
+    "a key of DSA": dsa.generate_private_key(2048),
+}
+
+
+@pytest.mark.parametrize(("key", "own"), FAMILIES.values(), ids=FAMILIES)
+def test_a_key_allows_the_algorithms_of_its_family_and_no_other(key: PrivateKeyTypes, own: tuple[str, ...]) -> None:
+    """Unless one is named it is the family's first; one of another family is refused at start."""
+    env = {"AUTH_JWT_PUBLIC_KEY": public(key)}
+    assert Settings.from_env(env).auth_jwt.algorithms == own[:1]
+    everything = {name for _, names in FAMILIES.values() for name in names} | {*ALGORITHMS} - {""}
+    for name in everything:
+        if name in own:
+            assert Settings.from_env(env | {"AUTH_JWT_ALGORITHM": name}).auth_jwt.algorithms == (name,)
+            continue
+        with pytest.raises(SettingsError, match=r"^AUTH_JWT_ALGORITHM: does not go with the key: it may be "):
+            Settings.from_env(env | {"AUTH_JWT_ALGORITHM": name})
+
+
+@pytest.mark.parametrize(("key", "own"), FAMILIES.values(), ids=FAMILIES)
+async def test_a_token_signed_with_the_key_is_taken_in_its_own_algorithm(
+    valkey_server: RedisServer, key: PrivateKeyTypes, own: tuple[str, ...]
+) -> None:
+    claims = {"sub": "ada", "exp": int(time.time()) + 3600}
+    async with open_shop(valkey_server.url, auth_jwt={"public_key": public(key)}) as shop:
+        found = {}
+        for name in own:
+            token = jwt.encode(claims, key, name)  # type: ignore[arg-type] # a key of one of its families
+            answer = await shop.client.get("/orders", headers={"Authorization": f"Bearer {token}"})
+            found[name] = answer.status_code
+    assert found == {name: 200 if name == own[0] else 401 for name in own}
+
+
+@pytest.mark.parametrize("key", NO_TOKEN_KEYS.values(), ids=NO_TOKEN_KEYS)
+def test_a_key_that_no_token_can_be_signed_with_is_refused_at_start(key: PrivateKeyTypes) -> None:
+    with pytest.raises(SettingsError, match=r"^AUTH_JWT_PUBLIC_KEY: (an RSA key needs|the key is neither)"):
+        Settings.from_env({"AUTH_JWT_PUBLIC_KEY": public(key)})
