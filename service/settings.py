@@ -178,6 +178,7 @@ class Settings(BaseModel):
             idempotency=timedelta(seconds=self.idempotency_ttl_seconds),
             attempts=self.order_attempts,
             retention=timedelta(seconds=keep) if (keep := self.order_retention_seconds) else None,
+            cancellations_per_minute=self.cancellations_per_minute,
         )
 
     @classmethod

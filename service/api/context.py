@@ -65,7 +65,6 @@ class ApiContext:
             self.wait_estimator,
             max_in_flight=settings.max_in_flight,
             rate_per_second=settings.rate_limit_per_second,
-            cancellations_per_minute=settings.cancellations_per_minute,
         )
         self.checkout = Checkout(self.admission, self.placer)
         self.writes = WriteCheck(shards, settings.store_timeout_seconds)

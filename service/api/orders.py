@@ -196,8 +196,6 @@ async def cancel_order(order_id: OrderIdPath, context: Context, subject: Shopper
         raise Problem("unknown_order")
     if outcome is Cancellation.NOT_CANCELLABLE:
         raise Problem("not_cancellable", f"The order is {order.status}.")
-    if outcome is Cancellation.CANCELLED:
-        context.admission.record_cancellation(order.user_id)
     context.sold_out.invalidate(order.product_id)
     return OrderView.of(order)
 

@@ -36,6 +36,7 @@ class LedgerPolicy:
     idempotency: timedelta = timedelta(hours=24)
     attempts: int = 5
     retention: timedelta | None = None
+    cancellations_per_minute: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +133,19 @@ class Ledger:
     def __init__(self, shards: Shards, policy: LedgerPolicy) -> None:
         self.shards = shards
         self.policy = policy
+        allowed = policy.cancellations_per_minute
+        self._cancellation_ms = f"{60_000 / allowed:.3f}" if allowed else "0"
 
     async def place(self, shard: int, orders: Sequence[NewOrder], trace: BatchTrace = CURRENT) -> list[Placement]:
         """Place orders, each on its own, in the order given."""
         args: list[str | int] = [milliseconds(self.policy.reservation), milliseconds(self.policy.idempotency)]
-        args.append(secrets.token_hex(6))
+        args += (secrets.token_hex(6), self._cancellation_ms)
         for order in orders:
             product, user = keys.escape(order.product_id), keys.escape(order.user_id)
             args += (order.order_id, product, user, order.quantity)
             args += (order.digest, order.fingerprint, order.traceparent)
         replies = await self.shards.run("place", shard, *args, batch=len(orders), trace=trace)
-        return [Placement(Outcome(reply[0]), reply[1], _order(reply, 2)) for reply in replies]
+        return [_placement(reply) for reply in replies]
 
     async def refuse(self, process: str, lot: int, refusals: Mapping[str, int]) -> None:
         """Count refusals, by reason, that a process decided by itself; a lot counts once."""
@@ -245,7 +248,7 @@ class Ledger:
     async def cancel(self, order_id: str, user_id: str | None = None) -> tuple[Cancellation, Order | None]:
         """Cancel an order that nobody began, only for `user_id` when it is given."""
         user = keys.escape(user_id) if user_id is not None else ""
-        reply = await self.shards.run("cancel", shard_of_order(order_id), order_id, user)
+        reply = await self.shards.run("cancel", shard_of_order(order_id), order_id, user, self._cancellation_ms)
         return Cancellation(reply[0]), _order(reply, 1)
 
     async def order(self, order_id: str) -> Order | None:
@@ -268,6 +271,13 @@ def read_entry(entry_id: str, fields: dict[str, str] | None) -> Entry:
     """Read a queue entry as `enqueue` in `_ledger.lua` writes it; what is none of ours names no order."""
     fields = fields or {}  # it was deleted, and is only on the consumer's list
     return Entry(entry_id, fields.get("o", ""), fields.get("t", ""))
+
+
+def _placement(reply: list[Any]) -> Placement:
+    outcome = Outcome(reply[0])
+    if outcome is Outcome.RATE_LIMITED:
+        return Placement(outcome, -1, None, retry_after=timedelta(milliseconds=reply[1]))
+    return Placement(outcome, reply[1], _order(reply, 2))
 
 
 def _order(reply: list[Any], index: int) -> Order | None:

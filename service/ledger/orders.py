@@ -6,7 +6,7 @@ The words are the same in the Lua scripts, here, in the metrics' attributes, in 
 import secrets
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
@@ -39,6 +39,7 @@ class Outcome(StrEnum):
     SALE_CLOSED = "sale_closed"
     LIMIT_EXCEEDED = "limit_exceeded"
     SOLD_OUT = "sold_out"
+    RATE_LIMITED = "rate_limited"
 
 
 class Cancellation(StrEnum):
@@ -141,9 +142,11 @@ class Placement:
     """The answer to one order; `order` is set when it was accepted or replayed. `counted`: the ledger counted it.
 
     `units_left` tells the stock where the outcome is accepted or sold out; -1 when it was not looked at.
+    `retry_after` is set where the user has cancelled too much.
     """
 
     outcome: Outcome
     units_left: int
     order: Order | None
     counted: bool = True
+    retry_after: timedelta | None = None

@@ -14,7 +14,7 @@ from service.problems import Problem
 
 
 class Admission:
-    """Bounds the orders under way in this process, and how often each user places and cancels."""
+    """Bounds the orders under way in this process, and how often each user places one."""
 
     def __init__(
         self,
@@ -23,14 +23,11 @@ class Admission:
         *,
         max_in_flight: int,
         rate_per_second: float | None,
-        cancellations_per_minute: int | None = None,
     ) -> None:
         self._sold_out = sold_out
         self._wait = wait
         self._max_in_flight = max_in_flight
         self._orders = UserRate(rate_per_second, burst_seconds=1)
-        per_second = cancellations_per_minute / 60 if cancellations_per_minute else None
-        self._cancellations = UserRate(per_second, burst_seconds=60)
         self.in_flight = 0
 
     def admit(self, user_id: str, product_id: str, *, keyed: bool) -> Self:
@@ -45,7 +42,6 @@ class Admission:
             Problem: 429 `rate_limited` or 503 `overloaded`, with `Retry-After`; 409 `sold_out`.
         """
         self._orders.check(user_id)
-        self._cancellations.check(user_id, "Too many orders of this user were cancelled.")
         if not keyed and product_id in self._sold_out:
             self._orders.record(user_id)
             raise Problem("sold_out", "0 units are left.")
@@ -63,7 +59,3 @@ class Admission:
     def __exit__(self, *_: object) -> None:
         """Note that it no longer is."""
         self.in_flight -= 1
-
-    def record_cancellation(self, user_id: str) -> None:
-        """Note that a user's order was cancelled: who takes units and gives them back all the time has to wait."""
-        self._cancellations.record(user_id)

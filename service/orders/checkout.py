@@ -1,5 +1,6 @@
 """Checkout: placing one order for a user, from admission to the ledger's answer."""
 
+from math import ceil
 from typing import NamedTuple
 
 from service.ledger.orders import Order, Outcome, Placement
@@ -56,5 +57,9 @@ def _refusal(placement: Placement) -> Problem:
     details = {
         Outcome.SOLD_OUT: f"{placement.units_left} units are left.",
         Outcome.IDEMPOTENCY_CONFLICT: "The key was used for a request that differs from this one.",
+        Outcome.RATE_LIMITED: "Too many orders of this user were cancelled.",
     }
-    return Problem(placement.outcome.value, details.get(placement.outcome, ""), counted=placement.counted)
+    wait = placement.retry_after
+    headers = {"Retry-After": str(ceil(wait.total_seconds()))} if wait is not None else {}
+    detail = details.get(placement.outcome, "")
+    return Problem(placement.outcome.value, detail, headers=headers, counted=placement.counted)

@@ -22,7 +22,7 @@ class UserRate:
         self._due: dict[str, float] = {}
         self._prune_at = USERS_REMEMBERED
 
-    def check(self, user_id: str, detail: str = "") -> None:
+    def check(self, user_id: str) -> None:
         """Let pass who keeps the rate.
 
         Raises:
@@ -30,7 +30,7 @@ class UserRate:
         """
         early = self._due.get(user_id, 0) - monotonic() - self._tolerance
         if early > 0:
-            raise Problem("rate_limited", detail, headers={"Retry-After": str(ceil(early))})
+            raise Problem("rate_limited", headers={"Retry-After": str(ceil(early))})
 
     def record(self, user_id: str) -> None:
         """Note that a user did it."""

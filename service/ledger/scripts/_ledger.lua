@@ -13,6 +13,7 @@
 --   idem:<digest>      string: short order id and half the fingerprint, ends with its time to live
 --   request:<id>       string: an admin request that was carried out: fingerprint, outcome and product row, packed;
 --                      ends with its time to live
+--   cancels:<user>     string: when in ms the user's cancellations are due, at the rate that is allowed; ends then
 --   queue              stream: o = order id, t = traceparent; group 'workers'
 --   workers            sorted set: consumer -> time of its last heartbeat
 --   deadlines          sorted set: orders that nobody began -> end of the reservation
@@ -219,6 +220,21 @@ local function hold(product, user, n)
   redis.call('HINCRBY', product_key(product), 'stock', -n)
   redis.call('HINCRBY', product_key(product), 'held', n)
   count_towards_limit(user, product, n)
+end
+
+-- How often a user may give units back, by the generic cell rate algorithm (ITU-T I.371): each cancellation is due an
+-- interval after the one before. How many ms the next order of a user is too early; what is due within a minute may come at once.
+local BURST = 60000
+local function cancels_key(user) return P .. 'cancels:' .. user end
+local function cancelled_too_much(user, interval)
+  if interval <= 0 then return 0 end
+  local due = tonumber(redis.call('GET', cancels_key(user)) or 0)
+  return math.max(math.ceil(due - NOW - (BURST - interval)), 0)
+end
+local function note_cancellation(user, interval)
+  if interval <= 0 then return end
+  local due = math.max(tonumber(redis.call('GET', cancels_key(user)) or 0), NOW) + interval
+  redis.call('SET', cancels_key(user), string.format('%.3f', due), 'PX', math.ceil(due - NOW))
 end
 
 -- From now on the order is forgotten when its retention is over.

@@ -1,10 +1,12 @@
 -- Places a list of orders, each on its own: one refusal does not touch the next order. Safe to send twice.
 -- Keys:    1 the shard's prefix
--- Args:    1 reservation in ms, 2 idempotency in ms, 3 id of this call, then 7 per order:
+-- Args:    1 reservation in ms, 2 idempotency in ms, 3 id of this call, 4 ms that a user may cancel one order in (0 for any
+--          number), then 7 per order:
 --          order id, product, user, quantity, idempotency digest or '', fingerprint of the request, traceparent
 -- Returns: per order {outcome, units left or -1, order row or nil}; outcome is accepted, replayed, idempotency_conflict,
---          unknown_product, sale_not_open, sale_closed, limit_exceeded or sold_out; -1: nobody looked
-local RESERVATION, IDEMPOTENCY, CALL = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+--          unknown_product, sale_not_open, sale_closed, limit_exceeded, sold_out or rate_limited; -1: nobody looked;
+--          of rate_limited, in place of the units: in how many ms to try again
+local RESERVATION, IDEMPOTENCY, CALL, INTERVAL = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
 
 -- 64 bits tell two requests with one key apart.
 local function half(fingerprint) return string.sub(fingerprint, 1, 16) end
@@ -27,6 +29,8 @@ local function seen_before(id, digest, fingerprint)
 end
 
 local function refusal(product, user, quantity)
+  local early = cancelled_too_much(user, INTERVAL)
+  if early > 0 then return {'rate_limited', early} end
   local v = redis.call('HMGET', product_key(product), 'stock', 'limit', 'opens', 'closes', 'price', 'currency')
   if not v[1] then return {'unknown_product', 0} end
   local stock = tonumber(v[1])
@@ -66,7 +70,7 @@ for i, reason, left in string.gmatch(said or '', '(%d+) (%S+) (%d+)') do
 end
 
 local replies, refusals, reasons = {}, {}, {}
-for i = 4, #ARGV, 7 do
+for i = 5, #ARGV, 7 do
   local id, product, user, quantity = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local digest, fingerprint = ARGV[i + 4], ARGV[i + 5]
   local reply, stock, price, currency = refused[i] or seen_before(id, digest, fingerprint)
