@@ -33,6 +33,7 @@ from service.store.preflight import Durability
 from service.token_keys import SYMMETRIC, algorithms_of
 
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
+_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+/?")
 _GROUPS = {"payment": "PAYMENT_", "auth_jwt": "AUTH_JWT_"}
 
 
@@ -90,6 +91,7 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     allowed_hosts: tuple[str, ...] = ()
+    root_path: str = ""
     workers: int = Field(1, ge=1, le=64)
     order_workers: int = Field(1, ge=0, le=64)
     crowd: float = Field(20.0, ge=0, le=100_000, allow_inf_nan=False)
@@ -147,6 +149,13 @@ class Settings(BaseModel):
     @classmethod
     def _host_names(cls, given: Any) -> Any:  # noqa: ANN401 - what the environment holds
         return parse_host_names(given) if isinstance(given, str) else given
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_a_prefix(cls, given: str) -> str:
+        if given.strip("/") and not _PREFIX.fullmatch(given):
+            raise ValueError(f"{given[:255]!r} is not the beginning of a path such as /sale")
+        return given.rstrip("/")
 
     @field_validator("monitoring_origins", mode="before")
     @classmethod

@@ -54,6 +54,7 @@ def create_app(context: ApiContext) -> FastAPI:
         telemetry=telemetry.fastapi_config(),
         lifespan=_lifespan,
         redirect_slashes=False,
+        servers=[{"url": context.settings.root_path}] if context.settings.root_path else None,
         docs_url=None,  # one of our own, with a policy
         redoc_url=None,
         exception_handlers=handlers.by_type(),

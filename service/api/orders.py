@@ -139,14 +139,14 @@ async def place_order(
         idempotency_key=idempotency_key,
         key_scope=subject or "",
     )
-    response.status_code, headers = head_of(placed)
+    response.status_code, headers = head_of(placed, context.settings.root_path)
     response.headers.update(headers)
     return OrderAccepted.of(placed.order)
 
 
-def head_of(placed: PlacedOrder) -> tuple[int, dict[str, str]]:
+def head_of(placed: PlacedOrder, root_path: str) -> tuple[int, dict[str, str]]:
     """Return the status of the answer to an order that was placed, and its headers."""
-    location = {"location": f"/orders/{placed.order.order_id}"}
+    location = {"location": f"{root_path}/orders/{placed.order.order_id}"}
     return (200, location | {"idempotency-replayed": "true"}) if placed.replayed else (202, location)
 
 

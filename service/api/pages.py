@@ -14,6 +14,7 @@ from importlib.resources import files
 from typing import Self
 
 from fastapi import APIRouter, Request, Response
+from starlette.responses import RedirectResponse
 
 from service.problems import Problem
 from service.settings import Settings
@@ -77,6 +78,11 @@ def create_router(settings: Settings) -> APIRouter:
             raise Problem("not_found")
         return found[name].answer(request)
 
+    async def to_the_pages() -> Response:
+        return RedirectResponse(f"{settings.root_path}/", status_code=308, headers={"Cache-Control": "no-cache"})
+
+    if settings.root_path:  # the pages' addresses are relative: without the slash they would leave the prefix
+        router.add_api_route(settings.root_path, to_the_pages, methods=["GET", "HEAD"])
     for path, endpoint in (("/", read_live), ("/shop", read_shop), ("/docs", read_docs), ("/page/{name}", read_file)):
         router.add_api_route(path, endpoint, methods=["GET", "HEAD"])
     return router

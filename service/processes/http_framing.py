@@ -39,6 +39,7 @@ class FramedProtocol(HttpToolsProtocol):
     Args:
         websocket_paths: The paths on which a WebSocket handshake is taken.
         host_names: Under which names we may be asked.
+        root_path: What a proxy in front may have put before each path; it is taken away where it stands.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class FramedProtocol(HttpToolsProtocol):
         *args: Any,  # noqa: ANN401 - as uvicorn's
         websocket_paths: frozenset[bytes],
         host_names: HostNames,
+        root_path: bytes = b"",
         **options: Any,  # noqa: ANN401 - as uvicorn's
     ) -> None:
         super().__init__(*args, **options)
@@ -56,6 +58,7 @@ class FramedProtocol(HttpToolsProtocol):
         self._continuing = False  # the client waits to be told to send the body
         self._websocket_paths = websocket_paths
         self._host_names = host_names
+        self._root_path = root_path
         self._fields: Fields = {}
         self._head_bytes = 0
         self._fed_bytes = 0
@@ -147,6 +150,8 @@ class FramedProtocol(HttpToolsProtocol):
             return
         method, version = self.parser.get_method(), self.parser.get_http_version()
         check_head(method, version, self._fields)
+        if self._root_path and self.url.startswith(self._root_path + b"/"):
+            self.url = self.url[len(self._root_path) :]
         path = self.url.partition(b"?")[0]
         if not self._host_names.allow(self._fields.get(b"host", b"")) and path not in TELL_NOTHING:
             raise Problem("host_refused", "ALLOWED_HOSTS does not name the host of this request.")

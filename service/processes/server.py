@@ -76,6 +76,7 @@ def _protocol(
         connections=connections,
         client_seconds=settings.client_timeout_seconds,
         host_names=host_names,
+        root_path=settings.root_path.encode(),
         websocket_paths=frozenset(path.encode() for path in sockets if path),
     )
     return cast("type[asyncio.Protocol]", made)

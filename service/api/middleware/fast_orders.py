@@ -63,7 +63,7 @@ class OrderFastPathMiddleware:
             await send_problem(problem, send)
             return
         body = accepted_json(placed.order)
-        status, headers = head_of(placed)
+        status, headers = head_of(placed, self._context.settings.root_path)
         head = [(b"content-length", b"%d" % len(body)), _JSON, *((n.encode(), v.encode()) for n, v in headers.items())]
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": body})
