@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Final
 
 SUFFIX: Final = "_FILE"
+OF_TELEMETRY: Final = tuple(f"OTEL_EXPORTER_OTLP_{signal}HEADERS" for signal in ("", "TRACES_", "LOGS_", "METRICS_"))
+"""OpenTelemetry's variables that hold a secret."""
 MAX_BYTES: Final = 64 * 1024
 
 
@@ -26,6 +28,7 @@ def with_secret_files(environ: Mapping[str, str], names: Collection[str]) -> dic
         if environ.get(name, "").strip():
             raise ValueError(f"{name}{SUFFIX}: set this or {name}, not both")
         found[name] = _read(name + SUFFIX, path)
+        del found[name + SUFFIX]
     return found
 
 

@@ -198,7 +198,7 @@ class Settings(BaseModel):
             SettingsError: a variable holds a value that cannot be used.
         """
         try:
-            environ = with_secret_files(environ, _secrets())
+            environ = with_secret_files(environ, secret_variables())
         except ValueError as error:
             raise SettingsError(str(error)) from None
         given = {name: value.strip() for name, value in environ.items() if value.strip()}
@@ -214,8 +214,8 @@ class Settings(BaseModel):
             raise SettingsError(_one_line(error)) from None
 
 
-def _secrets() -> list[str]:
-    """Return the variables that hold a secret: each may be in a file."""
+def secret_variables() -> list[str]:
+    """Return the variables of the service that hold a secret: each may be in a file."""
     own = [name.upper() for name, field in Settings.model_fields.items() if _is_secret(field)]
     grouped = [
         start + name.upper()
@@ -234,7 +234,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Return a line for each variable that looks like one of ours and is none: most likely a typing mistake."""
     known = {name.upper() for name in Settings.model_fields if name not in _GROUPS}
     known |= {start + name.upper() for group, start in _GROUPS.items() for name in _fields_of(group)}
-    known |= {name + SUFFIX for name in _secrets()}
+    known |= {name + SUFFIX for name in secret_variables()}
     ours = ("PAYMENT_", "AUTH_JWT_", "ORDER_", "STORE_", "RESERVATION_", "IDEMPOTENCY_", "MONITORING_")
     lines = []
     for name in sorted(environ):

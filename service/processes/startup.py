@@ -14,7 +14,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from service.cancellation import cancel_and_wait, unless_stopped
 from service.ledger.ledger import ledger_scripts
-from service.settings import Settings
+from service.secret_files import OF_TELEMETRY, with_secret_files
+from service.settings import Settings, SettingsError
 from service.store import STORE_ERRORS, Shards, connect
 from service.store.preflight import Durability, check, refusal
 from telemetry import TelemetrySettings
@@ -33,7 +34,15 @@ class StoreUnreachableError(RedisConnectionError):
 
 
 def telemetry_settings(environ: Mapping[str, str], slot: str) -> TelemetrySettings:
-    """Make the telemetry of the process in a slot, such as `api-0`."""
+    """Make the telemetry of the process in a slot, such as `api-0`.
+
+    Raises:
+        SettingsError: A file that should hold a secret cannot be used.
+    """
+    try:
+        environ = with_secret_files(environ, OF_TELEMETRY)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
     return TelemetrySettings.from_env(
         environ, service_name="flash-sale", service_version=version("flash-sale"), worker=slot
     )

@@ -3,10 +3,12 @@
 from datetime import timedelta
 
 from opentelemetry.trace import TracerProvider
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, field_validator
 
 from service.orders.payments.gateway import PaymentGateway
 from service.orders.payments.simulated import SimulatedGateway
+
+_HTTP_URL = TypeAdapter(HttpUrl)
 
 
 class PaymentSettings(BaseModel):
@@ -14,12 +16,17 @@ class PaymentSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    gateway_url: HttpUrl | None = None
+    gateway_url: SecretStr | None = None
     latency_seconds: float = Field(0.05, ge=0, le=60, allow_inf_nan=False)
     decline_rate: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
     error_rate: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
     timeout_seconds: float = Field(2.0, gt=0, le=60, allow_inf_nan=False)
     attempts: int = Field(3, ge=1, le=10)
+
+    @field_validator("gateway_url")
+    @classmethod
+    def _is_a_url(cls, given: SecretStr | None) -> SecretStr | None:
+        return given and SecretStr(str(_HTTP_URL.validate_python(given.get_secret_value())))
 
 
 def gateway(settings: PaymentSettings, tracer_provider: TracerProvider) -> PaymentGateway:
@@ -34,7 +41,7 @@ def gateway(settings: PaymentSettings, tracer_provider: TracerProvider) -> Payme
     from service.orders.payments.http import HttpGateway  # noqa: PLC0415 - an HTTP client is slow to import
 
     return HttpGateway(
-        str(settings.gateway_url),
+        settings.gateway_url.get_secret_value(),
         timeout=timedelta(seconds=settings.timeout_seconds),
         attempts=settings.attempts,
         tracer_provider=tracer_provider,
