@@ -19,7 +19,11 @@ Check = Callable[[str], Any]
 MAX_LIMIT = 2**31 - 1
 _SIGNALS = ("", "TRACES_", "METRICS_", "LOGS_")
 _SANITIZED = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS"
-_SECRET_HEADERS = (".*authorization.*", ".*cookie.*", ".*token.*", ".*secret.*", ".*api-?key.*", ".*ticket.*")
+_CAPTURED = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
+_SECRET_HEADERS = (
+    *(".*authorization.*", ".*cookie.*", ".*token.*", ".*secret.*", ".*api-?key.*", ".*ticket.*"),
+    "sec-websocket-protocol",  # where a browser, which cannot send `Authorization`, puts a token
+)
 _LOWERED = ("OTEL_PROPAGATORS", "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", "OTEL_METRICS_EXEMPLAR_FILTER")
 """Those whose libraries know them in lower case only."""
 
@@ -35,7 +39,7 @@ def prepare(environ: MutableMapping[str, str]) -> None:
         text = environ.pop(name).strip()
         if text:
             environ[name] = text.lower() if name in _LOWERED else text
-    if any(environ.get(f"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_{way}") for way in ("REQUEST", "RESPONSE")):
+    if any(environ.get(f"{_CAPTURED}{side}_{way}") for side in ("SERVER", "CLIENT") for way in ("REQUEST", "RESPONSE")):
         given = [part.strip() for part in environ.get(_SANITIZED, "").split(",") if part.strip()]
         environ[_SANITIZED] = ",".join(dict.fromkeys([*given, *_SECRET_HEADERS]))
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import secrets
 import signal
 import threading
@@ -24,6 +25,7 @@ from service.processes.startup import telemetry_settings
 from service.secret_files import OF_TELEMETRY
 from service.settings import Settings, secret_variables
 from telemetry.environment import SettingsError as TelemetrySettingsError
+from telemetry.otel_variables import prepare
 from tests.support import Program, eventually
 from tests.support.program import SCRIPT
 from tests.support.service import Fleet
@@ -83,6 +85,15 @@ def test_nothing_that_is_said_of_a_value_repeats_it(tmp_path: Path, name: str, i
         assert secret not in "\n".join(said), (name, value)
 
 
+@pytest.mark.parametrize("captured", ["SERVER_REQUEST", "SERVER_RESPONSE", "CLIENT_REQUEST", "CLIENT_RESPONSE"])
+def test_headers_that_are_captured_are_blanked_whoever_captures_them(captured: str) -> None:
+    environ = {f"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_{captured}": ".*"}
+    prepare(environ)
+    patterns = environ["OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS"].split(",")
+    for header in ("authorization", "proxy-authorization", "cookie", "sec-websocket-protocol", "x-api-key"):
+        assert any(re.fullmatch(pattern, header) for pattern in patterns), header
+
+
 class _Gateway(BaseHTTPRequestHandler):
     """Captures every other charge, and fails the others, with what it was sent in the reason."""
 
@@ -119,6 +130,12 @@ def gateway() -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def watched(collector: Collector) -> bool:
+    """Return whether the span of a WebSocket has arrived, with the header in which its token was."""
+    keys = {attribute.key for span in collector.spans() for attribute in span.attributes}
+    return any(key.startswith("http.request.header.sec_websocket_protocol") for key in keys)
 
 
 def command_lines() -> str:
@@ -169,6 +186,7 @@ def test_no_secret_leaves_a_service_that_runs_and_fails(tmp_path: Path) -> None:
             "OTEL_METRIC_EXPORT_INTERVAL": "500",
             "OTEL_BSP_SCHEDULE_DELAY": "100",
             "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST": ".*",
+            "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST": ".*",
             "LOG_LEVEL": "debug",
             "PAYMENT_TIMEOUT_SECONDS": "0.5",
             "ORDER_RETRY_SECONDS": "0.05",
@@ -179,7 +197,7 @@ def test_no_secret_leaves_a_service_that_runs_and_fails(tmp_path: Path) -> None:
             shopper = jwt.encode({"sub": "ada", "exp": int(time.time()) + 600}, plants["AUTH_JWT_SECRET"])
             told += use(fleet, plants, shopper)
             told.append(command_lines())
-            eventually(lambda: len(asked) >= 4 and collector.spans() and collector.logs(), 20, "all is in use")
+            eventually(lambda: len(asked) >= 4 and collector.logs() and watched(collector), 20, "all is in use")
             collector.mode = "refuse"
             store.kill9()
             told += use(fleet, plants, shopper)
