@@ -155,13 +155,37 @@ def forms(secret: str, user: str = "") -> set[str]:
     return {secret, quote(secret, safe=""), *(base64.b64encode(text.encode()).decode().rstrip("=") for text in texts)}
 
 
+def environment(plants: Mapping[str, str], directory: Path, payments: str, collector: str) -> dict[str, str]:
+    """Return the settings, two of the secrets in files of a directory."""
+    for name in ("ADMIN_TOKEN", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
+        (directory / name).write_text(SHAPES[name](plants[name]))
+    return {
+        "ADMIN_TOKEN": "",
+        "ADMIN_TOKEN_FILE": str(directory / "ADMIN_TOKEN"),
+        "MONITORING_TOKEN": plants["MONITORING_TOKEN"],
+        "AUTH_JWT_SECRET": plants["AUTH_JWT_SECRET"],
+        "PAYMENT_GATEWAY_URL": f"http://shop:{plants['PAYMENT_GATEWAY_URL']}@{payments}/pay",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://us:{plants['endpoint']}@{collector}",
+        "OTEL_EXPORTER_OTLP_HEADERS": f"api-key={plants['OTEL_EXPORTER_OTLP_HEADERS']}",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE": str(directory / "OTEL_EXPORTER_OTLP_TRACES_HEADERS"),
+        "OTEL_EXPORTER_OTLP_LOGS_HEADERS": f"x-logs={plants['OTEL_EXPORTER_OTLP_LOGS_HEADERS']}",
+        "OTEL_EXPORTER_OTLP_METRICS_HEADERS": f"x-more={plants['OTEL_EXPORTER_OTLP_METRICS_HEADERS']}",
+        "OTEL_METRICS_EXPORTER": "prometheus,otlp",
+        "OTEL_METRIC_EXPORT_INTERVAL": "500",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST": ".*",
+        "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST": ".*",
+        "LOG_LEVEL": "debug",
+        "PAYMENT_TIMEOUT_SECONDS": "0.5",
+        "ORDER_RETRY_SECONDS": "0.05",
+    }
+
+
 @pytest.mark.timeout(180)
 def test_no_secret_leaves_a_service_that_runs_and_fails(tmp_path: Path) -> None:
     """Every secret in use at once; requests are right and wrong; the store, the gateway and the collector break."""
     plants = {name: planted() for name in (*SHAPES, "endpoint", "store user")}
     del plants["AUTH_JWT_PUBLIC_KEY"]  # not beside the other key
-    for name in ("ADMIN_TOKEN", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
-        (tmp_path / name).write_text(SHAPES[name](plants[name]))
     with (
         RedisServer("valkey", aof=True) as store,
         Collector() as collector,
@@ -170,27 +194,7 @@ def test_no_secret_leaves_a_service_that_runs_and_fails(tmp_path: Path) -> None:
     ):
         client.acl_setuser("shop", enabled=True, passwords=[f"+{plants['REDIS_URL']}"], keys=["*"], commands=["+@all"])
         client.config_set("requirepass", plants["store user"])
-        where = collector.endpoint.removeprefix("http://")
-        env = {
-            "ADMIN_TOKEN": "",
-            "ADMIN_TOKEN_FILE": str(tmp_path / "ADMIN_TOKEN"),
-            "MONITORING_TOKEN": plants["MONITORING_TOKEN"],
-            "AUTH_JWT_SECRET": plants["AUTH_JWT_SECRET"],
-            "PAYMENT_GATEWAY_URL": f"http://shop:{plants['PAYMENT_GATEWAY_URL']}@{payments}/pay",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://us:{plants['endpoint']}@{where}",
-            "OTEL_EXPORTER_OTLP_HEADERS": f"api-key={plants['OTEL_EXPORTER_OTLP_HEADERS']}",
-            "OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE": str(tmp_path / "OTEL_EXPORTER_OTLP_TRACES_HEADERS"),
-            "OTEL_EXPORTER_OTLP_LOGS_HEADERS": f"x-logs={plants['OTEL_EXPORTER_OTLP_LOGS_HEADERS']}",
-            "OTEL_EXPORTER_OTLP_METRICS_HEADERS": f"x-more={plants['OTEL_EXPORTER_OTLP_METRICS_HEADERS']}",
-            "OTEL_METRICS_EXPORTER": "prometheus,otlp",
-            "OTEL_METRIC_EXPORT_INTERVAL": "500",
-            "OTEL_BSP_SCHEDULE_DELAY": "100",
-            "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST": ".*",
-            "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST": ".*",
-            "LOG_LEVEL": "debug",
-            "PAYMENT_TIMEOUT_SECONDS": "0.5",
-            "ORDER_RETRY_SECONDS": "0.05",
-        }
+        env = environment(plants, tmp_path, payments, collector.endpoint.removeprefix("http://"))
         url = f"redis://shop:{plants['REDIS_URL']}@127.0.0.1:{store.port}"
         told: list[str] = []
         with Fleet(url, env=env) as fleet:
