@@ -10,6 +10,7 @@ from operator import attrgetter
 
 from service.ledger.orders import COUNTED
 from service.ledger.snapshot import Snapshot
+from service.store.memory import StoreMemory
 from telemetry import CounterSpec, GaugeSpec, HistogramSpec, Telemetry
 
 REASONS = (
@@ -211,6 +212,18 @@ SNAPSHOT_AGE = GaugeSpec(
     unit="s",
     description="Time since the store last took a write and was read; the ledger's series are left out meanwhile.",
 )
+STORE_MEMORY = GaugeSpec(
+    name="flash_sale.store.memory",
+    unit="By",
+    description="Memory that the store uses of its limit; of a cluster, that of the fullest primary.",
+    scope="fleet",
+)
+STORE_MEMORY_LIMIT = GaugeSpec(
+    name="flash_sale.store.memory.limit",
+    unit="By",
+    description="Memory that the store may use (maxmemory), beyond which it takes no order; 0 where it has no limit.",
+    scope="fleet",
+)
 PAYMENTS_REFUNDED = CounterSpec(
     name="flash_sale.payment.refunds",
     unit="{payment}",
@@ -229,6 +242,7 @@ SPECS = (
     *(HELD, SOLD, OPEN, DRIFT, OLDEST_AGE, DEAD_LETTERS, DAMAGED, ETA_ERROR, REJECTIONS, ORDER_WAIT, ORDER_PROCESSING),
     *(PREDICTED_WAIT, LIVE_WORKERS, ORDER_DURATION, WORKER_PROGRESS_AGE, CHARGES),
     *(HTTP_REFUSED, WATCHERS, FRAMES, WATCHERS_REFUSED, SNAPSHOT_AGE, PAYMENTS_REFUNDED, WINDOWS_DROPPED),
+    *(STORE_MEMORY, STORE_MEMORY_LIMIT),
 )
 
 Labels = dict[str, str | int | bool]
@@ -298,3 +312,13 @@ def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None], 
         telemetry.observe(spec, figure(of))
     for spec, of_product in _OF_PRODUCTS:
         telemetry.observe(spec, per_product(of_product))
+
+
+def observe_store_memory(telemetry: Telemetry, latest: Callable[[], StoreMemory | None]) -> None:
+    """Export how full the store is, as `latest` says at each scrape; nothing while it returns None."""
+
+    def read(of: Callable[[StoreMemory], int]) -> Callable[[], Iterable[tuple[float, Labels]]]:
+        return lambda: [(of(memory), {})] if (memory := latest()) else []
+
+    telemetry.observe(STORE_MEMORY, read(lambda memory: memory.used_bytes))
+    telemetry.observe(STORE_MEMORY_LIMIT, read(lambda memory: memory.limit_bytes))

@@ -68,6 +68,17 @@ SATURATION = Row(
             steps=upper(0.7, 0.9),
             queries=(Query(expr=f'process_open_fds{{{OF},worker!=""}} / process_max_fds{{{OF}}}', legend=PROCESS),),
         ),
+        Graph(
+            title="Memory of the store",
+            description="Used, and how much it may use (maxmemory; 0: no limit). A full store takes no order.",
+            unit="bytes",
+            width=24,
+            minimum=0,
+            queries=(
+                Query(expr=now("flash_sale_store_memory_bytes"), legend="used"),
+                Query(expr=now("flash_sale_store_memory_limit_bytes"), legend="limit"),
+            ),
+        ),
     ),
 )
 

@@ -79,6 +79,7 @@ class DrillStack:
     def __init__(self, stack: Stack, load: Load) -> None:
         self.stack = stack
         self.load = load
+        self._memory_limit = 0
         token = {"Authorization": f"Bearer {stack.admin_token}"}
         self._admin = httpx.Client(base_url=stack.url("api-1"), headers=token, timeout=20)
 
@@ -123,6 +124,18 @@ class DrillStack:
         """Let what was set aside be forgotten, as an operator does who has looked."""
         with redis.Redis.from_url(self.stack.url("redis")) as client:
             client.delete("{fs:00}:damaged")
+
+    def crowd_store(self) -> None:
+        """Leave the store a memory of which nine tenths are used."""
+        with redis.Redis.from_url(self.stack.url("redis")) as client:
+            memory: Any = client.info("memory")
+            self._memory_limit = int(memory["maxmemory"])
+            client.config_set("maxmemory", int(memory["used_memory"] / 0.9))
+
+    def widen_store(self) -> None:
+        """Give the store the memory back that it had."""
+        with redis.Redis.from_url(self.stack.url("redis")) as client:
+            client.config_set("maxmemory", self._memory_limit)
 
     def take_lease(self) -> None:
         """Have somebody who is not scraped hold the lease on the ledger's series."""

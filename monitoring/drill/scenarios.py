@@ -99,6 +99,12 @@ LEDGER = (
         also=frozenset(("LedgerSeriesMissing",)),
     ),
     Scenario(
+        alerts=("StoreNearlyFull",),
+        fault="the store's maxmemory is lowered until nine tenths of it are used",
+        begin=DrillStack.crowd_store,
+        end=DrillStack.widen_store,
+    ),
+    Scenario(
         alerts=("LedgerSeriesMissing",),
         fault="a fleet that is not scraped holds the lease",
         begin=DrillStack.take_lease,

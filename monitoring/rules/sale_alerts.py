@@ -59,6 +59,14 @@ def _store(t: Timescale) -> tuple[Alert, ...]:
             description="No API process has written to it and read it for {{ $value | humanizeDuration }}.",
         ),
         Alert(
+            name="StoreNearlyFull",
+            severity="page",
+            expr="max(flash_sale_store_memory_bytes) / (max(flash_sale_store_memory_limit_bytes) > 0) > 0.8",
+            hold=t.hold("15s"),
+            summary="The store has used {{ $value | humanizePercentage }} of its memory.",
+            description="With all of it used it takes no order: give it more (maxmemory), or forget old orders sooner.",
+        ),
+        Alert(
             name="SnapshotStale",
             severity="ticket",
             expr=f"max by (instance, worker) (flash_sale_snapshot_age_seconds) > {t.limit('10s')} unless on () {down}",

@@ -25,7 +25,14 @@ from service.api.middleware.fast_orders import OrderFastPathMiddleware
 from service.api.middleware.faults import FaultInjectionMiddleware
 from service.api.middleware.head import HeadMiddleware
 from service.background import background_tasks
-from service.metrics import ACTIVE_CONNECTIONS, REASONS, SNAPSHOT_AGE, WINDOWS_DROPPED, observe_ledger
+from service.metrics import (
+    ACTIVE_CONNECTIONS,
+    REASONS,
+    SNAPSHOT_AGE,
+    WINDOWS_DROPPED,
+    observe_ledger,
+    observe_store_memory,
+)
 from service.monitoring.flushing import flush_last, flush_periodically
 from service.orders.maintenance import maintenance
 from service.problems import Problem, ProblemDetails
@@ -68,6 +75,7 @@ def create_app(context: ApiContext) -> FastAPI:
         app.include_router(module.router)
     app.include_router(health.create_router(telemetry, draining=lambda: context.draining, ask_store=context.ask_store))
     observe_ledger(telemetry, context.poller.exported, silence=context.settings.worker_silence)
+    observe_store_memory(telemetry, lambda: context.writes.memory if context.poller.exported() else None)
     telemetry.observe(SNAPSHOT_AGE, lambda: [(context.poller.age_seconds(), {})])
     telemetry.observe(WINDOWS_DROPPED, lambda: [(context.windows.dropped, {})])
     telemetry.observe(ACTIVE_CONNECTIONS, lambda: [(context.connections(), {})])

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from service.api.errors import describe
 from service.problems import Problem
+from service.store import STORE_ERRORS, outage_reason
 from telemetry import Telemetry
 
 RETRY_SECONDS = 1
@@ -41,7 +42,11 @@ def create_router(
         """Answer 200 while a shard of the store takes writes and the process is not about to end."""
         if draining():
             raise Problem("overloaded", "The process is about to end.", headers={"Retry-After": str(RETRY_SECONDS)})
-        await ask_store()
+        try:
+            await ask_store()
+        except STORE_ERRORS as error:
+            detail = f"The store takes no orders: {outage_reason(error)}."
+            raise Problem("store_unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)}) from error
         return Health(status="ready")
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -36,14 +36,28 @@ class TelemetryHealth(BaseModel):
     log_lines: Export
 
 
+class StoreMemoryHealth(BaseModel):
+    """How much room the store has; of a cluster, its fullest primary."""
+
+    used_bytes: int
+    limit_bytes: int | None = Field(description="`maxmemory`, beyond which it takes no order; null: no limit")
+
+
 class ServiceHealth(BaseModel):
-    """How the parts behind this process are; `degraded` when the store takes no orders or no worker is alive."""
+    """How the parts behind this process are.
+
+    `degraded` when the store takes no orders or has hardly any room left, or when no worker is alive.
+    """
 
     status: Literal["ok", "degraded"]
     version: str
     versions: dict[str, str] = Field(description="of Python, of the store and of the libraries that matter most")
     store: Literal["ok", "unavailable"]
-    store_reason: str | None = Field(description="why a shard takes no writes, say `out_of_memory`; null when all do")
+    store_reason: str | None = Field(
+        description="why a shard takes no writes, say `out_of_memory`; `nearly_full`: 90 % of its memory limit is "
+        "used; null when all is well"
+    )
+    store_memory: StoreMemoryHealth | None = Field(description="null while the store does not say")
     missing_shards: list[int] = Field(description="the shards that take no writes")
     queue: QueueView | None
     workers: list[WorkerHealth]
@@ -77,12 +91,14 @@ async def service_health(context: ApiContext) -> ServiceHealth:
     except STORE_ERRORS as error:
         store = "unavailable"
         reason = context.writes.reason or outage_reason(error)
+    memory = context.writes.memory
     return ServiceHealth(
-        status="ok" if store == "ok" and alive else "degraded",
+        status="ok" if store == "ok" and alive and not (memory and memory.nearly_full) else "degraded",
         version=version("flash-sale"),
         versions=_versions(context.shards.server),
         store=store,
-        store_reason=reason,
+        store_reason=reason or ("nearly_full" if memory and memory.nearly_full else None),
+        store_memory=memory and StoreMemoryHealth(used_bytes=memory.used_bytes, limit_bytes=memory.limit_bytes or None),
         missing_shards=context.writes.missing_shards,
         queue=queue,
         workers=[_worker(name, age, reported.get(name, {})) for name, age in sorted(heartbeats.items())],

@@ -14,12 +14,13 @@ from service.background import every
 from service.store import STORE_ERRORS, BatchTrace, Shards, SharedRead, data_directory, outage_reason
 from service.store.connection import StoreUnsafe
 from service.store.disk import GONE, trouble_of
-from service.store.preflight import check_policy
+from service.store.memory import StoreMemory
+from service.store.preflight import look_again
 from telemetry import suppressed
 
 INTERVAL_SECONDS = 1.0
 KEPT_SECONDS = 1.25
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 2.0
 
 
 class WriteCheck:
@@ -42,6 +43,7 @@ class WriteCheck:
         self._known: set[int] = set()
         self._look_at = 0.0
         self._danger: Exception | None = None
+        self._memory: StoreMemory | None = None
         self._log = structlog.get_logger("service.ledger.write_check")
 
     @property
@@ -53,6 +55,11 @@ class WriteCheck:
     def missing_shards(self) -> list[int]:
         """The shards that took no write the last time."""
         return sorted(self._failed)
+
+    @property
+    def memory(self) -> StoreMemory | None:
+        """How much room the store has, as looked at within the last seconds; None while it does not say."""
+        return self._memory
 
     async def ask(self, read: Callable[[], Awaitable[object]]) -> None:
         """Return if a shard takes writes; a single store that is gone or hangs is noticed now, not at the next write.
@@ -114,12 +121,12 @@ class WriteCheck:
         if self._clock() >= self._look_at:
             self._look_at = self._clock() + LOOK_SECONDS
             try:
-                await check_policy(self._shards.client)
+                self._memory = await look_again(self._shards.client)
                 self._danger = None
             except StoreUnsafe as error:
                 self._danger = error
             except STORE_ERRORS:
-                pass
+                self._memory = None
         return self._danger
 
     def _lost_log(self) -> Exception | None:

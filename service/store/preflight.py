@@ -20,6 +20,7 @@ from redis.exceptions import (
 
 from service.store.client import StoreClient, is_store_down
 from service.store.connection import StoreUnsafe
+from service.store.memory import StoreMemory, fullest, memory_info
 
 OLDEST_VERSION: Final = (7, 0)
 KEEPS_EVERY_KEY: Final = "noeviction"
@@ -128,18 +129,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         found = found.__cause__ or found.__context__
 
 
-async def check_policy(client: StoreClient) -> None:
-    """Look again, while the store is used, whether it keeps every key.
+async def look_again(client: StoreClient) -> StoreMemory:
+    """Look, while the store is used, whether it still keeps every key, and return how much room it has.
 
     Raises:
         StoreUnsafe: It may evict orders by now.
         Exception: one of `STORE_ERRORS`, when it does not answer.
     """
-    info: Mapping[str, Any] = await client.info("memory")
-    policy = info.get("maxmemory_policy")
-    if policy not in (None, KEEPS_EVERY_KEY):
-        why = f"the store may evict orders: maxmemory-policy is {policy}; set it to {KEEPS_EVERY_KEY}"
-        raise StoreUnsafe("may_evict", why)
+    infos = await memory_info(client)
+    for policy in (info.get("maxmemory_policy") for info in infos):
+        if policy not in (None, KEEPS_EVERY_KEY):
+            why = f"the store may evict orders: maxmemory-policy is {policy}; set it to {KEEPS_EVERY_KEY}"
+            raise StoreUnsafe("may_evict", why)
+    return fullest(infos)
 
 
 async def _info(client: StoreClient) -> Mapping[str, Any]:
