@@ -34,6 +34,7 @@ from service.metrics import (
     observe_store_memory,
 )
 from service.monitoring.flushing import flush_last, flush_periodically
+from service.monitoring.ledger_metrics import observe_ledger, observe_store_memory
 from service.orders.maintenance import maintenance
 from service.problems import Problem, ProblemDetails
 

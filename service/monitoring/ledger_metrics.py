@@ -1,0 +1,109 @@
+"""How the instruments of the ledger are read: from the newest snapshot, at each scrape."""
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from operator import attrgetter
+
+from service.ledger.snapshot import Snapshot
+from service.metrics import (
+    DAMAGED,
+    DEAD_LETTERS,
+    DRIFT,
+    ERROR_RATE,
+    ETA_ERROR,
+    HELD,
+    INVENTORY,
+    LIVE_WORKERS,
+    OLDEST_AGE,
+    OPEN,
+    ORDERS,
+    PREDICTED_WAIT,
+    PROCESSING_TIME,
+    QUEUE_LENGTH,
+    REASONS,
+    REJECTIONS,
+    SOLD,
+    STORE_MEMORY,
+    STORE_MEMORY_LIMIT,
+    THROUGHPUT,
+)
+from service.store.memory import StoreMemory
+from telemetry import GaugeSpec, Telemetry
+
+Labels = dict[str, str | int | bool]
+
+_OF_THE_LEDGER: tuple[tuple[GaugeSpec, Callable[[Snapshot], float]], ...] = (
+    (QUEUE_LENGTH, lambda s: s.queue_length),
+    (THROUGHPUT, lambda s: s.throughput),
+    (ERROR_RATE, lambda s: s.error_rate),
+    (PROCESSING_TIME, lambda s: s.processing_time_avg_ms),
+    (OLDEST_AGE, lambda s: s.oldest_age_seconds),
+    (DEAD_LETTERS, lambda s: s.dead_letters),
+    (DAMAGED, lambda s: s.damaged),
+    (PREDICTED_WAIT, lambda s: s.queue_length / s.drain_rate if s.drain_rate else 0.0),
+    (ETA_ERROR, lambda s: s.eta_error_seconds),
+)
+_OF_PRODUCTS: tuple[tuple[GaugeSpec, Callable[[Snapshot], Iterable[float]]], ...] = (
+    (INVENTORY, lambda s: map(attrgetter("stock"), s.products)),
+    (HELD, lambda s: map(attrgetter("held"), s.products)),
+    (SOLD, lambda s: map(attrgetter("sold"), s.products)),
+    (OPEN, lambda s: [product.is_open(s.taken_at) for product in s.products]),
+    (DRIFT, lambda s: map(attrgetter("drift"), s.products)),
+)
+
+
+def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None], *, silence: timedelta) -> None:
+    """Export what `latest` returns at each scrape; nothing while it returns None.
+
+    Args:
+        telemetry: Where.
+        latest: The newest snapshot that this process exports, if there is one.
+        silence: After how long without a heartbeat a worker counts as dead.
+    """
+
+    def figure(of: Callable[[Snapshot], float]) -> Callable[[], Iterable[tuple[float, Labels]]]:
+        return lambda: [(of(snapshot), {})] if (snapshot := latest()) else []
+
+    def per_product(of: Callable[[Snapshot], Iterable[float]]) -> Callable[[], Iterable[tuple[float, Labels]]]:
+        def read() -> Iterable[tuple[float, Labels]]:
+            snapshot = latest()
+            if snapshot is None:
+                return ()
+            labels: list[Labels] = [{"product_id": product.product_id} for product in snapshot.products]
+            return zip(of(snapshot), labels, strict=True)
+
+        return read
+
+    telemetry.observe(
+        ORDERS,
+        lambda: [
+            (count, {"status": str(status)})
+            for snapshot in [latest()]
+            if snapshot
+            for status, count in snapshot.orders.items()
+        ],
+    )
+    telemetry.observe(
+        REJECTIONS,
+        lambda: [
+            (snapshot.rejections.get(reason, 0), {"reason": reason})
+            for snapshot in [latest()]
+            if snapshot
+            for reason in REASONS
+        ],
+    )
+    telemetry.observe(LIVE_WORKERS, figure(lambda snapshot: len(snapshot.live_workers(silence))))
+    for spec, of in _OF_THE_LEDGER:
+        telemetry.observe(spec, figure(of))
+    for spec, of_product in _OF_PRODUCTS:
+        telemetry.observe(spec, per_product(of_product))
+
+
+def observe_store_memory(telemetry: Telemetry, latest: Callable[[], StoreMemory | None]) -> None:
+    """Export how full the store is, as `latest` says at each scrape; nothing while it returns None."""
+
+    def read(of: Callable[[StoreMemory], int]) -> Callable[[], Iterable[tuple[float, Labels]]]:
+        return lambda: [(of(memory), {})] if (memory := latest()) else []
+
+    telemetry.observe(STORE_MEMORY, read(lambda memory: memory.used_bytes))
+    telemetry.observe(STORE_MEMORY_LIMIT, read(lambda memory: memory.limit_bytes))
