@@ -30,8 +30,6 @@ from service.metrics import (
     REASONS,
     SNAPSHOT_AGE,
     WINDOWS_DROPPED,
-    observe_ledger,
-    observe_store_memory,
 )
 from service.monitoring.flushing import flush_last, flush_periodically
 from service.monitoring.ledger_metrics import observe_ledger, observe_store_memory

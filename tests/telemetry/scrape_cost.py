@@ -15,7 +15,7 @@ import httpx
 from service.ledger.orders import COUNTED
 from service.ledger.products import Product
 from service.ledger.snapshot import Snapshot
-from service.metrics import observe_ledger
+from service.monitoring.ledger_metrics import observe_ledger
 from telemetry import Telemetry, TelemetrySettings
 from tests.support.service import ADMIN, Fleet
 
