@@ -22,6 +22,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "unknown_product": Kind(404, "There is no such product"),
     "unknown_order": Kind(404, "There is no such order"),
     "method_not_allowed": Kind(405, "The resource does not take this method"),
+    "not_acceptable": Kind(406, "The resource has none of the forms that are accepted"),
     "request_timeout": Kind(408, "The request did not arrive in time"),
     "sold_out": Kind(409, "Not enough units are left"),
     "limit_exceeded": Kind(409, "The limit per user is reached"),

@@ -17,6 +17,7 @@ from service.api import errors, health, pages, websocket
 from service.api import faults as faults_api
 from service.api import inventory as inventory_api
 from service.api import monitoring as monitoring_api
+from service.api import order_list as order_list_api
 from service.api import orders as orders_api
 from service.api.context import ApiContext
 from service.api.middleware.body_limit import BodyLimitMiddleware
@@ -70,7 +71,7 @@ def create_app(context: ApiContext) -> FastAPI:
     if context.faults is not None:
         app.include_router(faults_api.router)
     app.include_router(pages.create_router(context.settings))
-    for module in (orders_api, inventory_api, monitoring_api, websocket):
+    for module in (order_list_api, orders_api, inventory_api, monitoring_api, websocket):
         app.include_router(module.router)
     app.include_router(health.create_router(telemetry, draining=lambda: context.draining, ask_store=context.ask_store))
     observe_ledger(telemetry, context.poller.exported, silence=context.settings.worker_silence)
@@ -172,9 +173,6 @@ def _document_without_tokens(document: dict[str, Any]) -> None:
     order = document["components"]["schemas"]["OrderRequest"]
     order["required"].append("user_id")
     order["properties"]["user_id"] = order["properties"]["user_id"]["anyOf"][0]
-    for parameter in document["paths"]["/orders"]["get"]["parameters"]:
-        if parameter["name"] == "user_id":
-            parameter |= {"required": True, "schema": parameter["schema"]["anyOf"][0]}
     _leave_out(document, "shopper")
 
 
@@ -183,5 +181,8 @@ def _leave_out(document: dict[str, Any], scheme: str) -> None:
     del document["components"]["securitySchemes"][scheme]
     for operations in document["paths"].values():
         for operation in operations.values():
-            if operation.get("security") == [{scheme: []}]:
+            allowed = operation.get("security", [])
+            if allowed == [{scheme: []}]:
                 del operation["security"], operation["responses"]["401"]
+            elif {scheme: []} in allowed:  # who has none of the others is not turned away either
+                operation["security"] = [{} if one == {scheme: []} else one for one in allowed]

@@ -4,6 +4,7 @@ Both are coroutines although they await nothing: FastAPI runs a plain function i
 """
 
 import secrets
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import jwt
@@ -77,6 +78,34 @@ async def shopper(
     return subject
 
 
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks for orders: the admin, who sees all; a shopper by token; or, with neither, anybody."""
+
+    admin: bool
+    subject: str | None
+
+    def may_see(self, user_id: str) -> bool:
+        """Return whether this user's orders may be seen, or cancelled."""
+        return self.subject is None or self.subject == user_id
+
+
+async def asker(
+    request: Request,
+    admin: Annotated[HTTPAuthorizationCredentials | None, Depends(admin_scheme)],
+    given: Annotated[HTTPAuthorizationCredentials | None, Depends(shopper_scheme)],
+) -> Asker:
+    """Tell the admin's token from a shopper's.
+
+    Raises:
+        Problem: 401 without a valid token where shoppers need one.
+    """
+    token = request.app.state.context.settings.admin_token
+    if token is not None and admin is not None and is_token(token, admin.credentials):
+        return Asker(admin=True, subject=None)
+    return Asker(admin=False, subject=await shopper(request, given))
+
+
 def _claims(token: str, settings: JwtSettings) -> dict[str, Any]:
     key = settings.secret or settings.public_key
     claims: dict[str, Any] = jwt.decode(
@@ -93,3 +122,4 @@ def _claims(token: str, settings: JwtSettings) -> dict[str, Any]:
 
 Admin = Depends(require_admin)
 Shopper = Annotated[str | None, Depends(shopper)]
+AskerOf = Annotated[Asker, Depends(asker)]

@@ -10,6 +10,7 @@ from service.faults import Faults
 from service.ledger.catalogue import ProductCatalogue
 from service.ledger.lease import Lease
 from service.ledger.ledger import Ledger
+from service.ledger.order_list import OrderList
 from service.ledger.orders import ORDER_ID, shard_of_order
 from service.ledger.snapshot import Snapshot
 from service.ledger.write_check import WriteCheck
@@ -56,6 +57,7 @@ class ApiContext:
         self.connections = connections
         self.draining = False
         self.ledger = Ledger(shards, settings.policy)
+        self.order_list = OrderList(shards)
         self.catalogue = ProductCatalogue(shards)
         self.sold_out = SoldOutCache()
         self.wait_estimator = WaitEstimator(settings.max_wait_seconds)

@@ -1,15 +1,16 @@
 """The routes of the catalogue."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from datetime import datetime
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Response
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from service.api.admin_writes import WRITE_PROBLEMS, IfMatch, etag, note_replay, once_only, revisions
 from service.api.auth import Admin
 from service.api.context import ApiContext, Context
 from service.api.errors import describe
+from service.api.moments import Moment
 from service.api.orders import IdempotencyKey, ProductId
 from service.api.strict_json import StrictRoute
 from service.ledger.catalogue import Change, Changed
@@ -24,13 +25,6 @@ def _not_a_route(product_id: str) -> str:
     if product_id == "metrics":
         raise ValueError("Another resource has this address")
     return product_id
-
-
-def _rfc_3339(value: Any) -> Any:  # noqa: ANN401 - whatever JSON there is
-    """Refuse the numbers, and the numbers in strings, that pydantic would take for seconds of the epoch."""
-    if not isinstance(value, datetime) and (not isinstance(value, str) or "T" not in value.upper()):
-        raise ValueError("Input should be an RFC 3339 time, such as 2026-11-27T09:00:00Z")
-    return value
 
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["iPhone 15 Pro"])]
@@ -56,11 +50,6 @@ TotalUnits = Annotated[
     ),
 ]
 NewProductId = Annotated[ProductId, AfterValidator(_not_a_route)]
-Moment = Annotated[
-    AwareDatetime,
-    BeforeValidator(_rfc_3339),
-    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC)),
-]
 Limit = Annotated[int, Field(strict=True, ge=1, le=MAX_UNITS, description="units a user may hold or buy")]
 
 router = APIRouter(tags=["inventory"], route_class=StrictRoute)

@@ -1,15 +1,14 @@
 """The routes of an order."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import UTC, datetime
+from datetime import datetime
 from operator import attrgetter
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from service.api.auth import Shopper
+from service.api.auth import AskerOf, Shopper
 from service.api.context import Context
 from service.api.errors import describe
 from service.api.strict_json import StrictRoute
@@ -31,7 +30,6 @@ IdempotencyKey = Annotated[
         pattern=IDEMPOTENCY_KEY,
     ),
 ]
-MAX_CURSOR = 200
 
 
 class OrderRequest(BaseModel):
@@ -99,13 +97,6 @@ class OrderView(BaseModel):
         return cls(**{name: getattr(order, name) for name in cls.model_fields})
 
 
-class OrderPage(BaseModel):
-    """Orders of one user, the newest first; `next_cursor` asks for the rest."""
-
-    orders: list[OrderView]
-    next_cursor: str | None
-
-
 router = APIRouter(tags=["orders"], route_class=StrictRoute)
 
 
@@ -150,26 +141,6 @@ def head_of(placed: PlacedOrder, root_path: str) -> tuple[int, dict[str, str]]:
     return (200, location | {"idempotency-replayed": "true"}) if placed.replayed else (202, location)
 
 
-@router.get("/orders", responses=describe("unauthorized", "invalid", "store_unavailable"))
-async def list_orders(
-    context: Context,
-    subject: Shopper,
-    user_id: Annotated[UserId | None, Query(description="whose orders; not needed with a token")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(max_length=MAX_CURSOR, description="`next_cursor` of the page before")] = None,
-) -> OrderPage:
-    """List the orders of one user, the newest first."""
-    whose = subject or user_id
-    if whose is None:
-        raise Problem("invalid", errors=[FieldProblem(location="query", pointer="#/user_id", detail="Field required")])
-    orders = await context.ledger.orders_of(whose, limit + 1, _read_cursor(cursor) if cursor else None)
-    page = orders[:limit]
-    return OrderPage(
-        orders=[OrderView.of(order) for order in page],
-        next_cursor=_write_cursor(page[-1]) if len(orders) > limit else None,
-    )
-
-
 @router.get("/orders/queue", responses=describe("store_unavailable"))
 async def read_queue(context: Context) -> QueueView:
     """Tell how long the queue is and how fast it moves."""
@@ -177,10 +148,10 @@ async def read_queue(context: Context) -> QueueView:
 
 
 @router.get("/orders/{order_id}", responses=describe("unauthorized", "unknown_order", "invalid", "store_unavailable"))
-async def read_order(order_id: OrderIdPath, context: Context, subject: Shopper) -> OrderView:
+async def read_order(order_id: OrderIdPath, context: Context, asker: AskerOf) -> OrderView:
     """Read one order."""
     order = await context.ledger.order(context.known_order_id(order_id))
-    if order is None or (subject is not None and order.user_id != subject):
+    if order is None or not asker.may_see(order.user_id):
         raise Problem("unknown_order")
     return OrderView.of(order)
 
@@ -189,27 +160,12 @@ async def read_order(order_id: OrderIdPath, context: Context, subject: Shopper) 
     "/orders/{order_id}/cancel",
     responses=describe("unauthorized", "unknown_order", "not_cancellable", "invalid", "store_unavailable"),
 )
-async def cancel_order(order_id: OrderIdPath, context: Context, subject: Shopper) -> OrderView:
+async def cancel_order(order_id: OrderIdPath, context: Context, asker: AskerOf) -> OrderView:
     """Cancel an order that is not being processed yet; its units go back to stock, once."""
-    outcome, order = await context.ledger.cancel(context.known_order_id(order_id), subject)
+    outcome, order = await context.ledger.cancel(context.known_order_id(order_id), asker.subject)
     if order is None or outcome is Cancellation.UNKNOWN_ORDER:
         raise Problem("unknown_order")
     if outcome is Cancellation.NOT_CANCELLABLE:
         raise Problem("not_cancellable", f"The order is {order.status}.")
     context.sold_out.invalidate(order.product_id)
     return OrderView.of(order)
-
-
-def _write_cursor(order: Order) -> str:
-    text = f"{round(order.accepted_at.timestamp() * 1000)} {order.order_id}"
-    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
-    try:
-        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-        time, order_id = text.split(" ")
-        return datetime.fromtimestamp(int(time) / 1000, UTC), order_id
-    except (ValueError, OverflowError, OSError):
-        wrong = FieldProblem(location="query", pointer="#/cursor", detail="not a cursor that this route gave out")
-        raise Problem("invalid", wrong.detail, errors=[wrong]) from None

@@ -2,15 +2,13 @@
 
 import asyncio
 import json
-import os
-import re
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.store import in_store
+from service.cli.store import check_order_ids, in_store, time_text
 from service.cli.streams import write_line
 
 if TYPE_CHECKING:
@@ -101,12 +99,14 @@ def list_letters(as_json: Json = False) -> None:
     orders = asyncio.run(in_store(_dead))
     if as_json:
         fields = ("order_id", "product_id", "user_id", "quantity", "attempts", "reason")
-        rows = [{n: getattr(o, n) for n in fields} | {"died_at": _time(o.settled_at)} for o in orders]
+        rows = [{n: getattr(o, n) for n in fields} | {"died_at": time_text(o.settled_at)} for o in orders]
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
     for order in orders:
         what = f"{order.quantity} x {order.product_id} for {order.user_id}"
-        write_line(f"{order.order_id}  {_time(order.settled_at)}  {order.attempts} attempts  {order.reason}  {what}")
+        write_line(
+            f"{order.order_id}  {time_text(order.settled_at)}  {order.attempts} attempts  {order.reason}  {what}"
+        )
     write_line(f"{len(orders)} dead letters")
 
 
@@ -169,22 +169,12 @@ async def _dead(shards: "Shards", _: "Settings") -> "list[Order]":
 
 def _check(order_ids: list[str] | None, *, everything: bool) -> None:
     """Refuse what is no order id before a store is even looked for."""
-    from service.ledger.orders import ORDER_ID, shard_of_order
-    from service.settings import Settings
-
     if everything == bool(order_ids):
         raise typer.BadParameter("name the orders, or say --all")
-    shards = Settings.from_env(os.environ).store_shards
-    for order_id in order_ids or ():
-        if not re.fullmatch(ORDER_ID, order_id) or shard_of_order(order_id) >= shards:
-            raise typer.BadParameter(f"{order_id!r} is not an order id")
+    check_order_ids(order_ids or ())
 
 
 async def _chosen(shards: "Shards", order_ids: list[str] | None) -> list[str]:
     from service.ledger.dead_letters import DeadLetters
 
     return order_ids or [order.order_id for order in await DeadLetters(shards).list()]
-
-
-def _time(moment: datetime | None) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds") if moment else "-"

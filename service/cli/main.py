@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 from service.cancellation import mend_wait_for
 from service.cli import crowd as shoppers
 from service.cli import ledger as books
-from service.cli import processes
+from service.cli import orders, processes
 from service.cli.errors import OperatorError
 from service.cli.streams import complain, lead_nowhere, open_missing
 from telemetry import SettingsError as TelemetrySettingsError
@@ -56,6 +56,7 @@ def options(
 processes.add_to(app)
 shoppers.add_to(app)
 books.add_to(app)
+orders.add_to(app)
 
 
 def main() -> None:

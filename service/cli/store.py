@@ -1,10 +1,14 @@
 """The store that a command looks into, and what it says when that is not there."""
 
 import os
+import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
+
+import typer
 
 from service.cli.errors import OperatorError
 
@@ -70,3 +74,23 @@ def not_there(settings: "Settings") -> OperatorError:
     return OperatorError(
         f"no service has ever used the store {store_name(settings)}: set DATA_DIR or REDIS_URL as the service has it"
     )
+
+
+def check_order_ids(order_ids: Sequence[str]) -> None:
+    """Refuse what is no order id, before a store is even looked for.
+
+    Raises:
+        typer.BadParameter: One is none.
+    """
+    from service.ledger.orders import ORDER_ID, shard_of_order
+    from service.settings import Settings
+
+    shards = Settings.from_env(os.environ).store_shards
+    for order_id in order_ids:
+        if not re.fullmatch(ORDER_ID, order_id) or shard_of_order(order_id) >= shards:
+            raise typer.BadParameter(f"{order_id!r} is not an order id")
+
+
+def time_text(moment: datetime | None) -> str:
+    """Return a time as tables show it."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds") if moment else "-"

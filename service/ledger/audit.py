@@ -32,6 +32,7 @@ class LedgerDump:
     deadlines: frozenset[str]
     dead: frozenset[str]
     buyers: dict[tuple[str, str], int] = field(default_factory=dict)
+    unlisted: frozenset[str] = frozenset()
     damaged: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -80,6 +81,7 @@ async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
         delayed=ids("delayed"),
         deadlines=ids("deadlines"),
         dead=ids("dead"),
+        unlisted=ids("unlisted"),
         damaged={what: more for dump in dumps for what, more in named(dump["damaged"]).items()},
         buyers={
             (keys.unescape(product), keys.unescape(user)): int(units)
@@ -92,19 +94,18 @@ async def _read_in_parts(shards: Shards, shard: int) -> dict[str, Any]:
     """Read a large shard bit by bit, between two readings of everything else that must be the same."""
     for _ in range(TRIES):
         before = named(await shards.run("dump", shard, 0, ""))
-        orders: list[list[str]] = []
-        buyers: list[str] = []
+        read: dict[str, list[Any]] = {"orders": [], "buyers": [], "unlisted": []}
         cursor = "0"
         while True:
             part = named(await shards.run("dump", shard, 0, cursor))
-            orders += part["orders"]
-            buyers += part["buyers"]
+            for name, found in read.items():
+                found.extend(part[name])
             cursor = part["cursor"]
             if cursor == "0":
                 break
         after = named(await shards.run("dump", shard, 0, ""))
         if _lasting(before) == _lasting(after):
-            return after | {"orders": orders, "buyers": buyers}
+            return after | read
     raise SaleMovesError("the sale goes on and there are too many orders to read them at one instant: try again later")
 
 
@@ -188,6 +189,12 @@ def reservations_end(dump: LedgerDump) -> Iterator[str]:
         yield f"order {order_id} {'has no deadline' if order_id in pending else 'has a deadline and is not pending'}"
 
 
+def orders_are_listed(dump: LedgerDump) -> Iterator[str]:
+    """Every order stands in the list of all orders, at the time of its acceptance."""
+    for order_id in dump.unlisted:
+        yield f"order {order_id} is not in the list"
+
+
 def nothing_was_set_aside(dump: LedgerDump) -> Iterator[str]:
     """Nothing foreign or damaged was found in the store; `DEL {fs:NN}:damaged` once somebody has looked."""
     for what, more in dump.damaged.items():
@@ -203,6 +210,7 @@ INVARIANTS: tuple[Callable[[LedgerDump], Iterator[str]], ...] = (
     totals_match_orders,
     live_orders_are_queued_once,
     reservations_end,
+    orders_are_listed,
     nothing_was_set_aside,
 )
 

@@ -7,7 +7,7 @@ A step raises only what the store raises; all that the ledger itself has to say 
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -255,16 +255,6 @@ class Ledger:
         """Read one order."""
         (row,) = await self.shards.run("order", shard_of_order(order_id), order_id)
         return Order.from_row(row) if row else None
-
-    async def orders_of(self, user_id: str, limit: int, before: tuple[datetime, str] | None = None) -> list[Order]:
-        """Read a user's orders, the newest first, from below (`accepted_at`, `order_id`) on."""
-        time, order_id = (round(before[0].timestamp() * 1000), before[1]) if before else ("+inf", "")
-        orders: list[Order] = []
-        for shard in self.shards:
-            rows = await self.shards.run("orders_of", shard, keys.escape(user_id), limit, time, order_id)
-            orders += [Order.from_row(row) for row in rows]
-        orders.sort(key=lambda order: (order.accepted_at, order.order_id), reverse=True)
-        return orders[:limit]
 
 
 def read_entry(entry_id: str, fields: dict[str, str] | None) -> Entry:

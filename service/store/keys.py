@@ -11,7 +11,7 @@ from zlib import crc32
 
 GROUP = "workers"
 MAX_SHARDS = 100
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
 """How orders are written; a store that holds another form is refused."""
 
 

@@ -12,12 +12,16 @@ from tests.support import RedisServer
 from tests.support.cli import complaint, flash_sale
 
 HELP = {
-    (): ("run", "api", "worker", "crowd", "audit", "dead-letters", "REDIS_URL"),
+    (): ("run", "api", "worker", "crowd", "audit", "orders", "dead-letters", "REDIS_URL"),
     ("run",): ("PORT", "WORKERS", "ORDER_WORKERS", "CROWD", "REDIS_URL", "ADMIN_TOKEN", "Ctrl-C"),
     ("api",): ("WORKERS", "HOST:PORT", "ADMIN_TOKEN"),
     ("worker",): ("ORDER_WORKERS", "OTEL_EXPORTER_PROMETHEUS_PORT", "9464"),
     ("crowd",): ("--rate", "--duration", "--users", "--product", "--idempotency", "--watch", "--json", "status 1"),
     ("audit",): ("--json", "status 1", "REDIS_URL"),
+    ("orders",): ("list", "show", "export"),
+    ("orders", "list"): ("--product", "--status", "--user", "--since", "--until", "--limit", "--json"),
+    ("orders", "show"): ("ORDER_ID", "--json"),
+    ("orders", "export"): ("--product", "--status", "--format"),
     ("dead-letters",): ("list", "requeue", "drop"),
     ("dead-letters", "list"): ("--json",),
     ("dead-letters", "requeue"): ("--all", "ORDER_ID"),
@@ -51,6 +55,9 @@ def test_the_help_of_each_command_says_what_there_is() -> None:
         (["crowd", "--url", "nonsense"], "base_url"),
         (["crowd", "--product", "a=b"], "'b' is not a number"),
         (["audit", "--xml"], "--xml"),
+        (["orders", "list", "--status", "lost"], "'lost' is no status of an order"),
+        (["orders", "export", "--since", "yesterday"], "--since 'yesterday' is no time"),
+        (["orders", "export", "--format", "xml"], "--format"),
         (["dead-letters", "nope"], "No such command 'nope'"),
         (["dead-letters", "drop"], "name the orders, or say --all"),
         (["dead-letters", "requeue", "--all", "x"], "name the orders, or say --all"),

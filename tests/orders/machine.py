@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from service.ledger.catalogue import OnceOnly
 from service.ledger.ledger import Entry, ledger_scripts
+from service.ledger.order_list import OrderFilter
 from service.ledger.orders import NewOrder
 from service.store import connect
 from tests.orders.model import Model, ModelProduct
@@ -85,6 +86,10 @@ class SaleMachine(RuleBasedStateMachine):
         for name, product in self.model.products.items():
             opens, closes = windows.get(name, (None, None))
             await self.sale.product(name, stock=product.stock, limit=product.limit, opens=opens, closes=closes)
+
+    async def _listed(self) -> list[str]:
+        """Read the list of all orders, from its oldest on, a few at a time."""
+        return [order.order_id async for page in self.sale.order_list.pages(OrderFilter(), 7) for order in page]
 
     def teardown(self) -> None:
         """Close what the run opened."""
@@ -173,6 +178,7 @@ class SaleMachine(RuleBasedStateMachine):
         assert dump.dead == model.dead
         assert {reason: n for reason, n in figures.rejections.items() if n} == model.refused
         assert set(self.runner.run(result_of(self.client.zrange("{fs:00}:refunds", 0, -1)))) == model.refunds
+        assert sorted(self.runner.run(self._listed())) == sorted(model.orders)
         totals = {str(name): number for name, number in figures.orders.items()} | {"requeued": figures.requeued}
         assert totals == {name: model.totals[name] for name in totals}
 

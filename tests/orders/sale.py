@@ -21,6 +21,7 @@ from service.ledger.ledger import (
     ledger_scripts,
     read_entry,
 )
+from service.ledger.order_list import OrderFilter, OrderList, Position
 from service.ledger.orders import NewOrder, Order, Outcome, Placement, Status, new_order_id
 from service.ledger.products import Product
 from service.ledger.snapshot import Snapshot, take_snapshot
@@ -49,6 +50,7 @@ class Sale:
         self.shards = shards
         self.ledger = Ledger(shards, LedgerPolicy(**{"reservation": LONG, **terms}))
         self.catalogue = ProductCatalogue(shards)
+        self.order_list = OrderList(shards)
         self.dead_letters = DeadLetters(shards)
 
     @classmethod
@@ -131,6 +133,11 @@ class Sale:
     async def status(self, order: Order) -> Status:
         """Read an order's status."""
         return (await self.order(order)).status
+
+    async def orders_of(self, user_id: str, limit: int, before: tuple[datetime, str] | None = None) -> list[Order]:
+        """Read a user's orders, the newest first, from below (`accepted_at`, `order_id`) on."""
+        after = Position(round(before[0].timestamp() * 1000), before[1]) if before else None
+        return (await self.order_list.page(OrderFilter(user_id=user_id), limit, after)).orders
 
     # The worker
 

@@ -53,7 +53,7 @@ async def test_every_step_works_in_every_shard(cluster: Redis) -> None:
     ]
     in_parts = await dump_ledger(sale.shards, limit=1)
     assert (in_parts.orders, in_parts.buyers) == (dump.orders, dump.buyers)
-    listed = await sale.ledger.orders_of("ann", 100)
+    listed = await sale.orders_of("ann", 100)
     assert {order.order_id for order in listed} == set(dump.orders)
     never_decode: dict[str, Any] = {NEVER_DECODE: True}
     found = [key async for key in cluster.scan_iter(**never_decode)]
@@ -121,7 +121,7 @@ async def test_a_claim_is_for_one_request_and_ends(cluster: Redis) -> None:
 async def test_a_store_with_orders_in_another_form_is_refused(store: Redis) -> None:
     """Before anything is written; a fresh store takes the form of who comes first."""
     await store.hset("{fs:00}:settings", "shards", "1")
-    with pytest.raises(SchemaMismatchError, match="this store holds orders in form 1, and this version reads 3"):
+    with pytest.raises(SchemaMismatchError, match="this store holds orders in form 1, and this version reads 4"):
         await Sale.open(store)
     await store.flushdb()
     await asyncio.gather(*(Sale.open(store) for _ in range(5)))

@@ -105,7 +105,7 @@ class TestExpire:
         assert await sale.try_buy(user_id="bob") is Outcome.SOLD_OUT
         await sale.ledger.expire(0)
         await sale.buy(user_id="bob")
-        await sale.ledger.cancel((await sale.ledger.orders_of("bob", 1))[0].order_id)
+        await sale.ledger.cancel((await sale.orders_of("bob", 1))[0].order_id)
         await sale.buy(user_id="ann")
 
 

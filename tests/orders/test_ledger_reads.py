@@ -15,7 +15,7 @@ async def pages(sale: Sale, user: str, size: int) -> list[list[str]]:
     """Read all orders of a user, `size` at a time, as a client that follows the cursor."""
     read: list[list[str]] = []
     cursor: tuple[datetime, str] | None = None
-    while page := await sale.ledger.orders_of(user, size, cursor):
+    while page := await sale.orders_of(user, size, cursor):
         read.append([order.order_id for order in page])
         cursor = page[-1].accepted_at, page[-1].order_id
         assert len(read) <= 100, "the pages have no end"
@@ -45,10 +45,10 @@ class TestOrdersOf:
         """A new order stands before the first page, not in the next one."""
         await sale.product()
         old = [await sale.buy() for _ in range(3)]
-        (first,) = await sale.ledger.orders_of("ann", 1)
+        (first,) = await sale.orders_of("ann", 1)
         await wait_until(lambda: _later(sale, first.accepted_at), what="a later millisecond")
         await sale.buy()
-        rest = await sale.ledger.orders_of("ann", 10, (first.accepted_at, first.order_id))
+        rest = await sale.orders_of("ann", 10, (first.accepted_at, first.order_id))
         assert {order.order_id for order in [first, *rest]} == {order.order_id for order in old}
 
     async def test_a_requeued_order_is_listed_where_its_time_says(self, sale: Sale) -> None:
@@ -78,7 +78,7 @@ class TestOrdersOf:
         """An unknown user, or nothing asked for, is an empty list."""
         await sale.product()
         await sale.buy()
-        assert (await sale.ledger.orders_of("bob", 10), await sale.ledger.orders_of("ann", 0)) == ([], [])
+        assert (await sale.orders_of("bob", 10), await sale.orders_of("ann", 0)) == ([], [])
         assert await sale.ledger.order("00" + "f" * 28) is None
 
 

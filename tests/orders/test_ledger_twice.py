@@ -276,7 +276,7 @@ async def test_a_step_sent_twice_counts_once(store: Redis, step: Step, kept: int
 
 def test_every_step_is_told_twice() -> None:
     """A script that writes and is not tried here would be a gap: new scripts have to come here."""
-    reads = {"dump", "dead", "order", "orders_of", "product", "products", "snapshot"}
+    reads = {"dump", "dead", "order", "orders", "product", "products", "snapshot"}
     told_here = {
         "beat",
         "begin",

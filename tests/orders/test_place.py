@@ -272,7 +272,7 @@ async def test_any_name_of_a_product_and_a_buyer_is_kept_apart(sale: Sale, name:
     order = await sale.buy(name, name, 2)
     assert ((await sale.order(order)).product_id, order.user_id) == (name, name)
     assert await sale.try_buy(name, name) is Outcome.LIMIT_EXCEEDED
-    assert [listed.order_id for listed in await sale.ledger.orders_of(name, 10)] == [order.order_id]
+    assert [listed.order_id for listed in await sale.orders_of(name, 10)] == [order.order_id]
     assert (await sale.units(name), await sale.units("phone")) == ((3, 2, 0), (5, 0, 0))
     never_decode: dict[str, Any] = {NEVER_DECODE: True}
     found = {key async for key in sale.shards.client.scan_iter(**never_decode)}

@@ -9,6 +9,8 @@
 --   o:<short id>       one order, packed as `save` says
 --   u:<user>           sorted set: short ids of the user's orders -> time of acceptance in ms; '=' and a product's id ->
 --                      units of it that the user holds or bought, below FIRST_TIME
+--   accepted           stream: all orders in the order of their acceptance; the id of an entry is when, o = their short ids,
+--                      those of one call one behind the other
 --   ended              list of short ids of orders that ended, in that order, but for dead letters
 --   idem:<digest>      string: short order id and half the fingerprint, ends with its time to live
 --   request:<id>       string: an admin request that was carried out: fingerprint, outcome and product row, packed;

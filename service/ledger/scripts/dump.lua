@@ -3,16 +3,19 @@
 -- Keys:    1 the shard's prefix
 -- Args:    1 how many orders at most; 2 where a part begins: '0', then the cursor of the part before; '' for no part
 -- Returns: names and values: snapshot, orders (rows), queued (ids), delayed (ids), deadlines (ids), dead (ids), buyers
---          (triples of product, user and units), damaged (what and when, in turn), or nil if there are too many;
---          of a part: cursor of the next, '0' after the last; orders; buyers; and some may be there twice
-local orders, buyers = {}, {}
+--          (triples of product, user and units), unlisted (ids that the list of all orders lacks), damaged (what and when,
+--          in turn), or nil if there are too many;
+--          of a part: cursor of the next, '0' after the last; orders; buyers; unlisted; and some may be there twice
+local orders, buyers, unlisted = {}, {}, {}
 
 local function read_part(from)
   local found = redis.call('SCAN', from, 'MATCH', P .. '[ou]:*', 'COUNT', 1000)
   for _, key in ipairs(found[2]) do
     local name = string.sub(key, #P + 3)
     if key == P .. 'o:' .. name then
-      orders[#orders + 1] = order_row(long(name))
+      local order = load_order(long(name))
+      orders[#orders + 1] = row(order)
+      if order and not entry_of(order) then unlisted[#unlisted + 1] = order.id end
     else
       local counted = redis.call('ZRANGEBYSCORE', user_key(name), '-inf', '(' .. FIRST_TIME, 'WITHSCORES')
       for i = 1, #counted, 2 do
@@ -25,7 +28,8 @@ local function read_part(from)
   return found[1]
 end
 
-if ARGV[2] ~= '' then return {'cursor', read_part(ARGV[2]), 'orders', orders, 'buyers', buyers} end
+if ARGV[2] ~= '' then return {'cursor', read_part(ARGV[2]), 'orders', orders, 'buyers', buyers,
+                               'unlisted', unlisted} end
 
 local limit, cursor = tonumber(ARGV[1]), '0'
 while limit > 0 do
@@ -38,5 +42,5 @@ local queued = {}
 for _, entry in ipairs(redis.call('XRANGE', P .. 'queue', '-', '+')) do queued[#queued + 1] = entry[2][2] end
 local function members(name) return redis.call('ZRANGE', P .. name, 0, -1) end
 return {'snapshot', snapshot(), 'orders', orders, 'queued', queued, 'delayed', members('delayed'),
-        'deadlines', members('deadlines'), 'dead', members('dead'), 'buyers', buyers,
+        'deadlines', members('deadlines'), 'dead', members('dead'), 'buyers', buyers, 'unlisted', unlisted,
         'damaged', redis.call('HGETALL', P .. 'damaged')}

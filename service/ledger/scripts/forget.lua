@@ -11,9 +11,20 @@ local function owes(order)
   end
 end
 
+-- Takes an entry off the list of all orders with the last of its orders.
+local function unlist(order)
+  local entry = entry_of(order)
+  if not entry then return end
+  for _, id in ipairs(ids_in(entry)) do
+    if redis.call('EXISTS', P .. 'o:' .. id) == 1 then return end
+  end
+  redis.call('XDEL', ACCEPTED, entry[1])
+end
+
 local function forget(order)
   redis.call('DEL', order_key(order.id))
   redis.call('ZREM', user_key(order.user), short(order.id))
+  unlist(order)
   count('archived:' .. order.state)
   if order.state == 'confirmed' then
     redis.call('HINCRBY', product_key(order.product), 'archived', order.quantity)

@@ -44,6 +44,8 @@ local function refusal(product, user, quantity)
   return nil, stock, v[5], v[6]
 end
 
+local accepted = {}
+
 local function accept(order, price, currency, digest, fingerprint)
   order.position, order.eta = promise() -- before anything is written: it fails where the queue is no stream
   hold(order.product, order.user, order.quantity)
@@ -52,6 +54,7 @@ local function accept(order, price, currency, digest, fingerprint)
   order.attempts, order.generation, order.settled, order.begun = 0, 0, 0, 0
   order.reason, order.payment, order.call = '', '', ''
   index_by_user(order)
+  accepted[#accepted + 1] = short(order.id)
   redis.call('ZADD', P .. 'deadlines', NOW + RESERVATION, order.id)
   enqueue(order)
   save(order)
@@ -87,6 +90,7 @@ for i = 5, #ARGV, 7 do
     reasons[reply[1]] = (reasons[reply[1]] or 0) + 1
   end
 end
+if #accepted > 0 then list_accepted(table.concat(accepted)) end
 if not said and #refusals > 0 then
   for reason, n in pairs(reasons) do redis.call('HINCRBY', P .. 'refused', reason, n) end
   redis.call('SET', P .. 'call:' .. CALL, table.concat(refusals, '\n'), 'PX', 60000)

@@ -16,6 +16,7 @@ local function requeue(id)
   order.state, order.accepted, order.expires, order.generation = 'pending', NOW, NOW + ARGV[1], order.generation + 1
   order.attempts, order.begun, order.settled, order.reason = 0, 0, 0, ''
   index_by_user(order)
+  list_accepted(short(id))
   redis.call('ZADD', P .. 'deadlines', NOW + ARGV[1], id)
   enqueue(order)
   save(order)

@@ -1,0 +1,43 @@
+-- Notes that orders were accepted just now. A clock that steps back does not take the list with it: they are then noted at
+-- the latest moment that it has. What is no stream is not ours, and in the way.
+local ACCEPTED = P .. 'accepted'
+local function list_accepted(ids)
+  if type(redis.pcall('XADD', ACCEPTED, NOW .. '-*', 'o', ids)) == 'string' then return end
+  local kind = redis.call('TYPE', ACCEPTED).ok
+  if kind ~= 'stream' then
+    redis.call('RENAME', ACCEPTED, P .. 'damaged:accepted:' .. NOW)
+    set_aside('key', 'accepted', 'a ' .. kind)
+  end
+  redis.call('XADD', ACCEPTED, '*', 'o', ids)
+end
+
+-- The short ids of an entry of that list.
+local SIZE = 14
+local function ids_in(entry)
+  local ids, value = {}, entry[2][2]
+  for i = 1, #value, SIZE do ids[#ids + 1] = string.sub(value, i, i + SIZE - 1) end
+  return ids
+end
+
+local function names(entry, id)
+  local at = 0
+  repeat at = string.find(entry[2][2], id, at + 1, true) until not at or at % SIZE == 1
+  return at
+end
+
+-- The entry that names an order; nil when there is none at the time of its acceptance, nor near behind it.
+local NEAR, STRIDE = 10000, 16
+local function entry_of(order)
+  local id, from = short(order.id), order.accepted
+  for _, entry in ipairs(redis.call('XRANGE', ACCEPTED, from, from)) do
+    if names(entry, id) then return entry end
+  end
+  for _ = 1, NEAR, STRIDE do
+    local entries = redis.call('XRANGE', ACCEPTED, from, '+', 'COUNT', STRIDE)
+    for _, entry in ipairs(entries) do
+      if names(entry, id) then return entry end
+    end
+    if #entries < STRIDE then return nil end
+    from = '(' .. entries[STRIDE][1]
+  end
+end
