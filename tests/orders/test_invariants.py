@@ -47,6 +47,10 @@ SPOILS: dict[str, tuple[Spoil, set[str]]] = {
         lambda store, _: store.hincrby(f"{P}product:phone", "stock", 1),
         {"units_add_up"},
     ),
+    "the list of all orders lost": (
+        lambda store, _: store.delete(f"{P}accepted"),
+        {"orders_are_listed"},
+    ),
     "stock below nothing": (
         lambda store, _: store.hincrby(f"{P}product:phone", "stock", -100),
         {"units_add_up", "nothing_is_negative"},
