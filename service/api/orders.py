@@ -162,7 +162,9 @@ async def read_order(order_id: OrderIdPath, context: Context, asker: AskerOf) ->
 )
 async def cancel_order(order_id: OrderIdPath, context: Context, asker: AskerOf) -> OrderView:
     """Cancel an order that is not being processed yet; its units go back to stock, once."""
-    outcome, order = await context.ledger.cancel(context.known_order_id(order_id), asker.subject)
+    outcome, order = await context.ledger.cancel(
+        context.known_order_id(order_id), asker.subject, by_shopper=not asker.admin
+    )
     if order is None or outcome is Cancellation.UNKNOWN_ORDER:
         raise Problem("unknown_order")
     if outcome is Cancellation.NOT_CANCELLABLE:

@@ -245,10 +245,13 @@ class Ledger:
         left: int = await self.shards.run("leave", shard, consumer)
         return left
 
-    async def cancel(self, order_id: str, user_id: str | None = None) -> tuple[Cancellation, Order | None]:
-        """Cancel an order that nobody began, only for `user_id` when it is given."""
+    async def cancel(
+        self, order_id: str, user_id: str | None = None, *, by_shopper: bool = True
+    ) -> tuple[Cancellation, Order | None]:
+        """Cancel an order that nobody began, only for `user_id` when it is given; a shopper may do it so often."""
         user = keys.escape(user_id) if user_id is not None else ""
-        reply = await self.shards.run("cancel", shard_of_order(order_id), order_id, user, self._cancellation_ms)
+        pause = self._cancellation_ms if by_shopper else 0
+        reply = await self.shards.run("cancel", shard_of_order(order_id), order_id, user, pause)
         return Cancellation(reply[0]), _order(reply, 1)
 
     async def order(self, order_id: str) -> Order | None:

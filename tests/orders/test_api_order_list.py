@@ -140,6 +140,21 @@ async def test_with_tokens_the_admin_sees_and_cancels_what_a_stranger_cannot(gua
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
 
 
+async def test_what_the_admin_cancels_is_not_held_against_the_shopper(valkey_server: RedisServer) -> None:
+    """A shopper who cancels too often waits; one whose orders the admin cancelled does not."""
+    async with open_shop(valkey_server.url, cancellations_per_minute=1) as shop:
+        await shop.put()
+        for who, answers in ((ADMIN, 202), ({}, 429)):
+            for _ in range(2):
+                placed = await shop.order()
+                path = f"{placed.headers['location']}/cancel"
+                assert (await shop.client.post(path, headers=who)).json()["status"] == "cancelled"
+                again = await shop.order()
+                assert again.status_code == answers, again.text
+                if answers != 202:
+                    break
+
+
 async def test_the_document_says_who_may_ask(shop: Shop, guarded: Shop) -> None:
     """Where shoppers show no token, none is needed for one's own orders; the export always needs the admin's."""
     open_document = (await shop.client.get("/openapi.json")).json()
