@@ -124,6 +124,7 @@ class Settings(BaseModel):
     keep_alive_seconds: float = Field(75, ge=0.1, le=86400, allow_inf_nan=False)
     shutdown_seconds: float = Field(4, gt=0, le=600, allow_inf_nan=False)
 
+    cors_origins: tuple[str, ...] = ()
     monitoring_max_clients: int = Field(1000, ge=0, le=100_000)
     monitoring_origins: tuple[str, ...] = ()
     monitoring_token: SecretStr | None = Field(None, min_length=1)
@@ -157,7 +158,7 @@ class Settings(BaseModel):
             raise ValueError(f"{given[:255]!r} is not the beginning of a path such as /sale")
         return given.rstrip("/")
 
-    @field_validator("monitoring_origins", mode="before")
+    @field_validator("monitoring_origins", "cors_origins", mode="before")
     @classmethod
     def _origins(cls, given: Any) -> Any:  # noqa: ANN401 - what the environment holds
         if not isinstance(given, str):

@@ -13,7 +13,7 @@ from opentelemetry.trace import format_trace_id, get_current_span
 from starlette.middleware import Middleware
 from starlette.types import Scope
 
-from service.api import errors, health, pages, websocket
+from service.api import errors, health, pages, product_list, websocket
 from service.api import faults as faults_api
 from service.api import inventory as inventory_api
 from service.api import monitoring as monitoring_api
@@ -21,6 +21,7 @@ from service.api import order_list as order_list_api
 from service.api import orders as orders_api
 from service.api.context import ApiContext
 from service.api.middleware.body_limit import BodyLimitMiddleware
+from service.api.middleware.cors import CorsMiddleware
 from service.api.middleware.crash_guard import CrashGuardMiddleware
 from service.api.middleware.fast_orders import OrderFastPathMiddleware
 from service.api.middleware.faults import FaultInjectionMiddleware
@@ -71,7 +72,7 @@ def create_app(context: ApiContext) -> FastAPI:
     if context.faults is not None:
         app.include_router(faults_api.router)
     app.include_router(pages.create_router(context.settings))
-    for module in (order_list_api, orders_api, inventory_api, monitoring_api, websocket):
+    for module in (order_list_api, orders_api, product_list, inventory_api, monitoring_api, websocket):
         app.include_router(module.router)
     app.include_router(health.create_router(telemetry, draining=lambda: context.draining, ask_store=context.ask_store))
     observe_ledger(telemetry, context.poller.exported, silence=context.settings.worker_silence)
@@ -92,8 +93,12 @@ def _layers(context: ApiContext, note: errors.OnProblem, crash: errors.ErrorHand
     resort; inside all of them are the exception handlers and the routes.
     """
     faults = [] if context.faults is None else [Middleware(FaultInjectionMiddleware, faults=context.faults)]
+    origins = context.settings.cors_origins
+    cors = [Middleware(CorsMiddleware, origins=origins)] if origins else []
     return [
-        # Around all others, so that no answer to a HEAD has a body.
+        # Around all others, so that a page of another origin may read any answer, a refusal too.
+        *cors,
+        # Around those that answer, so that no answer to a HEAD has a body.
         Middleware(HeadMiddleware),
         # What is too large is refused before anything reads it, and counted while it is read by the others.
         Middleware(BodyLimitMiddleware, max_bytes=MAX_BODY_BYTES, on_problem=note),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.api.conditional import PolledJson
 from service.faults import Faults
 from service.ledger.catalogue import ProductCatalogue
 from service.ledger.lease import Lease
@@ -59,6 +60,7 @@ class ApiContext:
         self.ledger = Ledger(shards, settings.policy)
         self.order_list = OrderList(shards)
         self.catalogue = ProductCatalogue(shards)
+        self.product_list = PolledJson("public, max-age=1")
         self.sold_out = SoldOutCache()
         self.wait_estimator = WaitEstimator(settings.max_wait_seconds)
         self.placer = OrderPlacer(self.ledger, self.sold_out, self.wait_estimator)

@@ -77,32 +77,6 @@ class ProductView(BaseModel):
         return cls(**{name: getattr(product, name) for name in cls.model_fields})
 
 
-class ProductList(BaseModel):
-    """All products, by id."""
-
-    products: list[ProductView]
-
-
-class ProductFigures(BaseModel):
-    """The units of one product; `drift` is what the books cannot explain, so 0."""
-
-    product_id: str
-    name: str
-    initial_stock: int
-    restocked: int
-    stock: int
-    held: int
-    sold: int
-    drift: int
-
-
-class InventoryFigures(BaseModel):
-    """The units of every product, and their sums."""
-
-    products: list[ProductFigures]
-    totals: dict[str, int]
-
-
 class ProductPut(BaseModel):
     """A whole product, with `total_stock` or `stock`. On one that exists, the difference is booked as a restock."""
 
@@ -168,23 +142,6 @@ class Restock(BaseModel):
 
 _ETAG = {"ETag": {"description": "changes with what may be set, not with each sale", "schema": {"type": "string"}}}
 _WRITTEN = {200: {"headers": _ETAG}, **WRITE_PROBLEMS}
-
-
-@router.get("/inventory", responses=describe("store_unavailable"))
-async def list_products(context: Context) -> ProductList:
-    """List all products."""
-    return ProductList(products=[ProductView.of(product) for product in await context.catalogue.products()])
-
-
-@router.get("/inventory/metrics", responses=describe("store_unavailable"))
-async def read_figures(context: Context) -> InventoryFigures:
-    """Tell how many units there are of everything, and whether the books agree."""
-    products = await context.catalogue.products()
-    counted = ("initial_stock", "restocked", "stock", "held", "sold", "drift")
-    return InventoryFigures(
-        products=[ProductFigures(**{n: getattr(p, n) for n in ProductFigures.model_fields}) for p in products],
-        totals={name: sum(getattr(product, name) for product in products) for name in counted},
-    )
 
 
 @router.get(

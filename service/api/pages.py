@@ -16,6 +16,7 @@ from typing import Self
 from fastapi import APIRouter, Request, Response
 from starlette.responses import RedirectResponse
 
+from service.api.conditional import is_known
 from service.problems import Problem
 from service.settings import Settings
 
@@ -53,8 +54,7 @@ class PageFile:
     def answer(self, request: Request) -> Response:
         """Return the file, or 304 to whoever has it already."""
         headers = {"Content-Security-Policy": self.policy, "Cache-Control": "no-cache", "ETag": self.etag}
-        known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
-        if known & {self.etag, "*"}:
+        if is_known(request, self.etag):
             return Response(status_code=304, headers=headers)
         return Response(self.content, media_type=self.media_type, headers=headers)
 

@@ -24,7 +24,7 @@ export async function call(path, { token, ...options } = {}) {
   let answer;
   let body;
   try {
-    answer = await fetch(path, { ...options, headers, cache: "no-store", signal: AbortSignal.timeout(10000) });
+    answer = await fetch(path, { ...options, headers, cache: "no-cache", signal: AbortSignal.timeout(10000) });
     body = await answer.json();
   } catch {
     throw new TryAgain("The service does not answer");

@@ -1,0 +1,57 @@
+"""The catalogue as a whole: what every shop page polls, and the units of everything."""
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from service.api.conditional import POLLED
+from service.api.context import Context
+from service.api.errors import describe
+from service.api.inventory import ProductView
+
+COUNTED = ("initial_stock", "restocked", "stock", "held", "sold", "drift")
+
+
+class ProductList(BaseModel):
+    """All products, by id."""
+
+    products: list[ProductView]
+
+
+class ProductFigures(BaseModel):
+    """The units of one product; `drift` is what the books cannot explain, so 0."""
+
+    product_id: str
+    name: str
+    initial_stock: int
+    restocked: int
+    stock: int
+    held: int
+    sold: int
+    drift: int
+
+
+class InventoryFigures(BaseModel):
+    """The units of every product, and their sums."""
+
+    products: list[ProductFigures]
+    totals: dict[str, int]
+
+
+router = APIRouter(tags=["inventory"])
+
+
+@router.get("/inventory", response_model=ProductList, responses=POLLED | describe("store_unavailable"))
+async def list_products(request: Request, context: Context) -> Response:
+    """List all products. May be polled: an ETag, gzip, and any cache may keep it for a second."""
+    products = map(ProductView.of, await context.catalogue.products())
+    return context.product_list.answer(request, ProductList(products=[*products]))
+
+
+@router.get("/inventory/metrics", responses=describe("store_unavailable"))
+async def read_figures(context: Context) -> InventoryFigures:
+    """Tell how many units there are of everything, and whether the books agree."""
+    products = await context.catalogue.products()
+    return InventoryFigures(
+        products=[ProductFigures(**{n: getattr(p, n) for n in ProductFigures.model_fields}) for p in products],
+        totals={name: sum(getattr(product, name) for product in products) for name in COUNTED},
+    )
