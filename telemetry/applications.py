@@ -1,6 +1,5 @@
 """What a `Telemetry` does for applications: it intercepts their requests, runs with them and answers `/metrics`."""
 
-import asyncio
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
@@ -8,10 +7,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import anyio
+import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
+from .export.termination import before_termination
 from .http import installation
 from .http import instrumentation as interceptor
 from .http.options import RequestChoices, RequestOptions
@@ -122,16 +124,18 @@ class ApplicationTelemetry(ABC):
             return
         self.start()
         self._runs = 1
-        try:
-            async with self.serving_peers():
-                yield
-        finally:
-            await self._end_run()
+        with before_termination(self.shutdown):
+            try:
+                async with self.serving_peers():
+                    yield
+            finally:
+                await self._end_run()
 
     async def _end_run(self) -> None:
         self._runs -= 1
         if not self._runs:
-            await asyncio.to_thread(self.shutdown)
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self.shutdown)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:

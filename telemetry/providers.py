@@ -6,6 +6,7 @@ the SDK's own handlers would hold up the end of the process.
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from opentelemetry import metrics
 from opentelemetry.sdk.environment_variables import OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED
@@ -30,14 +31,20 @@ from .export.health import CountFailure, MonitoredSpanExporter, SafeSpanProcesso
 from .export.metrics import MonitoredMetricExporter, PeriodicMetricExport
 from .http.head_sampling import PredecidedIdGenerator, PredecidedSampler
 from .http.late_spans import FixedIdGenerator, LateSpans, LateSpanWriter, RateLimit
+from .identity import WORKER, ProcessResource
+from .logs import sink as log_lines
 from .metrics.aggregation import View
 from .metrics.exemplars import Exemplars, ExportedTraces
 from .metrics.instruments import Counter
 from .metrics.provider import AggregatingMeterProvider
+from .metrics.specs import CounterSpec
+from .prometheus.multiprocess import PeerProcesses
+from .prometheus.peer_scrape import LOST, UNREACHABLE, PeerEvents
 from .prometheus.reader import PrometheusReader, ReaderCollector
 from .settings import BatchSettings, TelemetrySettings
 
-WORKER = "worker"
+if TYPE_CHECKING:
+    from .logs.otlp import OtlpLogSink
 
 
 def have_the_sdk_count() -> bool:
@@ -46,14 +53,13 @@ def have_the_sdk_count() -> bool:
     return os.environ.setdefault(OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED, "true").strip().lower() == "true"
 
 
-def make_resource(settings: TelemetrySettings) -> Resource:
-    """Return what produces the telemetry: the service, its version, this instance and the slot it fills."""
+def make_resource(settings: TelemetrySettings) -> ProcessResource:
+    """Return what produces the telemetry: the service, its version, this instance and the name of this process."""
     attributes = dict(settings.resource_attributes)
     attributes["service.name"] = settings.service_name
-    attributes[WORKER] = settings.worker
     if settings.service_version:
         attributes["service.version"] = settings.service_version
-    return Resource.create(attributes)
+    return ProcessResource(attributes, settings.worker)
 
 
 def process_meter_provider(
@@ -95,6 +101,42 @@ def _meters(
     )
     reader.add_producer(meters.metrics)
     return meters
+
+
+def peer_processes(
+    settings: TelemetrySettings,
+    resource: ProcessResource,
+    render: Callable[[str], bytes],
+    counter: Callable[[CounterSpec], Counter],
+) -> PeerProcesses | None:
+    """Return the other processes of this server; None for one with a name and no directory, which stands alone.
+
+    Args:
+        settings: what is known of them.
+        resource: is given the name of this process.
+        render: gives the text of this process's series.
+        counter: counts what goes wrong.
+    """
+    place = settings.socket_dir or settings.service_name
+    if settings.worker is not None and settings.socket_dir is None:
+        return None
+    missed, lost = counter(UNREACHABLE), counter(LOST)
+    events = PeerEvents(resource.name_process, lambda: missed.add(1), lambda: lost.add(1))
+    return PeerProcesses(place, settings.worker, render, events)
+
+
+def log_sink(
+    settings: TelemetrySettings, resource: Resource, meters: metrics.MeterProvider, failed: CountFailure
+) -> "OtlpLogSink | None":
+    """Return what sends log lines by OTLP, where the settings say so."""
+    if settings.otlp_logs is None or settings.sdk_disabled:
+        return None
+    with needs("otlp"):
+        from .logs.otlp import OtlpLogSink  # noqa: PLC0415 - only where log lines are sent: the log SDK is private
+
+    sink = OtlpLogSink(settings.otlp_logs, settings.log_batch, resource, meters, failed)
+    log_lines.set_sink(sink.emit)
+    return sink
 
 
 def tracer_provider(

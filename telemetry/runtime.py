@@ -10,6 +10,7 @@ call `Telemetry.shutdown` in the lifespan.
 """
 
 import logging
+import threading
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -26,27 +27,24 @@ from . import providers
 from ._extras import needs
 from .applications import ApplicationTelemetry
 from .export.health import FAILURES, CountFailure, Health, MonitoredSpanExporter, SafeSpanProcessor
+from .export.metrics import PeriodicMetricExport
 from .export.shutdown import Pipeline, drain
 from .http.conventions import use_stable_conventions
 from .http.head_sampling import HeadSampler
 from .http.late_spans import LATE_SPANS, LateSpans
 from .http.options import RequestChoices
 from .http.parts import Parts
-from .logs import sink as log_lines
 from .logs.handler import LOG_LINES_DROPPED, dropped
 from .metrics.exemplars import ExportedTraces
 from .metrics.instruments import Counter, Histogram, Instruments, ObserveCallback, UpDownCounter
 from .metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
 from .prometheus.endpoint import Exposition, MetricsEndpoint
-from .prometheus.multiprocess import UNREACHABLE, PeerProcesses
 from .settings import TelemetrySettings
 from .traces.safe_propagator import SafePropagator
 from .traces.sampling import SAMPLING_RATIO, TraceBudget, make_sampler
 
 if TYPE_CHECKING:
     import httpx
-
-    from .logs.otlp import OtlpLogSink
 
 SHUTDOWN_SECONDS = 3.0
 _logger = logging.getLogger(__name__)
@@ -87,10 +85,11 @@ class Telemetry(ApplicationTelemetry):
         self._set_global, self._strict, self._span_processors = set_global, strict, span_processors
         self._span_exporter: MonitoredSpanExporter | None = None
         self._started = self._stopped = False
+        self._ending = threading.RLock()
         use_stable_conventions()
         counts = providers.have_the_sdk_count()
-        resource = providers.make_resource(settings)
-        self._exposition = Exposition(settings.worker, exports_fleet=lambda: self.fleet_exporter, registries=registries)
+        self._resource = resource = providers.make_resource(settings)
+        self._exposition = Exposition(lambda: resource.worker, self._exports_fleet, registries)
         self._exported = ExportedTraces() if settings.otlp is not None else None
         self._process = providers.process_meter_provider(
             resource, self._exposition.process, self._options.views, self._exported
@@ -101,38 +100,34 @@ class Telemetry(ApplicationTelemetry):
         self._tracers = providers.request_tracer_provider(settings, sampler, resource, self._processors, self._process)
         self._head_sampler = HeadSampler(sampler, self._process if counts else None)
         self._instruments = Instruments(self.meter_provider, self._off_or(self._fleet), strict=strict)
-        failures = self.counter(FAILURES)
-        self._failed: CountFailure = lambda part: failures.add(1, {"part": part})
+        self._failed = self._make_failure_count()
         self._late_spans = self._make_late_spans(budget, resource) if budget is not None else None
-        self._logs = self._make_logs(resource)
-        self._metric_export = providers.metric_export(
-            settings, resource, self._process, self._fleet, lambda: self.fleet_exporter, self._failed
-        )
-        self._endpoint = MetricsEndpoint(self._exposition, self._make_peers(), self._instruments.guard.reraise)
+        self._logs = providers.log_sink(settings, resource, self._process, self._failed) if set_global else None
+        self._metric_export = self._make_metric_export(resource)
+        peers = providers.peer_processes(settings, resource, self._exposition.render_own, self.counter)
+        self._endpoint = MetricsEndpoint(self._exposition, peers, self._instruments.guard.reraise)
         self.observe(LOG_LINES_DROPPED, lambda: [(number, {"reason": why}) for why, number in dropped.items()])
+
+    def _make_failure_count(self) -> CountFailure:
+        failures = self.counter(FAILURES)
+        return lambda part: failures.add(1, {"part": part})
+
+    def _make_metric_export(self, resource: Resource) -> PeriodicMetricExport | None:
+        fleet, exports_fleet = self._fleet, self._exports_fleet
+        return providers.metric_export(self.settings, resource, self._process, fleet, exports_fleet, self._failed)
+
+    def _exports_fleet(self) -> bool:
+        return self.fleet_exporter
 
     def _make_late_spans(self, budget: TraceBudget, resource: Resource) -> LateSpans:
         self.observe(SAMPLING_RATIO, lambda: [(budget.ratio, {})])
         spans = self.counter(LATE_SPANS)
         return providers.late_spans(self.settings, resource, self._processors, self._process, spans)
 
-    def _make_logs(self, resource: Resource) -> "OtlpLogSink | None":
-        settings = self.settings
-        if settings.otlp_logs is None or not self._set_global or settings.sdk_disabled:
-            return None
-        with needs("otlp"):
-            from .logs.otlp import OtlpLogSink  # noqa: PLC0415 - only where log lines are sent: the log SDK is private
-
-        sink = OtlpLogSink(settings.otlp_logs, settings.log_batch, resource, self._process, self._failed)
-        log_lines.set_sink(sink.emit)
-        return sink
-
-    def _make_peers(self) -> PeerProcesses | None:
-        directory = self.settings.socket_dir
-        if directory is None:
-            return None
-        missed = self.counter(UNREACHABLE)
-        return PeerProcesses(directory, self.settings.worker, self._exposition.render_own, lambda _: missed.add(1))
+    @property
+    def worker(self) -> str:
+        """The name of this process: as the settings say, or from `serving_peers` on that of its slot."""
+        return self._resource.worker
 
     @property
     def tracer_provider(self) -> trace.TracerProvider:
@@ -160,9 +155,7 @@ class Telemetry(ApplicationTelemetry):
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         self.shutdown()
 
     def start(self) -> None:
@@ -188,7 +181,7 @@ class Telemetry(ApplicationTelemetry):
                 propagate.set_global_textmap(TraceContextTextMapPropagator())
 
     def shutdown(self, timeout: float = SHUTDOWN_SECONDS) -> bool:
-        """Export the spans and log lines that are left, and stop; a second call does nothing.
+        """Export the spans and log lines that are left, and stop; a second call waits for the first.
 
         Blocks for up to ``timeout`` seconds, and only while the collector does not answer: in an event loop,
         call it in a thread. A collector that took nothing before is given less, see `drain`.
@@ -196,9 +189,13 @@ class Telemetry(ApplicationTelemetry):
         Returns:
             Whether everything was handed over in time.
         """
-        if self._stopped:
-            return True
-        self._stopped = True
+        with self._ending:
+            if self._stopped:
+                return True
+            self._stopped = True
+            return self._stop(timeout)
+
+    def _stop(self, timeout: float) -> bool:
         pipelines = [Pipeline("spans", self._tracers.shutdown, self._span_exporter)]
         if self._metric_export is not None:
             pipelines.append(Pipeline("metrics", self._metric_export.stop, self._metric_export.exporter))
@@ -250,7 +247,7 @@ class Telemetry(ApplicationTelemetry):
         return await self._endpoint.render_all(accept)
 
     def serving_peers(self) -> AbstractAsyncContextManager[None]:
-        """Let peers ask for this process's series while the block lasts; without a ``socket_dir``, do nothing."""
+        """Let the other processes of this server ask for this one's series while the block lasts."""
         return self._endpoint.serving_peers()
 
     def instrument_client(self, client: "httpx.AsyncClient | httpx.Client") -> None:

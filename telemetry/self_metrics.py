@@ -5,10 +5,10 @@ from .http.late_spans import LATE_SPANS
 from .logs.handler import LOG_LINES_DROPPED
 from .metrics.instruments import DROPPED, OVERFLOWED
 from .metrics.markdown import instrument_table
-from .prometheus.multiprocess import UNREACHABLE
+from .prometheus.peer_scrape import LOST, UNREACHABLE
 from .traces.sampling import SAMPLING_RATIO
 
 __all__ = ["SELF_SPECS", "instrument_table"]
 
-SELF_SPECS = (SAMPLING_RATIO, LATE_SPANS, DROPPED, OVERFLOWED, FAILURES, UNREACHABLE, LOG_LINES_DROPPED)
+SELF_SPECS = (SAMPLING_RATIO, LATE_SPANS, DROPPED, OVERFLOWED, FAILURES, UNREACHABLE, LOST, LOG_LINES_DROPPED)
 """The instruments of the telemetry itself, in the order in which a list shows them."""

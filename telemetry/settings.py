@@ -83,8 +83,9 @@ class TelemetrySettings:
     Attributes:
         service_name: ``service.name`` of the resource.
         service_version: ``service.version`` of the resource.
-        worker: the slot of this process, such as ``api-0``; a label on each of its series. Slots are reused,
-            so that a process that takes over a slot looks like a counter reset.
+        worker: the name of this process, such as ``api-0``; a label on each of its series. Names are reused,
+            so that a process that takes over a name looks like a counter reset. None: the process claims a slot
+            among those that serve where it does, and is ``main`` where there is no other.
         resource_attributes: further attributes of the resource.
         sdk_disabled: no spans and no metrics at all.
         otlp: where spans go; None keeps none.
@@ -99,7 +100,8 @@ class TelemetrySettings:
         keep_propagators: keep the global propagator that OpenTelemetry made from ``OTEL_PROPAGATORS``;
             otherwise it is set to trace context alone, so that a client's baggage goes no further.
         interceptor: what measures requests and makes their spans, see `telemetry.http.instrumentation`.
-        socket_dir: a directory in which peer processes find each other, so that each answers ``/metrics`` for all.
+        socket_dir: a directory in which peer processes find each other, so that each answers ``/metrics`` for all;
+            None: those of one server that have no ``worker`` find each other by its address.
         excluded_paths: request paths that get neither spans nor metrics.
         excluded_urls: regular expressions; a request whose URL has one of them gets neither, too.
         console_spans: whether spans are written to stdout as well, as JSON.
@@ -110,7 +112,7 @@ class TelemetrySettings:
 
     service_name: str
     service_version: str = ""
-    worker: str = "main"
+    worker: str | None = None
     resource_attributes: Mapping[str, str] = field(default_factory=dict)
     sdk_disabled: bool = False
     otlp: OtlpSettings | None = None
@@ -139,7 +141,7 @@ class TelemetrySettings:
 
     @classmethod
     def from_env(
-        cls, environ: Mapping[str, str], *, service_name: str, service_version: str = "", worker: str = "main"
+        cls, environ: Mapping[str, str], *, service_name: str, service_version: str = "", worker: str | None = None
     ) -> "TelemetrySettings":
         """Read the settings; the service's own name counts where the environment gives none.
 

@@ -24,6 +24,7 @@ SLOW = (
     "tests/fundamentals/test_readme.py",
     "tests/orders/test_ledger_model.py",
     "tests/telemetry/test_cardinality.py",
+    "tests/telemetry/test_servers.py",
 )
 """With all that start a `Fleet`: what `make test-quick` leaves out, so that the rest takes less than 90 s."""
 LONGEST_FIRST = ("tests/stack/test_alerts", "stack", "tests/stack", "tests/faults", "tests/fundamentals/test_cli")

@@ -73,7 +73,7 @@ class ApiContext:
         self.checkout = Checkout(self.admission, self.placer)
         self.writes = WriteCheck(shards, settings.store_timeout_seconds)
         self.poller = SnapshotPoller(shards, Lease(shards, settings.fleet_id), self.writes, on_reading=self._learn)
-        slot = telemetry.settings.worker
+        slot = telemetry.worker
         self.windows = open_windows(
             shards, slot, lambda: {CONNECTIONS: self.connections()}, silence=settings.worker_silence
         )

@@ -22,7 +22,7 @@ async def serve_api(
     Raises:
         Stopped: `stop` was set while the store was waited for.
     """
-    slot = telemetry.settings.worker
+    slot = telemetry.worker
     tracer = telemetry.tracer("service.store")
     async with (
         open_shards(settings, store_url, name=slot, tracer=tracer, stop=stop) as real,

@@ -34,7 +34,7 @@ async def serve_worker(
     Raises:
         Stopped: `stop` was set while the store was waited for.
     """
-    slot = telemetry.settings.worker
+    slot = telemetry.worker
     payments = gateway(settings.payment, telemetry.tracer_provider)
     telemetry.start()
     try:
@@ -77,7 +77,7 @@ def _worker(settings: Settings, telemetry: Telemetry, ledger: Ledger, charges: C
         ledger,
         Processor(ledger, charges, telemetry, retry=retry),
         telemetry.tracer("service.orders.worker"),
-        consumer=new_consumer(telemetry.settings.worker),
+        consumer=new_consumer(telemetry.worker),
         concurrency=settings.order_concurrency,
         silence=settings.worker_silence,
     )

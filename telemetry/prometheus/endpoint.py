@@ -28,7 +28,7 @@ class Exposition:
     """The registries of one process.
 
     Args:
-        worker: the name of this process.
+        worker: gives the name of this process.
         exports_fleet: says whether the fleet's series are in the answer.
         registries: what the host keeps by itself; see `telemetry.prometheus.host_registries`.
 
@@ -39,7 +39,9 @@ class Exposition:
         own: everything of this process, without the fleet.
     """
 
-    def __init__(self, worker: str, *, exports_fleet: Callable[[], bool], registries: Sequence[Collector] = ()) -> None:
+    def __init__(
+        self, worker: Callable[[], str], exports_fleet: Callable[[], bool], registries: Sequence[Collector] = ()
+    ) -> None:
         self.registry = CollectorRegistry()
         self.process = CollectorRegistry()
         self.fleet = CollectorRegistry()
@@ -130,11 +132,8 @@ class MetricsEndpoint:
         if self._peers is None:
             yield
             return
-        await self._peers.start()
-        try:
+        async with self._peers.serving():
             yield
-        finally:
-            await self._peers.stop()
 
 
 class _ConditionalCollector(Collector):
@@ -151,10 +150,12 @@ class _ConditionalCollector(Collector):
 class _ExtraLabelCollector(Collector):
     """The families of another collector with one label more."""
 
-    def __init__(self, source: Collector, name: str, value: str) -> None:
+    def __init__(self, source: Collector, name: str, value: Callable[[], str]) -> None:
         self._source = source
-        self._label = {name: value}
+        self._name = name
+        self._value = value
 
     def collect(self) -> Iterator[Metric]:
+        label = {self._name: self._value()}
         for family in self._source.collect():
-            yield with_labels(family, self._label)
+            yield with_labels(family, label)

@@ -5,9 +5,11 @@ made share the next one, and between two texts there is a pause that leaves most
 older than its question, and one scraper that comes now and then waits for nothing.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
+
+import anyio
+import anyio.lowlevel
 
 SHARE = 0.1
 """How much of the time the making and sending of texts may take."""
@@ -27,30 +29,28 @@ class SharedScrape:
 
     def __init__(self, render: Callable[[], Awaitable[Answer]]) -> None:
         self._render = render
-        self._next: asyncio.Task[Answer] | None = None  # not begun yet
-        self._last: asyncio.Task[Answer] | None = None  # begun
+        self._turns: _Turns | None = None
         self._not_before = 0.0
-        self._waiting = 0
 
     async def answer(self) -> Answer:
         """Give a text that was begun after this call."""
-        waiting = self._next
-        if waiting is None or waiting.get_loop() is not asyncio.get_running_loop():
-            waiting = self._next = asyncio.ensure_future(self._make(self._last))
-            waiting.add_done_callback(_forget_failure)
-        self._waiting += 1
-        return await asyncio.shield(waiting)
+        loop = anyio.lowlevel.current_token()
+        turns = self._turns
+        if turns is None or turns.loop != loop:
+            turns = self._turns = _Turns(loop)
+        wanted = turns.begun + 1
+        turns.waiting += 1
+        async with turns.lock:  # one of those who wait makes the text for all of them
+            if turns.last is None or turns.made < wanted:
+                await anyio.sleep(max(0.0, self._not_before - time.monotonic()))
+                number = turns.begun + 1
+                turns.last = await self._make(turns)
+                turns.made = number
+            return turns.last
 
-    async def _make(self, before: "asyncio.Task[Answer] | None") -> Answer:
-        mine = asyncio.current_task()
-        try:
-            if before is not None and before.get_loop() is asyncio.get_running_loop() and not before.done():
-                await asyncio.wait((before,))
-            await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
-        finally:
-            if self._next is mine:
-                self._last, self._next = self._next, None
-            scrapers, self._waiting = self._waiting, 0
+    async def _make(self, turns: "_Turns") -> Answer:
+        turns.begun += 1
+        scrapers, turns.waiting = turns.waiting, 0
         began = time.monotonic()
         try:
             return await self._render()
@@ -59,7 +59,21 @@ class SharedScrape:
             self._not_before = time.monotonic() + min(took * (1 / SHARE - 1), MAX_PAUSE_SECONDS)
 
 
-def _forget_failure(task: "asyncio.Task[Answer]") -> None:
-    """Who waits is told; when nobody waits any more, nobody need be."""
-    if not task.cancelled():
-        task.exception()
+class _Turns:
+    """What is known in one event loop.
+
+    Attributes:
+        loop: which one.
+        lock: of whoever makes a text, or waits until it is time.
+        begun: how many texts were begun.
+        made: the number of the last that was made.
+        last: that text.
+        waiting: how many wait for the next one.
+    """
+
+    def __init__(self, loop: object) -> None:
+        self.loop = loop
+        self.lock = anyio.Lock()
+        self.begun = self.made = 0
+        self.last: Answer | None = None
+        self.waiting = 0

@@ -17,8 +17,7 @@ LOOKED_AFTER = {
     "service/cli/processes.py": "is the process",
     "service/crowd/engine.py": "awaited in the same call",
     "service/processes/startup.py": "says what is waited for; ended by the same call",
-    "telemetry/prometheus/multiprocess.py": "looks once a second, whatever a look raises",
-    "telemetry/prometheus/shared_scrape.py": "awaited by who asked; the next one who asks begins another",
+    "telemetry/prometheus/background.py": "what its work raises is logged, and the block that it runs beside ends it",
 }
 
 
