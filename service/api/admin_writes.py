@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Header, Response
 from pydantic import BaseModel
 
+from service.api.auth import REPLAYED
 from service.api.errors import describe
 from service.api.orders import IdempotencyKey
 from service.ledger.catalogue import OnceOnly
@@ -15,7 +16,6 @@ from service.store import keys
 
 KEY_SCOPE = "admin"
 """There is one admin, whose keys never meet those of shoppers."""
-REPLAYED = "Idempotency-Replayed"
 _TAG = r'(?:W/)?"[\x21\x23-\x7e]*"'
 IfMatch = Annotated[
     str | None,

@@ -4,17 +4,21 @@ Both are coroutines although they await nothing: FastAPI runs a plain function i
 """
 
 import secrets
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import jwt
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import SecretStr
 
+from service.api.admin_log import AdminLog, fingerprint
 from service.problems import Problem
 from service.settings import JwtSettings
 
+REPLAYED = "Idempotency-Replayed"
 MAX_SUBJECT_LENGTH = 255
 MAX_TOKEN_LENGTH = 8192
 MAX_REASON_LENGTH = 200
@@ -36,20 +40,40 @@ shopper_scheme = HTTPBearer(auto_error=False, scheme_name="shopper", description
 
 
 async def require_admin(
-    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(admin_scheme)]
-) -> None:
-    """Let the admin pass.
+    request: Request, response: Response, given: Annotated[HTTPAuthorizationCredentials | None, Depends(admin_scheme)]
+) -> AsyncIterator[None]:
+    """Let the admin pass, and note what came of it.
 
     Raises:
         Problem: 401 without the right token, 403 when no token is set and so nobody is admin.
     """
-    token = request.app.state.context.settings.admin_token
+    context = request.app.state.context
+    log: AdminLog = context.admin_log
+    try:
+        who = _admin(context.settings.admin_token, given)
+    except Problem as refused:
+        log.turned_away(request, refused.code)
+        raise
+    try:
+        yield
+    except RequestValidationError:
+        log.done(request, who, "invalid")
+        raise
+    except Exception as error:
+        log.done(request, who, error.code if isinstance(error, Problem) else type(error).__name__)
+        raise
+    log.done(request, who, "replayed" if REPLAYED in response.headers else "done")
+
+
+def _admin(token: SecretStr | None, given: HTTPAuthorizationCredentials | None) -> str:
+    """Return the name of who shows the right token."""
     if token is None:
         raise Problem("admin_disabled", "Set ADMIN_TOKEN to use the admin routes.")
     if given is None:
         raise unauthorized("This route needs `Authorization: Bearer <ADMIN_TOKEN>`.")
     if not is_token(token, given.credentials):
         raise unauthorized("The admin token is not right.")
+    return fingerprint(token)
 
 
 async def shopper(

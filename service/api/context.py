@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.api.admin_log import AdminLog
 from service.api.conditional import PolledJson
 from service.faults import Faults
 from service.ledger.catalogue import ProductCatalogue
@@ -57,6 +58,7 @@ class ApiContext:
         self.shards = shards
         self.connections = connections
         self.draining = False
+        self.admin_log = AdminLog()
         self.ledger = Ledger(shards, settings.policy)
         self.order_list = OrderList(shards)
         self.catalogue = ProductCatalogue(shards)

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from service.api.admin_writes import WRITE_PROBLEMS, IfMatch, etag, note_replay, once_only, revisions
 from service.api.auth import Admin
 from service.api.context import ApiContext, Context
+from service.api.currencies import Currency
 from service.api.errors import describe
 from service.api.moments import Moment
 from service.api.orders import IdempotencyKey, ProductId
@@ -29,7 +30,6 @@ def _not_a_route(product_id: str) -> str:
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["iPhone 15 Pro"])]
 Price = Annotated[int, Field(strict=True, ge=0, le=10**12, description="minor units of `currency`", examples=[99900])]
-Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", description="ISO 4217", examples=["USD"])]
 Units = Annotated[
     int,
     Field(

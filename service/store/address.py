@@ -5,6 +5,9 @@
     redis+sentinel://h1[:p1],h2[:p2]/service[?db=0]       the master that the sentinels name
     redis+cluster://h1[:p1],h2[:p2]                       a cluster; rediss+... for TLS
 
+With TLS, as options: `ssl_ca_certs` (a file of authorities), `ssl_certfile` and `ssl_keyfile` (who we are),
+`ssl_check_hostname` (`false`: the certificate may name another host), `ssl_cert_reqs` (`none`: any certificate).
+
 A refusal is a `ValueError` of one line that names `REDIS_URL` and repeats nothing of a password.
 """
 
@@ -18,7 +21,7 @@ SENTINEL_PORT: Final = 26379
 MAX_PORT: Final = 65535
 
 _SENTINEL_KEYS: Final = frozenset({"sentinel_username", "sentinel_password"})
-_TLS_KEYS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"})
+_TLS_KEYS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"})
 
 
 class Topology(StrEnum):
@@ -113,6 +116,8 @@ def _options(query: str, topology: Topology, *, tls: bool) -> dict[str, str]:
         options[key] = value
     if options.get("ssl_cert_reqs", "required") not in ("required", "optional", "none"):
         _refuse("has a bad ssl_cert_reqs: required, optional or none")
+    if options.get("ssl_check_hostname", "true") not in ("true", "false"):
+        _refuse("has a bad ssl_check_hostname: true or false")
     return options
 
 

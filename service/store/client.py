@@ -178,4 +178,4 @@ def _cluster(address: StoreAddress, options: dict[str, Any]) -> StoreClient:
 
 
 def _tls(address: StoreAddress) -> dict[str, Any]:
-    return dict(address.tls_options)
+    return {key: value == "true" if key == "ssl_check_hostname" else value for key, value in address.tls_options}

@@ -54,6 +54,8 @@ BAD = {
     "redis://:secret@store?timeout=9": "has an option that it cannot have here; it may have: db",
     "redis://:secret@store?ssl_ca_certs=/ca.pem": "it may have: db",
     "rediss://:secret@store?ssl_cert_reqs=maybe": "bad ssl_cert_reqs",
+    "rediss://:secret@store?ssl_check_hostname=no": "bad ssl_check_hostname",
+    "redis://:secret@store?ssl_check_hostname=false": "it may have: db",
     "redis://:secret@a,b": "names several hosts",
     "redis+sentinel://:secret@a": "must name the sentinel's service",
     "redis+cluster://:secret@a/2": "other than 0",

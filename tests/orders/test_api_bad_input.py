@@ -261,7 +261,7 @@ async def test_a_product_id_in_a_path_is_a_plain_word(shop: Shop, product_id: st
 FIELDS: list[tuple[str, list[Any]]] = [
     ("name", ["", "a\nb", "\0", "x" * 201, 1, None, "\ud800"]),
     ("price", [-1, 1.5, 10**12 + 1, "1", None, True]),
-    ("currency", ["", "eur", "EURO", "E", "€€€", 1, None]),
+    ("currency", ["", "eur", "EURO", "E", "€€€", "ABC", "BTC", "ZZZ", "XXX", 1, None]),
     ("stock", [-1, 10**9 + 1, 1.0, "1", None, False]),
     ("per_user_limit", [0, -1, 10**9 + 1, 1.5, "1", True]),
     ("opens_at", ["", "yesterday", "2030-01-01", "2030-01-01T00:00:00", [], "9999-99-99T00:00:00Z"]),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from service.api.currencies import CODES
 from service.settings import Settings, SettingsError
 from tests.support.cli import complaint, flash_sale
 
@@ -54,3 +55,9 @@ def test_the_decimals_of_currencies_are_those_of_iso_4217() -> None:
     script = files("service.api").joinpath("page/catalogue.js").read_text()
     table = {code: int(digits) for code, digits in re.findall(r'\["([A-Z]{3})", (\d)\]', script)}
     assert table == {**dict.fromkeys(NO_DECIMALS, 0), **OTHERS}
+
+
+def test_every_currency_with_decimals_of_its_own_is_one_that_the_api_takes() -> None:
+    assert {*NO_DECIMALS, *OTHERS} <= CODES
+    assert len(CODES) > 160
+    assert not {"XXX", "XTS", "XAU", "BTC"} & CODES, "no testing, no metals, none that ISO 4217 does not name"

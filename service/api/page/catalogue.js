@@ -12,10 +12,15 @@ const DECIMALS = new Map([
 
 /** An amount in minor units as the currency writes it. */
 export function price(amount, currency) {
+  if (!isCurrency(currency)) return `${whole(amount)} minor units of ${currency}`; // nobody knows its decimals
   const digits = DECIMALS.get(currency) ?? 2;
   const exactly = { minimumFractionDigits: digits, maximumFractionDigits: digits };
   return new Intl.NumberFormat("en", { style: "currency", currency, ...exactly }).format(amount / 10 ** digits);
 }
+
+/** Whether the browser has heard of it; one that cannot tell is believed. */
+const known = new Set(Intl.supportedValuesOf?.("currency") ?? []);
+const isCurrency = (code) => known.size === 0 || known.has(code) || DECIMALS.has(code);
 
 /** The line of a product, to be chosen. */
 export function makeChoice(product) {
