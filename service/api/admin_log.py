@@ -11,7 +11,7 @@ import structlog
 from fastapi import Request
 from pydantic import SecretStr
 
-NAME: Final = "service.admin"
+NAME: Final = "service.api.admin_log"
 FINGERPRINT_LENGTH: Final = 8
 
 

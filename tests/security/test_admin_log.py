@@ -40,7 +40,7 @@ def ready(fleet: Fleet) -> bool:
 
 def admin_lines(fleet: Fleet) -> list[dict[str, Any]]:
     """Return the lines about admins so far."""
-    return [line for line in fleet.lines if line.get("logger") == "service.admin"]
+    return [line for line in fleet.lines if line.get("logger") == "service.api.admin_log"]
 
 
 ACTS = [
