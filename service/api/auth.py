@@ -5,6 +5,7 @@ Both are coroutines although they await nothing: FastAPI runs a plain function i
 
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -54,6 +55,13 @@ async def require_admin(
     except Problem as refused:
         log.turned_away(request, refused.code)
         raise
+    async with _noted(log, request, response, who):
+        yield
+
+
+@asynccontextmanager
+async def _noted(log: AdminLog, request: Request, response: Response, who: str) -> AsyncIterator[None]:
+    """Write down what came of an admin's request."""
     try:
         yield
     except RequestValidationError:
@@ -116,18 +124,24 @@ class Asker:
 
 async def asker(
     request: Request,
+    response: Response,
     admin: Annotated[HTTPAuthorizationCredentials | None, Depends(admin_scheme)],
     given: Annotated[HTTPAuthorizationCredentials | None, Depends(shopper_scheme)],
-) -> Asker:
-    """Tell the admin's token from a shopper's.
+) -> AsyncIterator[Asker]:
+    """Tell the admin's token from a shopper's, and note what the admin changes.
 
     Raises:
         Problem: 401 without a valid token where shoppers need one.
     """
-    token = request.app.state.context.settings.admin_token
-    if token is not None and admin is not None and is_token(token, admin.credentials):
-        return Asker(admin=True, subject=None)
-    return Asker(admin=False, subject=await shopper(request, given))
+    context = request.app.state.context
+    token = context.settings.admin_token
+    if token is None or admin is None or not is_token(token, admin.credentials):
+        yield Asker(admin=False, subject=await shopper(request, given))
+    elif request.method == "GET":
+        yield Asker(admin=True, subject=None)
+    else:
+        async with _noted(context.admin_log, request, response, fingerprint(token)):
+            yield Asker(admin=True, subject=None)
 
 
 def _claims(token: str, settings: JwtSettings) -> dict[str, Any]:

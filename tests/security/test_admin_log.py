@@ -54,6 +54,8 @@ ACTS = [
     ("POST", "/inventory/lamp/restock", {"json": {"quantity": 6}, "headers": KEY}, "idempotency_conflict"),
     ("POST", "/monitoring/metrics/clear", {}, "done"),
     ("GET", "/monitoring/faults", {}, "done"),
+    ("GET", "/orders/export", {}, "done"),
+    ("POST", f"/orders/{'0' * 30}/cancel", {}, "unknown_order"),
 ]
 
 
