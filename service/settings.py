@@ -34,6 +34,14 @@ from service.token_keys import SYMMETRIC, algorithms_of
 
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+/?")
+_SERVICE_LINK = re.compile(r"[A-Z0-9_]+_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)\w*)?)")
+_NEARLY = 0.88
+"""How alike two names are of which one is taken for a slip of the other: one letter in eight."""
+_READ_ELSEWHERE = {
+    *("TELEMETRY_INTERCEPTOR", "TELEMETRY_TRACES_PER_SECOND", "TELEMETRY_SLOW_SECONDS"),
+    *("TELEMETRY_AFTERWARDS_PER_SECOND", "TELEMETRY_TRUST_CLIENT_SAMPLING", "TELEMETRY_SOCKET_DIR"),
+    *("CROWD_URL", "CROWD_TOKEN"),
+}
 _GROUPS = {"payment": "PAYMENT_", "auth_jwt": "AUTH_JWT_"}
 
 
@@ -105,6 +113,7 @@ class Settings(BaseModel):
 
     admin_token: SecretStr | None = Field(None, min_length=1)
     auth_jwt: JwtSettings = JwtSettings()
+    allow_anonymous: bool = False
 
     reservation_ttl_seconds: float = Field(900, ge=0.001, le=365 * 86400, allow_inf_nan=False)
     idempotency_ttl_seconds: float = Field(86400, ge=1, le=365 * 86400, allow_inf_nan=False)
@@ -232,15 +241,22 @@ def _is_secret(field: FieldInfo) -> bool:
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Return a line for each variable that looks like one of ours and is none: most likely a typing mistake."""
-    known = {name.upper() for name in Settings.model_fields if name not in _GROUPS}
+    """Return a line for each variable that looks like one of ours and is none: most likely a typing mistake.
+
+    It looks so if it begins with the first word of one of ours, or is nearly one. What Kubernetes sets for each service
+    of a namespace (`REDIS_PORT`, `REDIS_SERVICE_HOST`) does not.
+    """
+    known = {name.upper() for name in Settings.model_fields if name not in _GROUPS} | _READ_ELSEWHERE
     known |= {start + name.upper() for group, start in _GROUPS.items() for name in _fields_of(group)}
     known |= {name + SUFFIX for name in secret_variables()}
-    ours = ("PAYMENT_", "AUTH_JWT_", "ORDER_", "STORE_", "RESERVATION_", "IDEMPOTENCY_", "MONITORING_")
+    ours = tuple({f"{name.partition('_')[0]}_" for name in known if "_" in name})
     lines = []
     for name in sorted(environ):
-        if name.startswith(ours) and name not in known:
-            close = get_close_matches(name, known, 1)
+        if name in known or not environ[name].strip() or _SERVICE_LINK.fullmatch(name):
+            continue
+        close = get_close_matches(name, known, 1, _NEARLY)
+        if close or name.startswith(ours):
+            close = close or get_close_matches(name, known, 1)
             lines.append(f"{name} is not a setting" + (f"; did you mean {close[0]}?" if close else ""))
     return lines
 

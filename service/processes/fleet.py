@@ -19,10 +19,10 @@ from service.cancellation import unless_stopped
 from service.directories import temporary_directory
 from service.ledger.catalogue import ProductCatalogue
 from service.ledger.demo import stock_demo
-from service.processes.sockets import listen, url_of
+from service.processes.sockets import is_loopback, listen, url_of
 from service.processes.startup import open_shards
 from service.processes.supervisor import ChildSpec, Supervisor
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.store.embedded import EmbeddedStore
 from service.store.server_process import attach
 
@@ -80,7 +80,7 @@ async def run_fleet(
     """Start everything, and end everything when `stop` is set or a part cannot be kept alive.
 
     Raises:
-        SettingsError: A port cannot be had.
+        SettingsError: A port cannot be had, or is open to strangers.
         StoreRefused, StoreInUse, StoreFailed: The store will not do.
         ChildFailed: A process died again and again.
         Stopped: `stop` was set before all of it had started.
@@ -89,6 +89,7 @@ async def run_fleet(
         sockets: dict[str, socket.socket] = {}
         if fleet.api:
             sockets["api"] = stack.enter_context(listen("HOST", settings.host, "PORT", settings.port))
+            refuse_strangers(settings, sockets["api"])
         if fleet.worker_port:
             host, port = fleet.worker_port
             listener = listen("OTEL_EXPORTER_PROMETHEUS_HOST", host, "OTEL_EXPORTER_PROMETHEUS_PORT", port)
@@ -134,6 +135,16 @@ def _endpoints(
     shown = None if settings.admin_token else token
     where = str(settings.data_dir) if store else _without_secrets(url)
     return Endpoints(url_of(listener) if listener else "", where, token, shown)
+
+
+def refuse_strangers(settings: Settings, listener: socket.socket) -> None:
+    """Refuse to serve whoever comes from elsewhere without knowing who that is, unless the operator has said so."""
+    if not (is_loopback(listener) or settings.auth_jwt.enabled or settings.allow_anonymous):
+        raise SettingsError(
+            f"ALLOW_ANONYMOUS: HOST={settings.host} is open to other machines, and without AUTH_JWT_SECRET or "
+            "AUTH_JWT_PUBLIC_KEY anybody there can list and cancel anybody's orders: set a key, HOST=127.0.0.1, or "
+            "ALLOW_ANONYMOUS=true if that is meant"
+        )
 
 
 def store_name(settings: Settings) -> str:

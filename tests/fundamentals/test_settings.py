@@ -126,6 +126,56 @@ def test_a_slip_of_the_pen_is_pointed_out() -> None:
     ]
 
 
+SLIPS = {
+    "RATE_LIMIT_PER_SECONDS": "RATE_LIMIT_PER_SECOND",
+    "MAX_WAIT_SECOND": "MAX_WAIT_SECONDS",
+    "ADMIN_TOKN": "ADMIN_TOKEN",
+    "TELEMETRY_TRACE_PER_SECOND": "TELEMETRY_TRACES_PER_SECOND",
+    "WORKER_SILENCE_SECOND": "WORKER_SILENCE_SECONDS",
+    "FAULTS_ENABLE": "FAULTS_ENABLED",
+    "CROWDS": "CROWD",
+    "REDISURL": "REDIS_URL",
+    "ALLOW_ANONYMOS": "ALLOW_ANONYMOUS",
+    "CORS_ORIGIN": "CORS_ORIGINS",
+    "ADMIN_TOKEN_FILES": "ADMIN_TOKEN_FILE",
+}
+
+
+@pytest.mark.parametrize(("typed", "meant"), SLIPS.items())
+def test_a_slip_is_told_whatever_it_begins_with(typed: str, meant: str) -> None:
+    assert unknown_variables({typed: "5"}) == [f"{typed} is not a setting; did you mean {meant}?"]
+
+
+def test_every_prefix_is_known() -> None:
+    """Of each variable that has one; and each variable itself, and those that others read, is right."""
+    for name in names():
+        assert unknown_variables({name: "1"}) == []
+        if "_" in name:
+            wrong = f"{name.partition('_')[0]}_XYZZY"
+            assert [line.partition(";")[0] for line in unknown_variables({wrong: "1"})] == [f"{wrong} is not a setting"]
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for name in set(re.findall(r"`(TELEMETRY_[A-Z_]+)`", readme)) | {"CROWD_URL", "CROWD_TOKEN", "ADMIN_TOKEN_FILE"}:
+        assert unknown_variables({name: "1"}) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "REDIS_PORT",
+        "REDIS_SERVICE_HOST",
+        "REDIS_SERVICE_PORT_TCP",
+        "REDIS_PORT_6379_TCP_ADDR",
+        "HOSTNAME",
+        "HOME",
+        "SHELL",
+    ],
+)
+def test_what_others_set_is_left_alone(name: str) -> None:
+    """Kubernetes names each service of a namespace to each of its containers."""
+    assert unknown_variables({name: "1"}) == []
+    assert unknown_variables({"MAX_WAIT_SECOND": " "}) == [], "an empty variable is none"
+
+
 def names() -> set[str]:
     """Return every variable that the service reads into its settings."""
     groups: dict[str, Any] = {"payment": PaymentSettings, "auth_jwt": JwtSettings}
