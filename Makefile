@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test all-tests test-quick coverage lint types format docs dashboards dashboard-pictures pictures lock bench clean stack stack-tools stack-check rules drill hooks newest audit-dependencies bom dist release
+.PHONY: help run test all-tests test-quick coverage lint types format docs dashboards dashboard-pictures pictures lock bench clean stack stack-tools stack-check rules drill hooks newest matrix audit-dependencies bom dist release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ lock: $(VENV)/.dev ## pin the dependencies anew in requirements/ (UPGRADE=1: at 
 	$(LOCK) --group dev --extra crowd -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 	$(LOCK) --group bench --extra crowd -c requirements/runtime.txt pyproject.toml -o requirements/bench.txt
 	$(LOCK) --group audit -o requirements/audit.txt
+
+matrix: $(VENV)/.dev ## run truemeter on every version that its ranges promise, and write docs/truemeter-matrix.md (needs the internet)
+	$(BIN)/python -m deploy.matrix --write $(addprefix --python ,$(PYTHONS))
 
 newest: $(VENV)/.dev ## forget bounds and pins for the newest releases of everything: for a check, not to be committed
 	$(BIN)/python -m deploy.newest

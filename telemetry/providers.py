@@ -27,6 +27,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from prometheus_client import CollectorRegistry
 
 from ._extras import needs
+from .export.destinations import SpanDestinations
 from .export.health import CountFailure, MonitoredSpanExporter, SafeSpanProcessor
 from .export.metrics import MonitoredMetricExporter, PeriodicMetricExport
 from .http.head_sampling import PredecidedIdGenerator, PredecidedSampler
@@ -203,8 +204,10 @@ def metric_export(
     with needs("otlp"):
         from .export.otlp import metric_exporter  # noqa: PLC0415 - as above
 
-    exporter = MonitoredMetricExporter(metric_exporter(chosen))
-    exporter.count_failure = failed
+    def make() -> MonitoredMetricExporter:
+        exporter = MonitoredMetricExporter(metric_exporter(chosen))
+        exporter.count_failure = failed
+        return exporter
 
     def of_process() -> Iterable[Metric]:
         return process.metrics(take_exemplars=False)
@@ -212,14 +215,14 @@ def metric_export(
     def of_fleet() -> Iterable[Metric]:
         return fleet.metrics(take_exemplars=False) if exports_fleet() else ()
 
-    made = PeriodicMetricExport((of_process, of_fleet), resource, exporter, chosen.interval_seconds, chosen.temporality)
+    made = PeriodicMetricExport((of_process, of_fleet), resource, make, chosen.interval_seconds, chosen.temporality)
     process.flush = fleet.flush = made.flush
     return made
 
 
 def start_span_export(
     settings: TelemetrySettings,
-    processors: SynchronousMultiSpanProcessor,
+    processors: SpanDestinations,
     meters: metrics.MeterProvider,
     exported: ExportedTraces | None,
     safe: Callable[[SpanProcessor], SafeSpanProcessor],
@@ -237,7 +240,7 @@ def start_span_export(
     """
     console = [SimpleSpanProcessor(ConsoleSpanExporter())] if settings.console_spans else []
     for processor in (*more, *console):
-        processors.add_span_processor(safe(processor))
+        processors.add_ending(safe(processor))
     if settings.otlp is None:
         return None
     with needs("otlp"):
@@ -246,7 +249,7 @@ def start_span_export(
     exporter = MonitoredSpanExporter(span_exporter(settings.otlp, meters, exported))
     queue = safe(span_processor(exporter, settings.batch, meters))
     exporter.count_failure = queue.count_failure
-    processors.add_span_processor(queue)
+    processors.add_ending(queue)
     return exporter
 
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
@@ -26,6 +27,7 @@ from prometheus_client.registry import Collector
 from . import providers
 from ._extras import needs
 from .applications import ApplicationTelemetry
+from .export.destinations import SpanDestinations
 from .export.health import FAILURES, CountFailure, Health, MonitoredSpanExporter, SafeSpanProcessor
 from .export.metrics import PeriodicMetricExport
 from .export.shutdown import Pipeline, drain
@@ -96,7 +98,8 @@ class Telemetry(ApplicationTelemetry):
         )
         self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet)
         sampler, budget = make_sampler(settings, recording=settings.exports_spans or bool(span_processors))
-        self._processors = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
+        self._sampler = sampler
+        self._processors = SpanDestinations()
         self._tracers = providers.request_tracer_provider(settings, sampler, resource, self._processors, self._process)
         self._head_sampler = HeadSampler(sampler, self._process if counts else None)
         self._instruments = Instruments(self.meter_provider, self._off_or(self._fleet), strict=strict)
@@ -159,10 +162,10 @@ class Telemetry(ApplicationTelemetry):
         self.shutdown()
 
     def start(self) -> None:
-        """Begin to export spans, and become global; a second call does nothing."""
-        if self._started:
+        """Begin to export spans, and become global; a second call does nothing, one after `shutdown` begins anew."""
+        if self._started and not self._stopped:
             return
-        self._started = True
+        is_first, self._started, self._stopped = not self._started, True, False
         if self.settings.ignored_variables:
             _logger.warning("variables without an effect here: %s", ", ".join(self.settings.ignored_variables))
         if not self.settings.sdk_disabled:
@@ -172,7 +175,7 @@ class Telemetry(ApplicationTelemetry):
             for export in (self._metric_export, self._logs):
                 if export is not None:
                     export.start()
-        if self._set_global:
+        if self._set_global and is_first:
             trace.set_tracer_provider(self.tracer_provider)
             metrics.set_meter_provider(self.meter_provider)
             if self.settings.keep_propagators:
@@ -204,9 +207,16 @@ class Telemetry(ApplicationTelemetry):
         drained = drain(pipelines, timeout)
         if self._logs is not None:
             self._logs.flush_late(collector_answers=drained and self._started)
-        self._process.shutdown()
-        self._fleet.shutdown()
+        self._processors.remove_ended()
         return drained
+
+    def sample_with(self, sampler: Sampler) -> Sampler:
+        """Have this sampler decide from now on, as a test does; return the one before."""
+        return self._sampler.use(sampler)
+
+    def remove_span_processor(self, processor: SpanProcessor) -> None:
+        """Give it no more spans; one is added by ``tracer_provider.add_span_processor``."""
+        self._processors.remove(processor)
 
     def tracer(self, name: str) -> trace.Tracer:
         """Return a tracer; ``name`` is the module that makes the spans."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from monitoring.dashboards.model import Dashboard
 from monitoring.dashboards.pipeline import PIPELINE
+from monitoring.dashboards.requests import FILE, REQUESTS_DASHBOARD
 from monitoring.dashboards.sale import SALE
 from monitoring.dashboards.service import SERVICE
 
@@ -25,3 +26,9 @@ def write(folder: Path = FOLDER) -> list[Path]:
         paths.append(folder / f"{name}.json")
         paths[-1].write_text(text(dashboard))
     return paths
+
+
+def write_packaged(file: Path = FILE) -> Path:
+    """Write the dashboard that ships with `truemeter` and return its file."""
+    file.write_text(text(REQUESTS_DASHBOARD))
+    return file

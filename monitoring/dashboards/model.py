@@ -177,7 +177,7 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dashboard:
-    """A page."""
+    """A page; those of one tag are linked with each other."""
 
     uid: str
     title: str
@@ -185,6 +185,7 @@ class Dashboard:
     variables: tuple[Variable, ...]
     rows: tuple[Row, ...]
     annotations: tuple[Annotation, ...] = ()
+    tag: str = "flash-sale"
 
     def panels(self) -> Iterator[Json]:
         """Yield headings and panels, placed and numbered."""
@@ -206,7 +207,7 @@ class Dashboard:
             "uid": self.uid,
             "title": self.title,
             "description": self.description,
-            "tags": ["flash-sale"],
+            "tags": [self.tag],
             "timezone": "browser",
             "editable": False,
             "graphTooltip": 1,
@@ -214,7 +215,7 @@ class Dashboard:
             "schemaVersion": 41,
             "time": {"from": "now-15m", "to": "now"},
             "timepicker": {"refresh_intervals": ["5s", "10s", "30s", "1m", "5m"]},
-            "links": [LINKS],
+            "links": [{**LINKS, "tags": [self.tag]}],
             "templating": {"list": [DATASOURCES, *(variable.json() for variable in self.variables)]},
             "annotations": {"list": [annotation.json() for annotation in self.annotations]},
             "panels": list(self.panels()),

@@ -64,7 +64,7 @@ class PeriodicMetricExport:
     Args:
         sources: give the metrics as they are now, cumulative; one that exports nothing now gives none.
         resource: what produces them.
-        exporter: takes them.
+        make_exporter: makes what takes them; once for each time that it begins.
         interval_seconds: between two batches.
         temporality: what sums that only grow, and histograms, are sent as.
     """
@@ -73,11 +73,12 @@ class PeriodicMetricExport:
         self,
         sources: Sequence[Source],
         resource: Resource,
-        exporter: MonitoredMetricExporter,
+        make_exporter: Callable[[], MonitoredMetricExporter],
         interval_seconds: float,
         temporality: Temporality,
     ) -> None:
-        self.exporter = exporter
+        self.exporter = make_exporter()
+        self._make_exporter = make_exporter
         self._sources = sources
         self._resource = resource
         self._interval_seconds = interval_seconds
@@ -86,10 +87,17 @@ class PeriodicMetricExport:
         self._taken: dict[str, _Point] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="telemetry-metrics", daemon=True)
+        self._thread = self._new_thread()
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name="telemetry-metrics", daemon=True)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Begin to send; again, once it has ended."""
+        if self._stopped.is_set():
+            self._stopped.clear()
+            self.exporter = self._make_exporter()
+            self._thread = self._new_thread()
         self._thread.start()
 
     def flush(self) -> bool:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import Tracer, get_current_span
 from opentelemetry.util.http import OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST
 from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Send
 from ..redaction import redact_query
 from ..settings import TelemetrySettings
 from . import asgi
+from .background import CONTRIB, TRACER, trace_background_tasks
 from .exclusion import Excludes
 from .last_byte import CURRENT, until_last_byte
 from .late_spans import LateSpans
@@ -72,6 +73,7 @@ def add_instrumentation(
     if is_fastapi(app):
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # noqa: PLC0415 - it imports FastAPI
 
+        trace_background_tasks()
         FastAPIInstrumentor.instrument_app(
             app,  # type: ignore[arg-type]  # it is one of FastAPI's
             tracer_provider=parts.tracers,
@@ -90,7 +92,7 @@ def add_instrumentation(
             return stack
         instrumentation.default_span_details = _span_details
         app = parts.options.with_hooks(instrumentation.app)
-        instrumentation.app = _Inside(app)
+        instrumentation.app = _Inside(app, parts.tracers.get_tracer(CONTRIB))
         stack.app = layer(app, SpanMaker(instrumentation, headers, routes))
         return stack
 
@@ -182,10 +184,12 @@ class SpanMaker:
 class _Inside:
     """Is called by contrib inside its span, and shows the application the request as it came."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
         self.app = app
+        self._tracer = tracer
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        TRACER.set(self._tracer)  # for this request's background tasks
         scope[_ENTERED] = True
         true: Scope = scope.get(_TRUE_SCOPE, scope)
         span = get_current_span()

@@ -73,6 +73,7 @@ class _BufferingProcessor(LogRecordProcessor):
         self._closed = False
 
     def hand_to(self, target: LogRecordProcessor) -> None:
+        self._closed = False
         self._target = target
         while self._kept:
             target.on_emit(self._kept.popleft())
@@ -128,7 +129,8 @@ class OtlpLogSink:
         self._late: MonitoredLogExporter | None = None
 
     def start(self) -> None:
-        """Begin to send."""
+        """Begin to send; again, once it has ended."""
+        self._late = None
         self.exporter = MonitoredLogExporter(self._exporter(self._settings.timeout_seconds, self._meters))
         self.exporter.count_failure = self._failed
         queue = BatchLogRecordProcessor(

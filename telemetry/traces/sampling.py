@@ -166,7 +166,38 @@ class EntrySampler(Sampler):
         return int.from_bytes(digest, "big")
 
 
-def make_sampler(settings: TelemetrySettings, *, recording: bool) -> tuple[Sampler, TraceBudget | None]:
+class ReplaceableSampler(Sampler):
+    """Is another sampler until a test needs every trace; it is asked directly, so this costs nothing."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._now = sampler
+        self.use(sampler)
+
+    def use(self, sampler: Sampler) -> Sampler:
+        """Ask this one from now on; return the one before."""
+        before, self._now = self._now, sampler
+        self.should_sample = sampler.should_sample  # type: ignore[method-assign]
+        return before
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Decide for one new span."""
+        return self._now.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+
+    def get_description(self) -> str:
+        """Return that of the sampler that is asked now."""
+        return self._now.get_description()
+
+
+def make_sampler(settings: TelemetrySettings, *, recording: bool) -> tuple[ReplaceableSampler, TraceBudget | None]:
     """Return the sampler that the settings ask for, and its budget if it has one.
 
     Args:
@@ -178,8 +209,9 @@ def make_sampler(settings: TelemetrySettings, *, recording: bool) -> tuple[Sampl
     if settings.sampler is not None:
         name = settings.sampler.removeprefix(_PARENT_BASED)
         root = _ROOTS[name](settings.sampler_arg)
-        return (root if name == settings.sampler else EntrySampler(root, trust_client=trust)), None
+        sampler = root if name == settings.sampler else EntrySampler(root, trust_client=trust)
+        return ReplaceableSampler(sampler), None
     if not recording:
-        return ALWAYS_OFF, None
+        return ReplaceableSampler(ALWAYS_OFF), None
     budget = TraceBudget(settings.traces_per_second)
-    return EntrySampler(BudgetSampler(budget), trust_client=trust), budget
+    return ReplaceableSampler(EntrySampler(BudgetSampler(budget), trust_client=trust)), budget

@@ -25,9 +25,11 @@ COUNT = "http_server_request_duration_seconds_count"
 class Installed:
     """A telemetry and what it saw."""
 
-    def __init__(self, interceptor: Any = "contrib", sampler: str = "always_on", **choices: Any) -> None:
+    def __init__(
+        self, interceptor: Any = "contrib", sampler: str = "always_on", name: str = "shop", **choices: Any
+    ) -> None:
         self._spans = InMemorySpanExporter()
-        settings = TelemetrySettings(service_name="shop", sampler=sampler, interceptor=interceptor)
+        settings = TelemetrySettings(service_name=name, sampler=sampler, interceptor=interceptor)
         self.telemetry = Telemetry(
             settings, set_global=False, strict=True, span_processors=[SimpleSpanProcessor(self._spans)], **choices
         )
@@ -201,8 +203,8 @@ async def test_sub_applications_are_measured_once(interceptor: str) -> None:
 
 
 async def test_several_applications_in_one_process(interceptor: str) -> None:
-    """Two with one telemetry show the same figures, and it ends with the last; one with another shows its own."""
-    seen, other = Installed(interceptor), Installed(interceptor)
+    """Two with one telemetry show the same figures, and it ends with the last; another service shows its own."""
+    seen, other = Installed(interceptor), Installed(interceptor, name="another shop")
     apps = [FastAPI(), FastAPI(), FastAPI()]
     for app, telemetry in zip(apps, (seen, seen, other), strict=True):
         app.add_api_route("/x", lambda: None)

@@ -98,12 +98,15 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
 
 def test_the_readme_in_an_empty_environment(environment: Callable[..., str], tmp_path: Path) -> None:
     """Its example is served by uvicorn, and its test is run by pytest."""
-    python = environment("[fastapi,otlp,logs]", "uvicorn", "pytest")
-    shop, measure, test = EXAMPLES
+    python = environment("[fastapi,otlp,logs]", "uvicorn", "pytest", "httpx")
+    shop, measure, test, attach = EXAMPLES
     (tmp_path / "shop.py").write_text(shop)
-    (tmp_path / "test_shop.py").write_text(measure + test)
+    needed = "from shop import app\nfrom starlette.testclient import TestClient\n"
+    (tmp_path / "test_shop.py").write_text(needed + measure + test + attach)
     tested = run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shop.py"], cwd=tmp_path)
-    assert tested.returncode == 0, tested.stdout
+    assert "2 passed" in tested.stdout, tested.stdout
+    copied = run([python, "-m", "truemeter.monitoring", str(tmp_path)], cwd=tmp_path, check=True)
+    assert (tmp_path / "alerts.yaml").exists(), copied.stdout
     port = free_port()
     with Collector() as collector:
         command = [python, "-m", "uvicorn", "shop:app", "--port", str(port)]

@@ -14,7 +14,9 @@ from tests.telemetry.collector import Collector
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "telemetry" / "README.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-SHOP, MEASURE, TEST = (example.replace("truemeter", "telemetry") for example in EXAMPLES)  # its name in this repository
+SHOP, MEASURE, TEST, ATTACH = (
+    example.replace("truemeter", "telemetry") for example in EXAMPLES
+)  # its name in this repository
 
 
 def test_one_call_makes_a_service_with_telemetry(tmp_path: Path) -> None:
