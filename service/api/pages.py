@@ -1,14 +1,16 @@
-"""The pages for people: the live figures at `/`, a shop to try the sale by hand at `/shop`, the API at `/docs`.
+"""The pages for people: live figures at `/`, a shop to try a sale by hand at `/shop`, the API at `/docs` and `/redoc`.
 
 Plain files beside this module, read once when the application is made. A page gets what it must know of the settings
 as `data-` attributes, escaped. The policy lets it load its own files and nothing else, and lets no text become markup
-or script; `/docs` loads one release of Swagger UI besides, known by its hash. Everything is revalidated by its ETag, so
-that a new version is seen at once and an old one costs a 304.
+or script; `/docs` and `/redoc` load Swagger UI and Redoc besides, which are installed with the service (by
+fastapi-offline), so that they work where there is no internet. Everything is revalidated by its ETag, so that a new
+version is seen at once and an old one costs a 304.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import Self
@@ -30,11 +32,13 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
-SWAGGER = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5.35.0/"
 DOCS_POLICY = (
-    f"default-src 'none'; script-src 'self' {SWAGGER}; style-src 'unsafe-inline' {SWAGGER}; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+PAGES = {"/": "live.html", "/shop": "shop.html", "/docs": "docs.html", "/redoc": "redoc.html"}
+DOCS_PAGES = ("docs.html", "redoc.html")
+INSTALLED = ("swagger-ui-bundle.js", "swagger-ui.css", "redoc.standalone.js")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +68,15 @@ def create_router(settings: Settings) -> APIRouter:
     found = _read(settings)
     router = APIRouter(include_in_schema=False)
 
-    async def read_live(request: Request) -> Response:
-        return found["live.html"].answer(request)
+    def sender(name: str) -> Callable[[Request], Awaitable[Response]]:
+        async def read_page(request: Request) -> Response:
+            return found[name].answer(request)
 
-    async def read_shop(request: Request) -> Response:
-        return found["shop.html"].answer(request)
-
-    async def read_docs(request: Request) -> Response:
-        return found["docs.html"].answer(request)
+        return read_page
 
     async def read_file(request: Request, name: str) -> Response:
+        if name in INSTALLED:
+            return _installed(name).answer(request)
         if name not in found or name.endswith(".html"):
             raise Problem("not_found")
         return found[name].answer(request)
@@ -83,9 +86,17 @@ def create_router(settings: Settings) -> APIRouter:
 
     if settings.root_path:  # the pages' addresses are relative: without the slash they would leave the prefix
         router.add_api_route(settings.root_path, to_the_pages, methods=["GET", "HEAD"])
-    for path, endpoint in (("/", read_live), ("/shop", read_shop), ("/docs", read_docs), ("/page/{name}", read_file)):
-        router.add_api_route(path, endpoint, methods=["GET", "HEAD"])
+    for path, name in PAGES.items():
+        router.add_api_route(path, sender(name), methods=["GET", "HEAD"])
+    router.add_api_route("/page/{name}", read_file, methods=["GET", "HEAD"])
     return router
+
+
+@cache
+def _installed(name: str) -> PageFile:
+    """Return a file of Swagger UI's or Redoc's. They are large and seldom asked for, so read when they are."""
+    content = files("fastapi_offline").joinpath("static", name).read_bytes()
+    return PageFile.of(content, name[name.rfind(".") :])
 
 
 def _read(settings: Settings) -> Mapping[str, PageFile]:
@@ -101,7 +112,7 @@ def _read(settings: Settings) -> Mapping[str, PageFile]:
         if suffix in MEDIA_TYPES:
             content = source.read_bytes()
             filled = _filled(content, values) if suffix == ".html" else content
-            found[source.name] = PageFile.of(filled, suffix, DOCS_POLICY if source.name == "docs.html" else POLICY)
+            found[source.name] = PageFile.of(filled, suffix, DOCS_POLICY if source.name in DOCS_PAGES else POLICY)
     return found
 
 

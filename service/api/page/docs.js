@@ -1,4 +1,4 @@
-// Draws the OpenAPI document with Swagger UI; without it, as in a closed network, the page's own words stay.
+// Draws the OpenAPI document with Swagger UI; without it the page's own words stay.
 if (window.SwaggerUIBundle) {
   window.SwaggerUIBundle({
     url: new URL("openapi.json", document.baseURI).href,
