@@ -10,6 +10,7 @@ from benchmarks.shop import put_products
 from benchmarks.store import redis_benchmark
 from benchmarks.subjects import STOCK
 from service.ledger.ledger import ledger_scripts
+from service.store import keys
 
 PART = "limits"
 CONNECTIONS = 64
@@ -38,7 +39,8 @@ def _place(program: str, bench: Bench, batch: int, pipeline: int) -> tuple[float
     calls = int(60_000 * bench.scale.seconds) // batch
     script = hashlib.sha1(ledger_scripts()["place"].encode(), usedforsecurity=False).hexdigest()
     argv = [program, "-p", str(bench.store.port), "-c", str(CONNECTIONS), "-P", str(pipeline), "-n", str(calls)]
-    argv += ["-r", "1000000000", "-q", "EVALSHA", script, "1", "{fs:00}:", "900000", "86400000", "benchmark"]
+    argv += ["-r", "1000000000", "-q", "EVALSHA", script, "2", keys.prefix(0), keys.identity(0)]
+    argv += ["900000", "86400000", "benchmark"]
     argv += ORDER * batch
     before, begun = bench.store.totals().get("pending", 0), time.perf_counter()
     with machine.on(machine.server_cores()):

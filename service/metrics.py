@@ -106,6 +106,12 @@ DAMAGED = GaugeSpec(
     description="What was found foreign or damaged in the store and set aside; `flash-sale audit` names each.",
     scope="fleet",
 )
+MISSING_SHARDS = GaugeSpec(
+    name="flash_sale.missing_shards",
+    unit="{shard}",
+    description="Shards of the store that did not answer: gauges lack them, counters have what they last said.",
+    scope="fleet",
+)
 DEAD_LETTERS = GaugeSpec(
     name="flash_sale.dead_letters",
     unit="{order}",

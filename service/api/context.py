@@ -107,7 +107,7 @@ class ApiContext:
         Raises:
             Problem: 404 `unknown_order`, without asking the store.
         """
-        if not _ORDER_ID.fullmatch(order_id) or shard_of_order(order_id) >= self.shards.count:
+        if not _ORDER_ID.fullmatch(order_id) or shard_of_order(order_id) not in self.shards:
             raise Problem("unknown_order")
         return order_id
 

@@ -21,6 +21,7 @@ from service.api.orders import OrderView, ProductId, UserId
 from service.api.strict_json import StrictRoute
 from service.ledger.order_list import OrderFilter, Position
 from service.ledger.orders import ORDER_ID, Order, Status
+from service.ledger.snapshot import MissingShards
 from service.problems import FieldProblem, Problem
 
 MAX_CURSOR = 200
@@ -37,6 +38,7 @@ class OrderPage(BaseModel):
 
     orders: list[OrderView]
     next_cursor: str | None
+    missing_shards: MissingShards = None
 
 
 async def order_filter(
@@ -79,6 +81,7 @@ async def list_orders(
     return OrderPage(
         orders=[OrderView.of(order) for order in page.orders],
         next_cursor=_write_cursor(page.end) if page.end else None,
+        missing_shards=page.orders.missing_shards,
     )
 
 

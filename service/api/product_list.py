@@ -7,6 +7,7 @@ from service.api.conditional import POLLED
 from service.api.context import Context
 from service.api.errors import describe
 from service.api.inventory import ProductView
+from service.ledger.snapshot import MissingShards
 
 COUNTED = ("initial_stock", "restocked", "stock", "held", "sold", "drift")
 
@@ -15,6 +16,7 @@ class ProductList(BaseModel):
     """All products, by id."""
 
     products: list[ProductView]
+    missing_shards: MissingShards = None
 
 
 class ProductFigures(BaseModel):
@@ -35,6 +37,7 @@ class InventoryFigures(BaseModel):
 
     products: list[ProductFigures]
     totals: dict[str, int]
+    missing_shards: MissingShards = None
 
 
 router = APIRouter(tags=["inventory"])
@@ -43,8 +46,9 @@ router = APIRouter(tags=["inventory"])
 @router.get("/inventory", response_model=ProductList, responses=POLLED | describe("store_unavailable"))
 async def list_products(request: Request, context: Context) -> Response:
     """List all products. May be polled: an ETag, gzip, and any cache may keep it for a second."""
-    products = map(ProductView.of, await context.catalogue.products())
-    return context.product_list.answer(request, ProductList(products=[*products]))
+    found = await context.catalogue.products()
+    products = [ProductView.of(product) for product in found]
+    return context.product_list.answer(request, ProductList(products=products, missing_shards=found.missing_shards))
 
 
 @router.get("/inventory/metrics", responses=describe("store_unavailable"))
@@ -54,4 +58,5 @@ async def read_figures(context: Context) -> InventoryFigures:
     return InventoryFigures(
         products=[ProductFigures(**{n: getattr(p, n) for n in ProductFigures.model_fields}) for p in products],
         totals={name: sum(getattr(product, name) for product in products) for name in COUNTED},
+        missing_shards=products.missing_shards,
     )

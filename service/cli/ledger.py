@@ -161,10 +161,14 @@ def offer_demo() -> None:
     asyncio.run(in_store(offer, create=True))
 
 
-async def _dead(shards: "Shards", _: "Settings") -> "list[Order]":
+async def _dead(shards: "Shards", _: "Settings | None" = None) -> "list[Order]":
     from service.ledger.dead_letters import DeadLetters
 
-    return await DeadLetters(shards).list()
+    found = await DeadLetters(shards).list()
+    if found.missing_shards:
+        numbers = ", ".join(map(str, found.missing_shards))
+        typer.echo(f"shards that do not answer, whose dead letters are missing here: {numbers}", err=True)
+    return found
 
 
 def _check(order_ids: list[str] | None, *, everything: bool) -> None:
@@ -175,6 +179,9 @@ def _check(order_ids: list[str] | None, *, everything: bool) -> None:
 
 
 async def _chosen(shards: "Shards", order_ids: list[str] | None) -> list[str]:
-    from service.ledger.dead_letters import DeadLetters
+    from service.ledger.orders import shard_of_order
 
-    return order_ids or [order.order_id for order in await DeadLetters(shards).list()]
+    for order_id in order_ids or ():
+        if shard_of_order(order_id) not in shards:
+            raise typer.BadParameter(f"{order_id!r} is not an order id")
+    return order_ids or [order.order_id for order in await _dead(shards)]

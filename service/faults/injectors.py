@@ -28,7 +28,7 @@ class _FaultyShards(Shards):
             tracer=real.tracer,
             blocking_client=real.blocking_client,
         )
-        self.server = real.server
+        self.server, self.numbers = real.server, real.numbers
         self._faults = faults
 
     async def run(self, step: str, shard: int, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as `Shards.run`

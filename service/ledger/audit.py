@@ -6,6 +6,7 @@ Each invariant is one function from a `LedgerDump` to what it finds wrong.
 serves nobody else for that long, about 15 us an order; so a large shard is read in parts, and again if it moved.
 """
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,11 +15,12 @@ from typing import Any
 from service.ledger.orders import Order, Status, at
 from service.ledger.products import Product
 from service.ledger.snapshot import Snapshot
-from service.store import Shards, keys, named
+from service.store import Shards, is_store_down, keys, named, outage_reason
 
 LIVE = (Status.PENDING, Status.PROCESSING)
 MAX_ORDERS = 30_000
 TRIES = 5
+EMPTY = "empty, though it was in use"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class LedgerDump:
     buyers: dict[tuple[str, str], int] = field(default_factory=dict)
     unlisted: frozenset[str] = frozenset()
     damaged: dict[str, str] = field(default_factory=dict)
+    missing_shards: dict[int, str] = field(default_factory=dict)
 
     @property
     def products(self) -> dict[str, Product]:
@@ -62,12 +65,18 @@ async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
 
     Raises:
         SaleMovesError: A larger shard did not keep still while it was read.
-        redis.exceptions.RedisError: The store is down.
+        redis.exceptions.RedisError: No shard answers.
     """
-    dumps = [
-        named(await shards.run("dump", shard, limit, "") or []) or await _read_in_parts(shards, shard)
-        for shard in shards
-    ]
+    found = await asyncio.gather(*(_read_shard(shards, shard, limit) for shard in shards), return_exceptions=True)
+    dumps = [one for one in found if not isinstance(one, BaseException)]
+    away: dict[int, str] = {}
+    for shard, error in zip(shards, found, strict=True):
+        if isinstance(error, BaseException):
+            if not (dumps and is_store_down(error)):
+                raise error
+            away[shard] = outage_reason(error)
+        elif not error["there"]:
+            away[shard] = EMPTY
     orders = [Order.from_row(row) for dump in dumps for row in dump["orders"]]
 
     def ids(name: str) -> frozenset[str]:
@@ -82,6 +91,7 @@ async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
         deadlines=ids("deadlines"),
         dead=ids("dead"),
         unlisted=ids("unlisted"),
+        missing_shards=away,
         damaged={what: more for dump in dumps for what, more in named(dump["damaged"]).items()},
         buyers={
             (keys.unescape(product), keys.unescape(user)): int(units)
@@ -90,20 +100,25 @@ async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
     )
 
 
+async def _read_shard(shards: Shards, shard: int, limit: int) -> dict[str, Any]:
+    whole = named(await shards.run("dump", shard, limit, "", empty_too=True) or [])
+    return whole or await _read_in_parts(shards, shard)
+
+
 async def _read_in_parts(shards: Shards, shard: int) -> dict[str, Any]:
     """Read a large shard bit by bit, between two readings of everything else that must be the same."""
     for _ in range(TRIES):
-        before = named(await shards.run("dump", shard, 0, ""))
+        before = named(await shards.run("dump", shard, 0, "", empty_too=True))
         read: dict[str, list[Any]] = {"orders": [], "buyers": [], "unlisted": []}
         cursor = "0"
         while True:
-            part = named(await shards.run("dump", shard, 0, cursor))
+            part = named(await shards.run("dump", shard, 0, cursor, empty_too=True))
             for name, found in read.items():
                 found.extend(part[name])
             cursor = part["cursor"]
             if cursor == "0":
                 break
-        after = named(await shards.run("dump", shard, 0, ""))
+        after = named(await shards.run("dump", shard, 0, "", empty_too=True))
         if _lasting(before) == _lasting(after):
             return after | read
     raise SaleMovesError("the sale goes on and there are too many orders to read them at one instant: try again later")
@@ -202,6 +217,12 @@ def nothing_was_set_aside(dump: LedgerDump) -> Iterator[str]:
         yield f"{what}: {detail} (at {at(int(when)).isoformat()})"
 
 
+def every_shard_is_there(dump: LedgerDump) -> Iterator[str]:
+    """Every shard answers, and none has lost what it held."""
+    for shard, why in dump.missing_shards.items():
+        yield f"shard {shard} is missing ({why}): its products and orders cannot be read"
+
+
 INVARIANTS: tuple[Callable[[LedgerDump], Iterator[str]], ...] = (
     units_add_up,
     nothing_is_negative,
@@ -216,5 +237,6 @@ INVARIANTS: tuple[Callable[[LedgerDump], Iterator[str]], ...] = (
 
 
 def violations(dump: LedgerDump) -> list[Violation]:
-    """List everything in a dump that must not be."""
-    return [Violation(check.__name__, detail) for check in INVARIANTS for detail in check(dump)]
+    """List everything in a dump that must not be, and first what could not be looked at."""
+    checks = (every_shard_is_there, *INVARIANTS)
+    return [Violation(check.__name__, detail) for check in checks for detail in check(dump)]

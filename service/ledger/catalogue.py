@@ -4,11 +4,11 @@ Those who read at one time share a round trip, and never get what was read befor
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 from service.ledger.products import Product
 from service.store import BatchTrace, ShardBatcher, Shards, SharedRead, is_store_down, keys
@@ -60,6 +60,18 @@ async def claim(shards: Shards, once: OnceOnly) -> bool:
         "claim", shards.of(once.digest), once.kept // timedelta(milliseconds=1), once.digest, once.fingerprint
     )
     return bool(granted[0])
+
+
+class FoundProducts(tuple[Product, ...]):  # noqa: SLOT001 - a tuple cannot have slots of its own
+    """Products of every shard that answered; `missing_shards` are the others; None where there is one shard."""
+
+    missing_shards: tuple[int, ...] | None
+
+    def __new__(cls, products: Iterable[Product] = (), missing_shards: tuple[int, ...] | None = None) -> Self:
+        """Make the tuple."""
+        made = super().__new__(cls, products)
+        made.missing_shards = missing_shards
+        return made
 
 
 class ProductCatalogue:
@@ -124,7 +136,7 @@ class ProductCatalogue:
         """Read one product."""
         return await self._some.submit(self._shards.of(product_id), keys.escape(product_id))
 
-    async def products(self) -> tuple[Product, ...]:
+    async def products(self) -> FoundProducts:
         """Read all products, by id."""
         return await self._all()
 
@@ -133,9 +145,10 @@ class ProductCatalogue:
         await self._all.aclose()
         await self._some.aclose()
 
-    async def _read_all(self, trace: BatchTrace) -> tuple[Product, ...]:
-        rows = [row for shard in self._shards for row in await self._shards.run("products", shard, trace=trace)]
-        return tuple(sorted(map(Product.from_row, rows), key=lambda product: product.product_id))
+    async def _read_all(self, trace: BatchTrace) -> FoundProducts:
+        found = await self._shards.gather("products", trace=trace)
+        products = [Product.from_row(row) for rows in found.replies.values() for row in rows]
+        return FoundProducts(sorted(products, key=lambda product: product.product_id), found.missing)
 
     async def _read_some(self, shard: int, wanted: Sequence[str], trace: BatchTrace) -> Sequence[Product | None]:
         names = list(dict.fromkeys(wanted))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
 
-from service.ledger.orders import Order, shard_of_order
+from service.ledger.orders import FoundOrders, Order, shard_of_order
 from service.store import Shards
 
 
@@ -23,12 +23,12 @@ class DeadLetters:
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
 
-    async def list(self, limit: int = 1000) -> list[Order]:
+    async def list(self, limit: int = 1000) -> FoundOrders:
         """Read the dead letters, those that died first at the head."""
-        orders: list[Order] = []
-        for shard in self._shards:
-            orders += [Order.from_row(row) for row in await self._shards.run("dead", shard, limit)]
-        return sorted(orders, key=lambda order: (order.settled_at or order.accepted_at, order.order_id))[:limit]
+        found = await self._shards.gather("dead", limit)
+        orders = [Order.from_row(row) for rows in found.replies.values() for row in rows]
+        orders.sort(key=lambda order: (order.settled_at or order.accepted_at, order.order_id))
+        return FoundOrders(orders[:limit], found.missing)
 
     async def requeue(self, order_ids: Sequence[str], reservation: timedelta) -> dict[str, Requeued]:
         """Reserve the units anew and put the orders back into the queue, where that can be done."""

@@ -2,15 +2,21 @@
 
 A holder that dies is followed within `TTL_SECONDS`. A holder that was asleep does not believe an old answer: what
 it was granted ends by its own clock, counted from before it asked, so it ends here no later than in the store.
+With several shards three of them keep it and two must agree, so that it outlives one that is down.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from time import monotonic
 
-from service.store import Shards
+from redis.exceptions import TimeoutError as StoreTimeoutError
+
+from service.store import Shards, keys
 
 NAME = "exporter"
 TTL_SECONDS = 3.0
+RELEASE_SECONDS = 0.001
+QUORUM = 3
 
 
 class Lease:
@@ -21,17 +27,47 @@ class Lease:
         self._holder = holder
         self._clock = clock
         self._until = 0.0
+        self._homes = _spread(tuple(shards))
 
     def held(self) -> bool:
         """Whether this fleet exports the ledger's series now."""
         return self._clock() < self._until
 
     async def renew(self) -> None:
-        """Take the lease if it is free, keep it if it is ours.
+        """Take the lease if it is free, keep it if it is ours; most of the shards that keep it must agree.
 
         Raises:
             redis.exceptions.RedisError: The store is down; what was granted before still ends in its time.
         """
         asked = self._clock()
-        granted = await self._shards.run("lease", 0, NAME, self._holder, int(TTL_SECONDS * 1000))
-        self._until = asked + TTL_SECONDS if granted else 0.0
+        homes = self._homes
+        found = await asyncio.gather(*(self._ask(shard, TTL_SECONDS) for shard in homes), return_exceptions=True)
+        granted = [shard for shard, reply in zip(homes, found, strict=True) if reply == 1]
+        errors = [reply for reply in found if isinstance(reply, BaseException)]
+        if len(granted) * 2 > len(homes):
+            self._until = asked + TTL_SECONDS
+            return
+        self._until = 0.0 if len(errors) < len(homes) else self._until
+        for shard in granted:  # none shall have less than most of them, or nobody gets it
+            await self._ask(shard, RELEASE_SECONDS)
+        if errors:
+            raise errors[0]
+
+    async def _ask(self, shard: int, seconds: float) -> int:
+        if shard in self._shards.silent:
+            raise StoreTimeoutError("the shard is silent")
+        granted: int = await self._shards.run("lease", shard, NAME, self._holder, round(seconds * 1000))
+        return granted
+
+
+def _spread(shards: Sequence[int]) -> tuple[int, ...]:
+    """Return the shards that keep the lease: three that are far apart, so on different nodes where there are three."""
+    if len(shards) < QUORUM:
+        return (shards[0],)
+    rest = {shard: keys.slot(shard) for shard in shards}
+    homes = []
+    for number in range(QUORUM):
+        middle = keys.SLOTS * (2 * number + 1) // (2 * QUORUM)
+        homes.append(min(rest, key=lambda shard: abs(rest[shard] - middle)))
+        del rest[homes[-1]]
+    return tuple(homes)

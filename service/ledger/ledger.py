@@ -152,10 +152,11 @@ class Ledger:
         args = [part for refusal in refusals.items() for part in refusal]
         await self.shards.run("refuse", 0, process, lot, milliseconds(REFUSALS_REMEMBERED), *args)
 
-    async def claim(self, shard: int, claims: Sequence[tuple[str, str]]) -> list[bool]:
+    async def claim(self, shard: int, claims: Sequence[tuple[str, str]], trace: BatchTrace = CURRENT) -> list[bool]:
         """Bind idempotency digests to fingerprints; False where another request has the digest."""
         args = [part for claim in claims for part in claim]
-        granted = await self.shards.run("claim", shard, milliseconds(self.policy.idempotency), *args, batch=len(claims))
+        keep = milliseconds(self.policy.idempotency)
+        granted = await self.shards.run("claim", shard, keep, *args, batch=len(claims), trace=trace)
         return [bool(grant) for grant in granted]
 
     async def deliver(self, shard: int, consumer: str, limit: int, block: timedelta) -> list[Entry]:

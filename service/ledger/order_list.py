@@ -3,14 +3,15 @@
 A page costs the store no more than a few milliseconds at once, however many orders there are and however few fit.
 """
 
-import asyncio
 import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from service.ledger.orders import Order, Status
+from redis.exceptions import ConnectionError as StoreConnectionError
+
+from service.ledger.orders import FoundOrders, Order, Status
 from service.store import Shards, keys
 
 Direction = Literal["newest", "oldest"]
@@ -41,7 +42,7 @@ class Position(NamedTuple):
 class OrderPage(NamedTuple):
     """Some orders of a list; `end` is where the next page begins, None after the last."""
 
-    orders: list[Order]
+    orders: FoundOrders
     end: Position | None
 
 
@@ -72,10 +73,11 @@ class OrderList:
         Raises:
             redis.exceptions.RedisError: The store is down.
         """
-        orders: list[Order] = []
+        orders = FoundOrders()
         for _ in range(MAX_CALLS):
             read, after = await self._look(which, limit - len(orders), after, first)
             orders += read
+            orders.missing_shards = read.missing_shards
             if after is None or len(orders) >= limit:
                 break
         return OrderPage(orders, after)
@@ -89,14 +91,16 @@ class OrderList:
         after: Position | None = None
         while True:
             orders, after = await self.page(which, size, after, first="oldest")
+            if orders.missing_shards:
+                raise StoreConnectionError(f"shards {list(orders.missing_shards)} of the store do not answer")
             yield orders
             if after is None:
                 return
 
     async def _look(self, which: OrderFilter, limit: int, after: Position | None, first: Direction) -> OrderPage:
-        shards = list(self._shards) if which.product_id is None else [self._shards.of(which.product_id)]
-        args = _arguments(which, limit, after, first)
-        parts = [_read(reply) for reply in await asyncio.gather(*(self._ask(shard, args) for shard in shards))]
+        among = None if which.product_id is None else self._shards.of(which.product_id)
+        answers = await self._shards.gather("orders", *_arguments(which, limit, after, first), among=among)
+        parts = [_read(reply) for reply in answers.replies.values()]
         newest = first == "newest"
         ends = [part.end for part in parts if part.end is not None]
         horizon = (max(ends) if newest else min(ends)) if ends else None  # behind it some shard has not looked
@@ -108,11 +112,7 @@ class OrderList:
         found.sort(key=lambda pair: pair[0], reverse=newest)
         if len(found) > limit:
             found, horizon = found[:limit], found[limit - 1][0]
-        return OrderPage([order for _, order in found], horizon)
-
-    async def _ask(self, shard: int, args: list[str | int]) -> list[Any]:
-        reply: list[Any] = await self._shards.run("orders", shard, *args)
-        return reply
+        return OrderPage(FoundOrders((order for _, order in found), answers.missing), horizon)
 
 
 def _arguments(which: OrderFilter, limit: int, after: Position | None, first: Direction) -> list[str | int]:

@@ -5,6 +5,7 @@ The words are the same in the Lua scripts, here, in the metrics' attributes, in 
 
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -150,3 +151,11 @@ class Placement:
     order: Order | None
     counted: bool = True
     retry_after: timedelta | None = None
+
+
+class FoundOrders(list[Order]):
+    """Orders of every shard that answered; `missing_shards` are the others; None where there is one shard."""
+
+    def __init__(self, orders: Iterable[Order] = (), missing_shards: tuple[int, ...] | None = None) -> None:
+        super().__init__(orders)
+        self.missing_shards = missing_shards

@@ -1,11 +1,11 @@
 """A snapshot of the ledger: all that metrics and pages show, read at one instant in one round trip a shard."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as with_default
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
 
@@ -21,10 +21,11 @@ STALE_SECONDS = 3.0
 class ProductRows:
     """Reads products, and gives the same object again for a row that has not changed since it was last read.
 
-    Most have not from one second to the next, and to read 1 000 rows takes 5 ms.
+    Most have not from one second to the next, and to read 1 000 rows takes 5 ms. `replies` is each shard's last word.
     """
 
     def __init__(self) -> None:
+        self.replies: dict[int, list[Any]] = {}
         self._last: dict[str, tuple[list[str], Product]] = {}
 
     def products(self, rows: Iterable[list[str]]) -> list[Product]:
@@ -42,7 +43,9 @@ class Snapshot:
     """The ledger's figures. Rates are per second, ages in seconds, times in milliseconds where named so.
 
     `waiting` are the orders that no worker has in hand; the first has waited `waited_seconds`. `capacity` is how
-    many orders the workers settle while some wait, 0 until that was seen.
+    many orders the workers settle while some wait, 0 until that was seen. `missing_shards` did not answer: the figures
+    are of the others, but what is counted (`orders`, `rejections`, `archived`) is as they last said, and not
+    `complete` where one was never heard.
     """
 
     taken_at: datetime
@@ -65,6 +68,8 @@ class Snapshot:
     waiting: int = 0
     capacity: float = 0.0
     waited_seconds: float = 0.0
+    missing_shards: tuple[int, ...] | None = None
+    complete: bool = True
 
     def live_workers(self, silence: timedelta) -> list[str]:
         """Name the workers whose heartbeat is not older than `silence`: those that nobody relieves of their orders."""
@@ -78,20 +83,26 @@ class Snapshot:
         return round(self.waiting / self.drain_rate, 3) if self.drain_rate else None
 
     @classmethod
-    def from_shards(cls, replies: list[list[Any]], rows: "ProductRows | None" = None) -> Self:
-        """Add up what `snapshot.lua` returned for each shard; `rows` knows the products of the last snapshot."""
+    def from_shards(
+        cls,
+        replies: list[list[Any]],
+        rows: "ProductRows | None" = None,
+        missing: Mapping[int, list[Any] | None] | None = None,
+    ) -> Self:
+        """Add up what `snapshot.lua` returned for each shard.
+
+        Args:
+            replies: Of the shards that answered.
+            rows: Knows the products of the last snapshot.
+            missing: The others, and what each said last; None where there is one shard.
+        """
         shards = [named(reply) for reply in replies]
+        heard = shards + [named(reply) for reply in (missing or {}).values() if reply]
 
         def total(name: str) -> int:
             return sum(shard[name] for shard in shards)
 
-        def counted(name: str) -> Counter[str]:
-            found: Counter[str] = Counter()
-            for shard in shards:
-                found.update({what: int(count) for what, count in named(shard[name]).items()})
-            return found
-
-        totals, settled, promised = counted("totals"), total("settled"), total("promised")
+        totals, settled, promised = _counted(heard, "totals"), total("settled"), total("promised")
         products = (rows or ProductRows()).products(row for shard in shards for row in shard["products"])
         return cls(
             taken_at=at(min(shard["now"] for shard in shards)),
@@ -113,8 +124,26 @@ class Snapshot:
             processing_time_avg_ms=total("took_ms") / settled if settled else 0.0,
             eta_error_seconds=total("eta_error_ms") / promised / 1000 if promised else 0.0,
             workers={name: int(age) / 1000 for shard in shards for name, age in named(shard["workers"]).items()},
-            rejections=dict(counted("refused")),
+            rejections=dict(_counted(heard, "refused")),
+            missing_shards=None if missing is None else tuple(missing),
+            complete=None not in (missing or {}).values(),
         )
+
+
+def _counted(shards: Iterable[Mapping[str, Any]], name: str) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for shard in shards:
+        found.update({what: int(count) for what, count in named(shard[name]).items()})
+    return found
+
+
+MissingShards = Annotated[
+    tuple[int, ...] | None,
+    Field(
+        description="shards that did not answer: what they hold is not in here; left out where there is one shard",
+        exclude_if=lambda shards: shards is None,
+    ),
+]
 
 
 class QueueView(BaseModel):
@@ -125,6 +154,7 @@ class QueueView(BaseModel):
     oldest_age_seconds: float
     drain_rate: float = Field(description="orders settled per second over the last 10 s")
     dead_letters: int
+    missing_shards: MissingShards = None
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Self:
@@ -135,13 +165,18 @@ class QueueView(BaseModel):
             oldest_age_seconds=snapshot.oldest_age_seconds,
             drain_rate=snapshot.throughput,
             dead_letters=snapshot.dead_letters,
+            missing_shards=snapshot.missing_shards,
         )
 
 
 async def take_snapshot(shards: Shards, rows: ProductRows | None = None) -> Snapshot:
-    """Read every shard; `rows` knows the products of the last snapshot.
+    """Read every shard, all at once; `rows` is kept by the caller from one reading to the next.
 
     Raises:
-        redis.exceptions.RedisError: the store is down.
+        redis.exceptions.RedisError: No shard answers.
     """
-    return Snapshot.from_shards([await shards.run("snapshot", shard) for shard in shards], rows)
+    rows = rows or ProductRows()
+    found = await shards.gather("snapshot")
+    rows.replies |= found.replies
+    missing = None if found.missing is None else {shard: rows.replies.get(shard) for shard in found.missing}
+    return Snapshot.from_shards(list(found.replies.values()), rows, missing)

@@ -11,8 +11,9 @@ from time import monotonic
 import structlog
 
 from service.background import every
+from service.cancellation import cancel_and_wait
 from service.store import STORE_ERRORS, BatchTrace, Shards, SharedRead, data_directory, outage_reason
-from service.store.connection import StoreUnsafe
+from service.store.connection import StoreUnsafe, outage_code
 from service.store.disk import GONE, trouble_of
 from service.store.memory import StoreMemory
 from service.store.preflight import look_again
@@ -41,6 +42,7 @@ class WriteCheck:
         self._ended: float | None = None
         self._failed: dict[int, Exception] = {}
         self._known: set[int] = set()
+        self._probes: dict[int, asyncio.Task[Exception | None]] = {}
         self._look_at = 0.0
         self._danger: Exception | None = None
         self._memory: StoreMemory | None = None
@@ -105,16 +107,35 @@ class WriteCheck:
     async def aclose(self) -> None:
         """End a write that is away."""
         await self._written.aclose()
+        await cancel_and_wait(self._probes.values())
 
     async def _write(self, _: BatchTrace) -> None:
         with suppressed():
-            found = await asyncio.gather(*map(self._try, self._shards))
+            found = await self._try_all()
+            if all(error is not None and outage_code(error) == "SHARDGONE" for error in found):
+                await self._shards.prepare()  # somebody emptied the store: it is a new one, and says so
+                found = await self._try_all()
             danger = self._lost_log() or await self._unsafe()
         self._ended = self._clock()
         found = [error or danger for error in found]
         self._found({shard: error for shard, error in zip(self._shards, found, strict=True) if error})
         if len(self._failed) == self._shards.count:
             raise next(iter(self._failed.values()))
+
+    async def _try_all(self) -> list[Exception | None]:
+        """Write to every shard; one that was silent the last time is asked beside, so that no other waits for it."""
+        asked = [shard for shard in self._shards if shard not in self._shards.silent]
+        found: dict[int, Exception | None] = dict(zip(asked, await asyncio.gather(*map(self._try, asked)), strict=True))
+        for shard in self._shards.silent:
+            probe = self._probes.get(shard)
+            found[shard] = self._failed[shard]
+            if probe is not None and probe.done():
+                found[shard], probe = probe.result(), None
+            if probe is None and found[shard] is not None:
+                self._probes[shard] = asyncio.create_task(self._try(shard))
+            elif probe is None:
+                del self._probes[shard]
+        return [found[shard] for shard in self._shards]
 
     async def _unsafe(self) -> Exception | None:
         """Say whether the store may lose what it takes, as looked at once in `LOOK_SECONDS`."""
@@ -147,6 +168,9 @@ class WriteCheck:
         if failed and self._data_dir and (trouble := trouble_of(self._data_dir)):
             failed = dict.fromkeys(failed, StoreUnsafe(*trouble))  # says more than that nobody answers
         before, self._failed = self._failed, failed
+        silent = {shard for shard, error in failed.items() if outage_reason(error) == "timeout"}
+        self._shards.failing = frozenset(failed)
+        self._shards.silent = frozenset(silent if len(failed) < self._shards.count else ())
         if failed.keys() != before.keys():
             self._tell()
 

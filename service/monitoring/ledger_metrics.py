@@ -1,6 +1,6 @@
 """How the instruments of the ledger are read: from the newest snapshot, at each scrape."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from operator import attrgetter
 
@@ -14,6 +14,7 @@ from service.metrics import (
     HELD,
     INVENTORY,
     LIVE_WORKERS,
+    MISSING_SHARDS,
     OLDEST_AGE,
     OPEN,
     ORDERS,
@@ -40,6 +41,7 @@ _OF_THE_LEDGER: tuple[tuple[GaugeSpec, Callable[[Snapshot], float]], ...] = (
     (OLDEST_AGE, lambda s: s.oldest_age_seconds),
     (DEAD_LETTERS, lambda s: s.dead_letters),
     (DAMAGED, lambda s: s.damaged),
+    (MISSING_SHARDS, lambda s: len(s.missing_shards or ())),
     (PREDICTED_WAIT, lambda s: s.queue_length / s.drain_rate if s.drain_rate else 0.0),
     (ETA_ERROR, lambda s: s.eta_error_seconds),
 )
@@ -74,24 +76,16 @@ def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None], 
 
         return read
 
-    telemetry.observe(
-        ORDERS,
-        lambda: [
-            (count, {"status": str(status)})
-            for snapshot in [latest()]
-            if snapshot
-            for status, count in snapshot.orders.items()
-        ],
-    )
-    telemetry.observe(
-        REJECTIONS,
-        lambda: [
-            (snapshot.rejections.get(reason, 0), {"reason": reason})
-            for snapshot in [latest()]
-            if snapshot
-            for reason in REASONS
-        ],
-    )
+    def counts(label: str, of: Callable[[Snapshot], Mapping[str, int]]) -> Callable[[], Iterable[tuple[float, Labels]]]:
+        def read() -> Iterable[tuple[float, Labels]]:
+            snapshot = latest()
+            counted = of(snapshot) if snapshot and snapshot.complete else {}
+            return [(count, {label: str(name)}) for name, count in counted.items()]
+
+        return read
+
+    telemetry.observe(ORDERS, counts("status", attrgetter("orders")))
+    telemetry.observe(REJECTIONS, counts("reason", lambda s: {why: s.rejections.get(why, 0) for why in REASONS}))
     telemetry.observe(LIVE_WORKERS, figure(lambda snapshot: len(snapshot.live_workers(silence))))
     for spec, of in _OF_THE_LEDGER:
         telemetry.observe(spec, figure(of))

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field
 
 from service.ledger.orders import Status
-from service.ledger.snapshot import QueueView
+from service.ledger.snapshot import MissingShards, QueueView, Snapshot
 from service.metrics import REASONS
 from service.monitoring.poller import SnapshotPoller
 from service.store import BatchTrace, Shards, SharedRead, keys
@@ -24,6 +24,7 @@ MIN_SILENCE = timedelta(seconds=3)
 """Windows are flushed once a second: of a process that is late for one flush, or two, the last word still stands."""
 
 ERRORS_SHOWN = 20
+WINDOWS_SHARD = 0
 CONNECTIONS = "connections"
 
 
@@ -78,10 +79,13 @@ class MetricsData(BaseModel):
     processing_time_avg_ms: float
     queue: QueueView
     estimated_wait_seconds: float | None = Field(description="of an order placed now; null while no rate is known")
-    active_connections: int = Field(description="open client connections of all processes")
+    active_connections: int | None = Field(
+        description="open client connections of all processes; null while shard 0, which keeps this, is missing"
+    )
     requests: list[RequestMetrics]
     products: list[ProductMetrics]
     errors: list[ErrorEntry] = Field(description="the last 20 of the hour, the newest first")
+    missing_shards: MissingShards = None
     dropped: int = Field(0, description="snapshots that this WebSocket client has lost because it read too slowly")
 
 
@@ -135,7 +139,9 @@ def open_windows(
         silence: After how long without a heartbeat a process counts as dead; at least `MIN_SILENCE`.
     """
     silence = max(silence, MIN_SILENCE)
-    return RequestWindows(shards.client, f"{keys.prefix(0)}live:", worker=slot, heartbeat=heartbeat, silence=silence)
+    return RequestWindows(
+        shards.client, f"{keys.prefix(WINDOWS_SHARD)}live:", worker=slot, heartbeat=heartbeat, silence=silence
+    )
 
 
 class Live:
@@ -179,8 +185,7 @@ class Live:
         seq = self._poller.readings
         if self._built is not None and self._built.seq == seq:
             return self._built
-        with suppressed():
-            figures = await self._windows.read(WINDOW, failures=ERRORS_SHOWN)
+        figures = await self._read_windows(snapshot)
         self._built = MetricsData(
             seq=seq,
             timestamp=snapshot.taken_at,
@@ -192,15 +197,28 @@ class Live:
             processing_time_avg_ms=snapshot.processing_time_avg_ms,
             queue=QueueView.of(snapshot),
             estimated_wait_seconds=snapshot.estimated_wait_seconds,
-            active_connections=round(sum(reported.get(CONNECTIONS, 0) for reported in figures.heartbeats)),
-            requests=requests_of(figures),
+            active_connections=connections_of(figures) if figures else None,
+            requests=requests_of(figures) if figures else [],
             products=[
                 ProductMetrics(**{name: getattr(product, name) for name in ProductMetrics.model_fields})
                 for product in snapshot.products
             ],
-            errors=errors_of(figures),
+            errors=errors_of(figures) if figures else [],
+            missing_shards=snapshot.missing_shards,
         )
         return self._built
+
+    async def _read_windows(self, snapshot: Snapshot) -> WindowStats | None:
+        """Read what the processes say; None while the shard that keeps it is missing."""
+        if WINDOWS_SHARD in (snapshot.missing_shards or ()):
+            return None
+        with suppressed():
+            return await self._windows.read(WINDOW, failures=ERRORS_SHOWN)
+
+
+def connections_of(figures: WindowStats) -> int:
+    """Return the open client connections of all processes."""
+    return round(sum(float(reported.get(CONNECTIONS, 0)) for reported in figures.heartbeats))
 
 
 def requests_of(figures: WindowStats) -> list[RequestMetrics]:

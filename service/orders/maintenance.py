@@ -18,36 +18,33 @@ MAX_BATCH = 500
 
 
 def maintenance(ledger: Ledger) -> list[Work]:
-    """Return what is to be kept going in some process of a fleet; a store that is down is waited for."""
+    """Return what is to be kept going in some process of a fleet; a shard that is down is waited for, alone."""
     return [
-        partial(every, INTERVAL_SECONDS, partial(_round, ledger), outage=STORE_ERRORS),
-        partial(every, MEND_SECONDS, partial(_mend, ledger), outage=STORE_ERRORS),
+        partial(every, seconds, partial(work, ledger, shard), outage=STORE_ERRORS)
+        for shard in ledger.shards
+        for seconds, work in ((INTERVAL_SECONDS, _round), (MEND_SECONDS, _mend))
     ]
 
 
-async def _mend(ledger: Ledger) -> None:
+async def _mend(ledger: Ledger, shard: int) -> None:
     """Put back orders that somebody took out of the queue."""
-    for shard in ledger.shards:
-        with suppressed():
-            mended = await ledger.mend(shard)
-        if mended:
-            structlog.get_logger("service.orders.maintenance").error(
-                "orders were missing in the queue and were put back", shard=shard, orders=mended
-            )
+    with suppressed():
+        mended = await ledger.mend(shard)
+    if mended:
+        structlog.get_logger("service.orders.maintenance").error(
+            "orders were missing in the queue and were put back", shard=shard, orders=mended
+        )
 
 
-async def _round(ledger: Ledger) -> bool:
-    """Do what is due, up to `MAX_BATCH` of a kind in each shard; say whether there is more."""
+async def _round(ledger: Ledger, shard: int) -> bool:
+    """Do what is due in a shard, up to `MAX_BATCH` of a kind; say whether there is more."""
     log = structlog.get_logger("service.orders.maintenance")
-    busy = False
-    for shard in ledger.shards:
-        with suppressed():
-            expired = await ledger.expire(shard, MAX_BATCH)
-            promoted = await ledger.promote(shard, MAX_BATCH)
-            forgotten = await ledger.forget(shard, MAX_BATCH)
-        if expired:
-            log.info("reservations ended", shard=shard, orders=len(expired))
-        if forgotten:
-            log.info("orders were forgotten after their retention", shard=shard, orders=forgotten)
-        busy |= MAX_BATCH in (len(expired), promoted, forgotten)
-    return busy
+    with suppressed():
+        expired = await ledger.expire(shard, MAX_BATCH)
+        promoted = await ledger.promote(shard, MAX_BATCH)
+        forgotten = await ledger.forget(shard, MAX_BATCH)
+    if expired:
+        log.info("reservations ended", shard=shard, orders=len(expired))
+    if forgotten:
+        log.info("orders were forgotten after their retention", shard=shard, orders=forgotten)
+    return MAX_BATCH in (len(expired), promoted, forgotten)

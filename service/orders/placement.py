@@ -7,7 +7,7 @@ from service.ledger.ledger import Ledger
 from service.ledger.orders import NewOrder, Outcome, Placement, new_order_id
 from service.orders.sold_out import SoldOutCache
 from service.orders.wait_time import WaitEstimator
-from service.store import BatchTrace, ShardBatcher, is_store_down, keys
+from service.store import STORE_ERRORS, BatchTrace, ShardBatcher, is_store_down, keys
 from telemetry import current_traceparent
 
 MAX_BATCH = 128
@@ -22,6 +22,7 @@ class OrderPlacer:
         self._sold_out = sold_out
         self._wait = wait
         self._batches = ShardBatcher(ledger.shards, self._send, limit=MAX_BATCH, ends_all=is_store_down)
+        self._claims = ShardBatcher(ledger.shards, ledger.claim, limit=MAX_BATCH, ends_all=is_store_down)
 
     async def place(
         self, *, product_id: str, user_id: str, quantity: int, idempotency_key: str | None, key_scope: str = ""
@@ -45,7 +46,7 @@ class OrderPlacer:
             digest = keys.digest(key_scope, idempotency_key)
             fingerprint = keys.digest(product_id, user_id, str(quantity))
             home = shards.of(digest)
-            if home != shard and not (await self._ledger.claim(home, [(digest, fingerprint)]))[0]:
+            if home != shard and not await self._claim(home, (digest, fingerprint)):
                 return Placement(Outcome.IDEMPOTENCY_CONFLICT, 0, None, counted=False)
         order = NewOrder(
             order_id=new_order_id(shard),
@@ -57,6 +58,17 @@ class OrderPlacer:
             traceparent=current_traceparent(),
         )
         return await self._batches.submit(shard, order)
+
+    async def _claim(self, home: int, claim: tuple[str, str]) -> bool:
+        """Bind a key in its own shard; one that is down stops no sale, and the same request is still one order."""
+        if home in self._ledger.shards.failing:
+            return True
+        try:
+            return await self._claims.submit(home, claim)
+        except STORE_ERRORS as error:
+            if not is_store_down(error):
+                raise
+            return True
 
     async def _send(self, shard: int, orders: Sequence[NewOrder], trace: BatchTrace) -> Sequence[Placement]:
         asked = monotonic()

@@ -9,6 +9,7 @@ sends a call again by itself when its connection broke, and then there is no err
 import asyncio
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from itertools import count
@@ -26,6 +27,7 @@ from telemetry import consumer_context
 
 BLOCK = timedelta(seconds=1)
 MAX_BATCH = 128
+LOOK_AGAIN_SECONDS = 1.0
 PAUSE_SECONDS = 0.25
 BEATS = 5
 """Heartbeats before a silence is over."""
@@ -101,7 +103,7 @@ class Worker:
                 if await self._has_room():
                     entries = await self._read(shard)
                     await self._take(shard, entries)
-                    if not self._in_flight:
+                    if not self._under_way():
                         self._progressed = monotonic()
                 if down:
                     self._log.info("the store answers again")
@@ -113,15 +115,24 @@ class Worker:
                 down = True
                 await asyncio.sleep(PAUSE_SECONDS)
 
+    def _under_way(self) -> int:
+        """Count the orders that take up room; those of a shard that is down wait for it, and hold up no other shard."""
+        down = self._ledger.shards.failing
+        if not down or len(down) == self._ledger.shards.count:
+            return len(self._in_flight)
+        return sum(shard not in down for shard, _ in self._in_flight)
+
     async def _has_room(self) -> bool:
-        if self.in_flight < self._concurrency:
+        if self._under_way() < self._concurrency:
             return True
         self._freed.clear()
-        await self._freed.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_AGAIN_SECONDS):  # a shard may have gone down, and takes up no room then
+                await self._freed.wait()
         return False
 
     async def _read(self, shard: int) -> list[Entry]:
-        room = min(self._concurrency - self.in_flight, MAX_BATCH)
+        room = min(self._concurrency - self._under_way(), MAX_BATCH)
         if self._reread_pending[shard]:
             self._reread_pending[shard] = False  # first: a heartbeat that fails meanwhile asks for another look
             own = await self._ledger.delivered(shard, self.consumer, self._concurrency + MAX_BATCH)
@@ -185,7 +196,7 @@ class Worker:
         async def beat() -> None:
             if next(beats) % BEATS == 0:
                 self._reread_pending[shard] = True
-            room = max(self._concurrency - self.in_flight, 0)
+            room = max(self._concurrency - self._under_way(), 0)
             taken = await self._ledger.reclaim(shard, self.consumer, self._silence, room)
             if taken:
                 self._log.warning("took over from a silent worker", shard=shard, orders=len(taken))
@@ -197,11 +208,13 @@ class Worker:
         await every(self._silence.total_seconds() / BEATS, beat, outage=STORE_ERRORS, on_outage=lost)
 
     async def _leave(self) -> None:
-        for shard in self._ledger.shards:
-            try:
-                left = await self._ledger.leave(shard, self.consumer)
-            except STORE_ERRORS as error:
-                self._log.warning("could not leave the queue", shard=shard, error=str(error))
-                continue
-            if left:
-                self._log.info("orders are left to the next worker", shard=shard)
+        await asyncio.gather(*map(self._leave_shard, self._ledger.shards))
+
+    async def _leave_shard(self, shard: int) -> None:
+        try:
+            left = await self._ledger.leave(shard, self.consumer)
+        except STORE_ERRORS as error:
+            self._log.warning("could not leave the queue", shard=shard, error=str(error))
+            return
+        if left:
+            self._log.info("orders are left to the next worker", shard=shard)

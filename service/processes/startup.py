@@ -129,12 +129,15 @@ class _Start:
         """Try once; return whether the store is ready."""
         try:
             facts = await check(self._shards.client, self._durability)
-            await self._shards.prepare(create=self._create)
+            away = await self._shards.prepare(create=self._create)
         except STORE_ERRORS as error:
             if (never := refusal(error)) is not None:
                 raise never from None
             self._error = str(error)
             return False
+        if away:
+            why = str(next(iter(away.values())))
+            structlog.get_logger("service.store").error("shards of the store are away", shards=list(away), error=why)
         self._shards.server = f"{facts.server} {facts.version}"
         for warning in facts.warnings:
             self._log.warning(warning)

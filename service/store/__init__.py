@@ -3,12 +3,13 @@
 from service.store.client import STORE_ERRORS, StoreClient, connect, data_directory, is_store_down, outage_reason
 from service.store.scripts import load_scripts, named
 from service.store.shard_batcher import ShardBatcher
-from service.store.shards import BatchTrace, SchemaMismatchError, Shards, StoreUnusedError
+from service.store.shards import BatchTrace, Gathered, SchemaMismatchError, Shards, StoreUnusedError
 from service.store.shared_read import SharedRead
 
 __all__ = [
     "STORE_ERRORS",
     "BatchTrace",
+    "Gathered",
     "SchemaMismatchError",
     "ShardBatcher",
     "Shards",

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from redis import exceptions
 from redis.asyncio import Redis
-from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from service.store.address import StoreAddress, Topology, parse_url
+from service.store.cluster import ClusterClient
 from service.store.connection import (
     OUTAGES,
     SentinelConnection,
@@ -102,6 +103,12 @@ def connect(
             return _single(address, options)
 
 
+def is_spread(client: StoreClient) -> bool:
+    """Whether the store is a cluster of several primaries, so that it matters which slots are used."""
+    cluster: object = client
+    return isinstance(cluster, ClusterClient) and len(cluster.get_primaries()) > 1
+
+
 def is_store_down(error: BaseException) -> bool:
     """Whether `error` says that the store did not do its work: gone, silent, loading, full, read-only.
 
@@ -168,7 +175,7 @@ def _sentinel(address: StoreAddress, options: dict[str, Any]) -> StoreClient:
 
 def _cluster(address: StoreAddress, options: dict[str, Any]) -> StoreClient:
     nodes = [ClusterNode(host, port) for host, port in address.hosts]
-    client = RedisCluster(startup_nodes=nodes, ssl=address.tls, **_tls(address), **options)
+    client = ClusterClient(startup_nodes=nodes, ssl=address.tls, **_tls(address), **options)
     # The cluster client names the class of its connections itself, and takes no other.
     client.connection_kwargs["connection_class"] = TlsConnection if address.tls else TcpConnection
     for node in client.startup_nodes:

@@ -21,6 +21,8 @@ OUTAGES: Final = {
     "MASTERDOWN": "master_down",
     "CLUSTERDOWN": "cluster_down",
     "TRYAGAIN": "slot_moves",
+    "UNBLOCKED": "read_only",
+    "SHARDGONE": "shard_empty",
     "LOADING": "loading",
     "BUSY": "busy",
 }
@@ -30,6 +32,7 @@ _ELSEWHERE: Final = frozenset({"READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN"
 """Of these, those to which another server may be the answer: whoever listens at the same address by now."""
 
 _CLOSED: Final = (AttributeError, RuntimeError)
+_FOREIGN_SLOT: Final = "non local key"
 
 
 class StoreUnsafe(exceptions.RedisError):
@@ -45,7 +48,15 @@ def outage_code(error: BaseException) -> str | None:
     if not isinstance(error, exceptions.RedisError):
         return None
     word = error.status_code or str(error).partition(" ")[0]
-    return word if word in OUTAGES else None
+    if word in OUTAGES:
+        return word
+    if isinstance(error, exceptions.ClusterError) or _FOREIGN_SLOT in str(error):
+        return "TRYAGAIN"  # redirected or put off for as long as redis-py has patience
+    return None
+
+
+class ClusterDown(exceptions.ConnectionError):
+    """A node says that its slot is served by nobody now: to redis-py a node that is away, not a reason to close all."""
 
 
 class _EndsWithAnOutage(AbstractConnection):
@@ -65,6 +76,13 @@ class _EndsWithAnOutage(AbstractConnection):
         except _CLOSED as error:
             await self.disconnect(nowait=True)
             raise _lost(error) from error
+        except exceptions.MovedError:
+            raise
+        except exceptions.AskError as error:  # redis-py's kind of a moved slot, too
+            # No step runs in a slot that moves, and redis-py would ask on another connection than it announced.
+            raise exceptions.TryAgainError(f"TRYAGAIN the slot moves: {error}") from error
+        except exceptions.ClusterDownError as error:
+            raise ClusterDown(f"CLUSTERDOWN {error}") from error
         except exceptions.RedisError as error:
             if outage_code(error) in _ELSEWHERE:  # not closed here: other answers of a pipeline may follow
                 self.mark_for_reconnect()  # type: ignore[no-untyped-call] # redis-py leaves it untyped

@@ -9,8 +9,12 @@ import hashlib
 from urllib.parse import quote, unquote
 from zlib import crc32
 
+from redis.crc import key_slot
+
 GROUP = "workers"
 MAX_SHARDS = 100
+SLOTS = 16384
+"""Of a Redis Cluster."""
 SCHEMA_VERSION = "4"
 """How orders are written; a store that holds another form is refused."""
 
@@ -18,6 +22,11 @@ SCHEMA_VERSION = "4"
 def prefix(shard: int) -> str:
     """Return the start of every key of a shard."""
     return f"{{fs:{shard:02d}}}:"
+
+
+def slot(shard: int) -> int:
+    """Return the slot of a cluster that a shard is in."""
+    return key_slot(prefix(shard).encode())
 
 
 def queue(shard: int) -> str:
@@ -30,14 +39,37 @@ def beat() -> str:
     return prefix(0) + "beat"
 
 
+def identity(shard: int) -> str:
+    """Return the key that every shard in use has: which store it is a part of. No step runs in a shard without one."""
+    return prefix(shard) + "store"
+
+
 def settings() -> str:
     """Return the key of what must stay as it was when the store was first used."""
     return prefix(0) + "settings"
 
 
 def shard_of(name: str, shards: int) -> int:
-    """Return the shard of a product, or of an idempotency digest: the same in every process and version."""
+    """Return which of the shards a product or an idempotency digest has: the same in every process and version."""
     return crc32(name.encode()) % shards
+
+
+def spread(shards: int) -> tuple[int, ...]:
+    """Choose the numbers of shards so that their slots are spread evenly over a cluster; 0 is one of them.
+
+    The slot of `{fs:NN}` follows from NN: of 0 to 5 three nodes with a third of the slots each have 1, 1 and 4, of the
+    six chosen here two each. With `MAX_SHARDS` there is nothing to choose.
+    """
+    free = {number: slot(number) for number in range(MAX_SHARDS)}
+    home = slot(0) * shards // SLOTS
+    chosen = {home: 0}
+    del free[0]
+    for place in range(shards):
+        if place not in chosen:
+            middle = SLOTS * (2 * place + 1) // (2 * shards)
+            chosen[place] = min(free, key=lambda number: abs(free[number] - middle))
+            del free[chosen[place]]
+    return tuple(chosen[place] for place in range(shards))
 
 
 def escape(name: str) -> str:

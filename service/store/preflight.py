@@ -28,6 +28,8 @@ KEEPS_EVERY_KEY: Final = "noeviction"
 Durability: TypeAlias = Literal["fast", "local"]
 
 
+ALL_OR_NONE: Final = "one shard that is down stops all others (cluster-require-full-coverage yes): set it to no"
+
 _WRONG_CREDENTIALS: Final = "the store refuses the username or the password of REDIS_URL"
 _INTERRUPTED: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
@@ -71,6 +73,8 @@ async def check(client: StoreClient, durability: Durability = "fast") -> StoreFa
         raise StoreRefused(f"the store may evict orders: maxmemory-policy is {policy}; set it to {KEEPS_EVERY_KEY}")
     aof_enabled = bool(int(info.get("aof_enabled", 0)))
     fsync = await _config(client, "appendfsync") if aof_enabled else None
+    clustered = bool(int(info.get("cluster_enabled", 0)))
+    all_or_none = clustered and await _config(client, "cluster-require-full-coverage") == "yes"
     if durability == "local" and fsync != "always":
         raise StoreRefused(
             f"DURABILITY=local: the store does not sync each write (appendonly {'yes' if aof_enabled else 'no'}, "
@@ -82,7 +86,7 @@ async def check(client: StoreClient, durability: Durability = "fast") -> StoreFa
         aof_enabled=aof_enabled,
         fsync=fsync,
         maxmemory_policy=policy,
-        warnings=tuple(_warnings(policy, fsync, aof_enabled=aof_enabled)),
+        warnings=(*_warnings(policy, fsync, aof_enabled=aof_enabled), *((ALL_OR_NONE,) if all_or_none else ())),
     )
 
 

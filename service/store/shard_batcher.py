@@ -33,7 +33,7 @@ class ShardBatcher(Generic[Item, Reply]):
         ends_all: Callable[[Exception], bool] = lambda _: False,
     ) -> None:
         self._send = send
-        self._batchers = [Batcher(self._sender(shard), limit=limit, ends_all=ends_all) for shard in shards]
+        self._batchers = {shard: Batcher(self._sender(shard), limit=limit, ends_all=ends_all) for shard in shards}
 
     async def submit(self, shard: int, item: Item) -> Reply:
         """Send one item for the current span, and return its own reply or raise what became of its batch."""
@@ -41,7 +41,7 @@ class ShardBatcher(Generic[Item, Reply]):
 
     async def aclose(self) -> None:
         """Cancel what is away and who waits."""
-        for batcher in self._batchers:
+        for batcher in self._batchers.values():
             await batcher.aclose()
 
     def _sender(self, shard: int) -> Callable[[Sequence[tuple[Item, Span]]], Awaitable[Sequence[Reply]]]:

@@ -1,9 +1,12 @@
 """The store as the service sees it: a number of shards, and steps that run whole in one of them.
 
-The number of shards is fixed when a store is first used: a product's shard follows from it. One shard is
-right for one server; more spread the products over the nodes of a Redis Cluster.
+How many shards there are, and which numbers they have, is fixed when a store is first used: it says where a product is.
+One shard is right for one server; more spread the products over the nodes of a Redis Cluster.
 """
 
+import asyncio
+import hashlib
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -13,7 +16,7 @@ from opentelemetry.trace import NonRecordingSpan, NoOpTracer, Span, SpanContext,
 from redis.exceptions import NoScriptError, ResponseError
 
 from service.store import keys
-from service.store.client import StoreClient
+from service.store.client import StoreClient, is_spread, is_store_down
 from service.store.scripts import Arg
 from telemetry import store_span
 
@@ -42,12 +45,23 @@ class BatchTrace(NamedTuple):
         return cls(set_span_in_context(NonRecordingSpan(recorded[0]), Context()), tuple(recorded[1:]))
 
 
+class Gathered(NamedTuple):
+    """What the shards said that answered, by shard, and which did not."""
+
+    replies: dict[int, Any]
+    missing: tuple[int, ...] | None
+    """None in a store of one shard, which answers or does not."""
+
+
 CURRENT = BatchTrace(None)
 NONE = BatchTrace(Context())
 
 
 class Shards:
     """Runs the steps of the ledger; owns nothing, so the clients are closed by whoever made them.
+
+    `failing` are the shards that took no write when somebody last looked, `silent` those of them that did not even say
+    so while others answered: who reads from all does not wait for these. `service.ledger.write_check` keeps both.
 
     Args:
         client: The client for all that is answered at once.
@@ -69,36 +83,75 @@ class Shards:
         self.client = client
         self.blocking_client = blocking_client or client
         self.count = count
+        self.numbers: tuple[int, ...] = tuple(range(count))  # until the store was looked at
         self.server = "unknown"  # its name and version, once it was looked at
         self.scripts = scripts
-        self._steps = {name: client.register_script(text) for name, text in scripts.items()}
+        self.failing: frozenset[int] = frozenset()
+        self.silent: frozenset[int] = frozenset()
+        self._digests = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in scripts.items()}  # noqa: S324 - the name of a script in the store
         self.tracer = tracer or NoOpTracer()
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.count))
+        return iter(self.numbers)
+
+    def __contains__(self, shard: int) -> bool:
+        return shard in self.numbers
 
     def of(self, name: str) -> int:
         """Return the shard of a product id or a digest."""
-        return keys.shard_of(name, self.count)
+        return self.numbers[keys.shard_of(name, self.count)]
 
-    async def run(self, step: str, shard: int, *args: Arg, batch: int = 1, trace: BatchTrace = CURRENT) -> Any:  # noqa: ANN401 - each caller types its reply
-        """Run one step in one shard, in one round trip; in three when the server does not know the script yet.
+    async def run(
+        self,
+        step: str,
+        shard: int,
+        *args: Arg,
+        batch: int = 1,
+        trace: BatchTrace = CURRENT,
+        empty_too: bool = False,
+    ) -> Any:  # noqa: ANN401 - each caller types its reply
+        """Run one step in one shard, in one round trip; in two when the server does not know the script yet.
 
         Args:
             step: The script's name.
             shard: Where.
-            args: The script's arguments; its one key is the shard's prefix.
+            args: The script's arguments; its keys are the shard's prefix and its key `store`.
             batch: How many orders it carries, for the span.
             trace: Whose traces the round trip belongs to, for the span.
+            empty_too: Whether it may run in a shard that lost what it held.
 
         Raises:
             redis.exceptions.RedisError: The store is down, or refused; the step may have run.
         """
+        there = keys.identity(shard)
+        names = (keys.prefix(shard), there, there) if empty_too else (keys.prefix(shard), there)
         with store_span(self.tracer, "EVALSHA", step, batch, context=trace.context, links=trace.links):
             try:
-                return await self._steps[step](keys=(keys.prefix(shard),), args=args)
-            except NoScriptError:  # forgotten again between its loading and its run: so it comes with the call
-                return await self.client.eval(self.scripts[step], 1, keys.prefix(shard), *args)
+                return await self.client.evalsha(self._digests[step], len(names), *names, *args)
+            except NoScriptError:  # it comes with the call, which also makes it known
+                return await self.client.eval(self.scripts[step], len(names), *names, *args)
+
+    async def gather(self, step: str, *args: Arg, trace: BatchTrace = CURRENT, among: int | None = None) -> Gathered:
+        """Run one step in all shards at once, or in one of them, which then must answer.
+
+        Returns:
+            The replies of those that answered; a shard that is down or silent is missing.
+
+        Raises:
+            redis.exceptions.RedisError: No shard answers, or one refused.
+        """
+        asked = [shard for shard in self if shard not in self.silent] if among is None else [among]
+        found = await asyncio.gather(
+            *(self.run(step, shard, *args, trace=trace) for shard in asked), return_exceptions=True
+        )
+        replies = {
+            shard: reply for shard, reply in zip(asked, found, strict=True) if not isinstance(reply, BaseException)
+        }
+        for error in found:
+            if isinstance(error, BaseException) and not (replies and is_store_down(error)):
+                raise error
+        missing = tuple(shard for shard in self if shard not in replies)
+        return Gathered(replies, missing if self.count > 1 else None)
 
     async def read_queue(
         self, shard: int, consumer: str, *, after: str, limit: int, block: timedelta | None = None
@@ -130,50 +183,71 @@ class Shards:
             return []
         return [(entry_id, fields) for _, entries in reply or () for entry_id, fields in entries]
 
-    async def prepare(self, *, create: bool = True) -> None:
-        """Make the store ready: the number of shards agreed, the scripts loaded, the consumer groups there.
+    async def prepare(self, *, create: bool = True) -> dict[int, BaseException]:
+        """Make the store ready: the number of shards agreed, every shard a part of it, the consumer groups there.
 
         Args:
             create: Whether a store that was never used becomes one of ours.
 
+        Returns:
+            The shards that are away, and why: a store that is in use may have some, and the others are made ready.
+
         Raises:
-            SchemaMismatchError: the store holds another number of shards, or orders in another form.
+            SchemaMismatchError: the store holds another number of shards, orders in another form, or another's parts.
             StoreUnusedError: it was never used, and is not to be created.
         """
-        await self._agree(create=create)
-        for text in self.scripts.values():
-            await self.client.script_load(text)
-        probe = await self.client.script_load("return 1")
-        for shard in self:  # a user that may not run scripts, or not on these keys, is found out now
-            await self.client.evalsha(probe, 1, keys.prefix(shard))
-        for shard in self:
-            await self.ensure_group(shard)
+        name, in_use = await self._agree(create=create)
+        joining = (self._join(shard, name, in_use=in_use) for shard in self)
+        found = await asyncio.gather(*joining, return_exceptions=True)
+        errors = {shard: error for shard, error in zip(self, found, strict=True) if error is not None}
+        for error in errors.values():
+            if not in_use or len(errors) == self.count or not is_store_down(error):
+                raise error
+        if not in_use:
+            await self.client.hsetnx(keys.settings(), "complete", "1")
+        return errors
 
-    async def _agree(self, *, create: bool) -> None:
-        """Check the form, which is written before the number of shards: one without a form is an older version's."""
-        agreed: list[Any] = await self.client.hmget(keys.settings(), ["shards", "form"])
-        held, form = agreed
+    async def _agree(self, *, create: bool) -> tuple[str, bool]:
+        """Agree on the form, which is written before the number of shards: one without a form is an older version's.
+
+        Returns:
+            The store's name, and whether every shard had it once.
+        """
+        agreed: list[Any] = await self.client.hmget(keys.settings(), ["shards", "form", "store", "complete", "numbers"])
+        held, form, name, complete, numbers = agreed
         if held is not None and int(held) != self.count:
             raise SchemaMismatchError(f"STORE_SHARDS is {self.count}, but this store was first used with {held}")
         if (held, form) != (None, None) and form != keys.SCHEMA_VERSION:
             raise SchemaMismatchError(
                 f"this store holds orders in form {form or 1}, and this version reads {keys.SCHEMA_VERSION}"
             )
+        if None not in (held, name):
+            self.numbers = tuple(map(int, numbers.split())) if numbers else tuple(range(self.count))
+            return name, complete is not None
         if (held, form) == (None, None) and not create and not await self._used():
             raise StoreUnusedError("no service has ever used this store")
+        if held is None and self.count > 1 and is_spread(self.client):
+            await self.client.hsetnx(keys.settings(), "numbers", " ".join(map(str, keys.spread(self.count))))
         await self.client.hsetnx(keys.settings(), "form", keys.SCHEMA_VERSION)
-        if held is None:
-            await self.client.hsetnx(keys.settings(), "shards", str(self.count))
-            await self._agree(create=create)
+        await self.client.hsetnx(keys.settings(), "store", secrets.token_hex(8))
+        await self.client.hsetnx(keys.settings(), "shards", str(self.count))
+        return await self._agree(create=create)
 
     async def _used(self) -> bool:
         """Whether a service works here, although its settings are gone, as after a FLUSHALL."""
         return bool(await self.client.exists(keys.beat(), keys.queue(0)))
 
+    async def _join(self, shard: int, store: str, *, in_use: bool) -> None:
+        """Make a shard a part of the store; one that was, and is empty now, is not made so again: see the runbook."""
+        if not in_use:
+            await self.client.set(keys.identity(shard), store, nx=True)
+        found = await self.client.get(keys.identity(shard))
+        if found not in (None, store):
+            raise SchemaMismatchError(
+                f"shard {shard} is a part of another store: the settings that {keys.settings()} held are gone"
+            )
+        await self.ensure_group(shard)
+
     async def ensure_group(self, shard: int) -> None:
         """Make the queue's consumer group unless it is there."""
-        try:
-            await self.client.xgroup_create(keys.queue(shard), keys.GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
-                raise
+        await self.run("group", shard)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
+from redis.exceptions import ConnectionError as StoreConnectionError
 
 from service.ledger.snapshot import take_snapshot
 from service.store import Shards
@@ -71,6 +72,8 @@ class MetricSources:
             redis.exceptions.RedisError: The store does not.
         """
         snapshot = await take_snapshot(self._shards)
+        if snapshot.missing_shards:
+            raise StoreConnectionError(f"shards {list(snapshot.missing_shards)} of the store do not answer")
         samples = await scrape(self._targets)
         return Figures(
             ledger_orders=Counter({str(status): count for status, count in snapshot.orders.items()}),

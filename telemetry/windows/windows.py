@@ -227,4 +227,5 @@ class RequestWindows:
         if script is None:
             text = (files(__package__) / "scripts" / f"{name}.lua").read_text()
             script = self._scripts[name] = self._client.register_script(text)
-        return await script(keys=[self._prefix], args=args)
+        # Two keys that never exist: a cluster runs no script on them in a slot that moves, neither here nor there.
+        return await script(keys=[self._prefix, f"{self._prefix}-"], args=args)

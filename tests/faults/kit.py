@@ -41,11 +41,19 @@ async def fleet(store: Any, **options: Any) -> AsyncIterator[Fleet]:
 
 @asynccontextmanager
 async def sale(
-    store: str, *, api: int = 1, workers: int = 1, env: Mapping[str, str] | None = None
+    store: str,
+    *,
+    api: int = 1,
+    workers: int = 1,
+    env: Mapping[str, str] | None = None,
+    api_env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[tuple[Fleet, Fleet]]:
     """Start `flash-sale api` and `flash-sale worker` at one time; `env` is the worker's."""
     async with AsyncExitStack() as stack:
-        fleets = [fleet(store, command="api", api=api), fleet(store, command="worker", workers=workers, env=env)]
+        fleets = [
+            fleet(store, command="api", api=api, env=api_env),
+            fleet(store, command="worker", workers=workers, env=env),
+        ]
         started = await asyncio.gather(*map(stack.enter_async_context, fleets), return_exceptions=True)
         for one in started:
             if isinstance(one, BaseException):

@@ -1,6 +1,7 @@
 """Key names: in the shard's slot, free of user input, and the same for ever."""
 
 import re
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -58,3 +59,15 @@ def test_a_digest_stands_for_its_parts(one: list[str], other: list[str]) -> None
 def test_a_digest_never_changes() -> None:
     """Idempotency keys outlive a version."""
     assert keys.digest("scope", "key") == "dc6cbdd3464b15d038742856fd64680f"
+
+
+@pytest.mark.parametrize("nodes", [3, 5])
+@pytest.mark.parametrize("shards", [3, 6, 9, 12, 16, 32, 48])
+def test_shards_are_spread_over_the_nodes_of_a_cluster(shards: int, nodes: int) -> None:
+    """No node with an equal share of the slots has two shards more than another; 0 is there, and none twice."""
+    numbers = keys.spread(shards)
+    homes = Counter(keys.slot(number) * nodes // keys.SLOTS for number in numbers)
+    found = [homes[node] for node in range(nodes)]
+    assert max(found) - min(found) <= 1
+    assert 0 in numbers
+    assert len(set(numbers)) == shards

@@ -50,6 +50,10 @@ class RedisServer:
         path = self.directory / "server.log"
         return path.read_text() if path.exists() else ""
 
+    def option(self, name: str) -> str:
+        """Return the value of a directive that the server was described with."""
+        return self._options[name]
+
     def running(self) -> bool:
         """Whether the process is alive."""
         return self.process is not None and self.process.poll() is None

@@ -59,7 +59,8 @@ function writeNow(snapshot) {
   put(byId("processing-unit"), unit);
   put(byId("error-rate"), tenths(snapshot.error_rate));
   byId("error-rate").classList.toggle("bad", snapshot.error_rate >= 5);
-  put(byId("connections"), whole(snapshot.active_connections));
+  const connections = snapshot.active_connections;
+  put(byId("connections"), connections === null ? "–" : whole(connections));
 }
 
 /** How long an order accepted now would wait at the present pace of settling. */

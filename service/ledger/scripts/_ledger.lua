@@ -2,7 +2,11 @@
 --
 -- KEYS[1] is the prefix of one shard, '{fs:NN}:'. Every key below starts with it, so that a script touches
 -- one slot of a cluster; the order ids that name the other keys are only known inside the script.
+-- KEYS[2] is the key 'store' of the shard. One key that never exists and one that does: so a cluster runs no script in a
+-- slot that moves, on either side (TRYAGAIN, ASK). And in a shard without it, which lost what it held, no script runs but
+-- those that get KEYS[3], too.
 --
+--   store              string: which store the shard is a part of
 --   catalogue          set of product ids
 --   product:<id>       hash: name price currency initial restocked stock held sold limit opens closes; archived = sold
 --                      units whose orders were forgotten; opens below zero = open without a time, put so at -opens
@@ -34,6 +38,10 @@
 --   second:<epoch>     hash: what happened in that second, kept for two minutes
 --   damaged            hash: what was found foreign or damaged and set aside -> when, and more
 --   beat               hash: `last`, when somebody last wrote here just to write; `resumed`, when the last standstill ended
+local THERE = redis.call('EXISTS', KEYS[2])
+if THERE == 0 and not KEYS[3] then
+  return redis.error_reply('SHARDGONE this shard of the store is empty, though it was in use')
+end
 local P = KEYS[1]
 local SHARD = string.sub(P, 5, 6)
 local GROUP = 'workers'

@@ -1,5 +1,5 @@
 -- Takes orders off the list of dead letters; they stay `failed`, and may be forgotten in time. Safe to send twice.
--- Keys:    1 the shard's prefix
+-- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    order ids
 -- Returns: per order dropped or not_dead
 local replies = {}

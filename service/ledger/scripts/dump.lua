@@ -1,10 +1,10 @@
 -- Reads everything that the shard holds, at one instant. Writes nothing. Others wait meanwhile, so it gives up when there
 -- are more orders than the caller allows; then the caller reads a part at a time, and the rest with 0.
--- Keys:    1 the shard's prefix
+-- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 how many orders at most; 2 where a part begins: '0', then the cursor of the part before; '' for no part
 -- Returns: names and values: snapshot, orders (rows), queued (ids), delayed (ids), deadlines (ids), dead (ids), buyers
 --          (triples of product, user and units), unlisted (ids that the list of all orders lacks), damaged (what and when,
---          in turn), or nil if there are too many;
+--          in turn), there (0: the shard lost what it held), or nil if there are too many;
 --          of a part: cursor of the next, '0' after the last; orders; buyers; unlisted; and some may be there twice
 local orders, buyers, unlisted = {}, {}, {}
 
@@ -43,4 +43,4 @@ for _, entry in ipairs(redis.call('XRANGE', P .. 'queue', '-', '+')) do queued[#
 local function members(name) return redis.call('ZRANGE', P .. name, 0, -1) end
 return {'snapshot', snapshot(), 'orders', orders, 'queued', queued, 'delayed', members('delayed'),
         'deadlines', members('deadlines'), 'dead', members('dead'), 'buyers', buyers, 'unlisted', unlisted,
-        'damaged', redis.call('HGETALL', P .. 'damaged')}
+        'damaged', redis.call('HGETALL', P .. 'damaged'), 'there', THERE}

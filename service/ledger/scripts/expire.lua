@@ -1,5 +1,5 @@
 -- Ends reservations whose time is over and that no worker began: the units go back to stock, once. Safe to send twice.
--- Keys:    1 the shard's prefix
+-- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 how many at most
 -- Returns: ids of the orders that expired
 local due = redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', NOW, 'LIMIT', 0, ARGV[1])

@@ -1,6 +1,6 @@
 -- Forgets orders that ended long ago, the oldest first, and books what they were as totals. One whose payment is still to
 -- be given back goes to the end of the list. Safe to send twice, from any number of processes.
--- Keys:    1 the shard's prefix
+-- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 retention in ms, 2 how many to look at, at most
 -- Returns: how many were forgotten
 local ended = P .. 'ended'

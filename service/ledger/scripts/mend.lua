@@ -1,6 +1,6 @@
 -- Puts live orders that stand nowhere back into the queue: somebody deleted or trimmed it. A queue of another type is set
 -- aside under another name. Costs next to nothing while no order is missing. Safe to send twice, from any number of processes.
--- Keys:    1 the shard's prefix
+-- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 where to begin: 0, then what the call before said; 2 how many orders to look at, at most
 -- Returns: {how many were put back, where the next call begins or -1 after the last}
 local queue, from, most = P .. 'queue', tonumber(ARGV[1]), tonumber(ARGV[2])

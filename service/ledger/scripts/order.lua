@@ -1,5 +1,5 @@
 -- Reads orders.
--- Keys:    1 the shard's prefix
+-- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    order ids
 -- Returns: per id the order row or nil
 local rows = {}

@@ -1,5 +1,5 @@
 -- Places a list of orders, each on its own: one refusal does not touch the next order. Safe to send twice.
--- Keys:    1 the shard's prefix
+-- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 reservation in ms, 2 idempotency in ms, 3 id of this call, 4 ms that a user may cancel one order in (0 for any
 --          number), then 7 per order:
 --          order id, product, user, quantity, idempotency digest or '', fingerprint of the request, traceparent

@@ -1,5 +1,5 @@
 -- Reads products.
--- Keys:    1 the shard's prefix
+-- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    product, ...
 -- Returns: for each the product row, or nil (false)
 local rows = {}

@@ -1,6 +1,6 @@
 -- Creates a product, changes some of its fields, or adds units; what the stock gains is booked as a restock.
 -- Safe to send twice: the answer to a request is kept, and given again whatever happened since.
--- Keys:    1 the shard's prefix
+-- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 request id, 2 how long to keep its answer in ms, 3 its fingerprint, 4 product, 5 put|patch|restock,
 --          6 the revisions that it may have: '' any, '*' that it exists, else some divided by commas, 7 id of this call,
 --          then pairs of field and value: name price currency limit opens closes, and either stock (left from now on) or

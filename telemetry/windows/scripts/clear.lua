@@ -1,5 +1,5 @@
 -- Empties the windows and the errors; what was gathered before and not yet sent is not taken in any more. Safe to send twice.
--- Keys:    1 the prefix of all keys, with a hash tag
+-- Keys:    1 the prefix of all keys, with a hash tag; 2 another that never exists
 -- Args:    1 seconds a slot, 2 seconds that are kept, 3 name of the request or '', 4 how long to remember it in ms
 -- Returns: how many keys went; -1 if a request of this name was carried out before
 local P, SLOT, KEEP = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])

@@ -1,5 +1,5 @@
 -- Adds what one process gathered to the windows of all. Safe to send twice: a lot counts once.
--- Keys:    1 the prefix of all keys, with a hash tag
+-- Keys:    1 the prefix of all keys, with a hash tag; 2 another that never exists
 -- Args:    1 the process, 2 number of the lot, 3 seconds a slot, 4 seconds to keep, 5 errors to keep, 6 silence in ms,
 --          7 the lot in JSON:
 --          {slots: [[age in ms, {field: count}]], errors: [[epoch in ms, text]], now: text}

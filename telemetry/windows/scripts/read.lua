@@ -1,5 +1,5 @@
 -- Reads some slots of the windows, the newest errors, and what each process says of itself. Writes nothing.
--- Keys:    1 the prefix of all keys, with a hash tag
+-- Keys:    1 the prefix of all keys, with a hash tag; 2 another that never exists
 -- Args:    1 seconds of the window, 2 seconds a slot, 3 seconds that are kept, 4 the first slot or 0 for that of the window,
 --          5 slots at most, 6 errors at most
 -- Returns: {now in ms, when all was cleared in ms or 0, first slot read, slot of this moment,
