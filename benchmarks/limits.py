@@ -40,7 +40,7 @@ def _place(program: str, bench: Bench, batch: int, pipeline: int) -> tuple[float
     script = hashlib.sha1(ledger_scripts()["place"].encode(), usedforsecurity=False).hexdigest()
     argv = [program, "-p", str(bench.store.port), "-c", str(CONNECTIONS), "-P", str(pipeline), "-n", str(calls)]
     argv += ["-r", "1000000000", "-q", "EVALSHA", script, "2", keys.prefix(0), keys.identity(0)]
-    argv += ["900000", "86400000", "benchmark"]
+    argv += ["900000", "86400000", "benchmark", "0"]
     argv += ORDER * batch
     before, begun = bench.store.totals().get("pending", 0), time.perf_counter()
     with machine.on(machine.server_cores()):
