@@ -150,7 +150,7 @@ class Shards:
         for error in found:
             if isinstance(error, BaseException) and not (replies and is_store_down(error)):
                 raise error
-        missing = tuple(shard for shard in self if shard not in replies)
+        missing = tuple(sorted(set(self) - replies.keys()))
         return Gathered(replies, missing if self.count > 1 else None)
 
     async def read_queue(
