@@ -103,6 +103,6 @@ def recent_heartbeats(flat: list[str | bytes], at: int, silence: timedelta) -> l
     said_now = []
     for _, said in pairs(flat):
         when, _, text = said.partition(" ")
-        if at - int(when) < silence / timedelta(milliseconds=1):
+        if abs(at - int(when)) < silence / timedelta(milliseconds=1):  # of the future: the clock was set back
             said_now.append(json.loads(text))
     return said_now

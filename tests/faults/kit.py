@@ -151,12 +151,13 @@ def statuses(dump: LedgerDump) -> Counter[str]:
     return Counter(str(order.status) for order in dump.orders.values())
 
 
-def assert_kept(report: CrowdReport, dump: LedgerDump) -> None:
-    """Assert that each order that a client saw accepted is there, and none that nobody asked for."""
-    seen = set(report.order_ids)
+def assert_kept(dump: LedgerDump, *reports: CrowdReport) -> None:
+    """Assert that each order that a client of a crowd saw accepted is there, and none that nobody asked for."""
+    seen = {order_id for report in reports for order_id in report.order_ids}
     assert sorted(seen - dump.orders.keys()) == []
-    assert report.accepted <= len(dump.orders) <= report.accepted + report.unknown, report
-    assert report.idempotency_violations == 0
+    accepted, unknown = sum(report.accepted for report in reports), sum(report.unknown for report in reports)
+    assert accepted <= len(dump.orders) <= accepted + unknown, reports
+    assert sum(report.idempotency_violations for report in reports) == 0
 
 
 def assert_paid_once(bank: Bank, dump: LedgerDump) -> None:

@@ -37,7 +37,7 @@ async def test_kill_9_of_api_processes_loses_no_order(durable: RedisServer, audi
                 await asyncio.to_thread(api.wait_for_restart, role, api.kill(role))
             await load.more(100)
         dump = await auditor.at_rest()
-        assert_kept(load.report, dump)
+        assert_kept(dump, load.report)
         assert statuses(dump).keys() <= {"confirmed", "cancelled"}
         assert load.report.errors.get("disconnected"), "no kill was felt by a client"
 
@@ -86,4 +86,4 @@ async def test_sigterm_of_the_api_under_load_is_quick_and_loses_nothing(
             seconds = perf_counter() - began
         assert (status, seconds < 5) == (0, True), seconds
         assert not any(map(alive, pids))
-        assert_kept(load.report, await auditor.dump())
+        assert_kept(await auditor.dump(), load.report)

@@ -50,7 +50,7 @@ async def test_a_planned_failover_behind_one_address(make_server: MakeServer, ki
             await load.more(100)
         async with Auditor.of(replica.url) as auditor:
             dump = await auditor.at_rest(15)
-            assert_kept(load.report, dump)
+            assert_kept(dump, load.report)
             began = perf_counter()
             await buy(api.url, 20)
             await auditor.at_rest(15)

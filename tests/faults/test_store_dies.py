@@ -68,7 +68,7 @@ async def test_kill_9_of_the_store(make_server: MakeServer, kind: Kind, paid: Pa
                 await asyncio.to_thread(store.start)
             await load.more(100)
         dump = await auditor.at_rest()
-        assert_kept(load.report, dump)
+        assert_kept(dump, load.report)
         assert statuses(dump).keys() == {"confirmed"}
         assert_paid_once(bank, dump)
         assert load.report.unknown > 0, "no kill was felt by a client"
@@ -85,7 +85,7 @@ async def test_the_embedded_store_is_started_again(tmp_path: Path, seed: int) ->
                 send_signal(int((await auditor.client.info("server"))["process_id"]), signal.SIGKILL)
             await load.more(100)
         dump = await auditor.at_rest()
-        assert_kept(load.report, dump)
+        assert_kept(dump, load.report)
         assert statuses(dump).keys() == {"confirmed"}
 
 
@@ -98,7 +98,7 @@ async def test_a_run_that_was_ended_goes_on_where_it_was(tmp_path: Path, seed: i
             assert await asyncio.to_thread(sale.terminate) == 0
     async with fleet(tmp_path, command="run") as again, Auditor.of(f"unix://{socket_path(tmp_path)}") as auditor:
         dump = await auditor.at_rest()
-        assert_kept(load.report, dump)
+        assert_kept(dump, load.report)
         assert statuses(dump).keys() == {"confirmed"}
         order_id = next(iter(load.report.order_ids))
         async with httpx.AsyncClient(base_url=again.url) as client:

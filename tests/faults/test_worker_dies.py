@@ -77,7 +77,7 @@ async def test_kill_9_between_payment_and_settle(durable: RedisServer, auditor: 
                 taken_over.append(await relieved(auditor, dead, 15))
                 await asyncio.to_thread(workers.wait_for_restart, role, pid)
         dump = await auditor.at_rest()
-        assert_kept(load.report, dump)
+        assert_kept(dump, load.report)
         assert statuses(dump).keys() == {"confirmed"}
         assert_paid_once(bank, dump)
         # The best of several: other work on the machine may delay one.

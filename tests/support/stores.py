@@ -1,9 +1,11 @@
 """Real Redis and Valkey servers for tests: loopback port or unix socket, a directory of their own."""
 
+import os
 import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -28,12 +30,21 @@ def binary(kind: Kind) -> str:
 class RedisServer:
     """One server process. `stop()` (or leaving the context) ends it and removes its directory."""
 
-    def __init__(self, kind: Kind = "valkey", *, aof: bool = False, unix: bool = False, **options: str) -> None:
-        """Describe a server; `options` are configuration directives, `_` standing for `-`."""
+    def __init__(
+        self,
+        kind: Kind = "valkey",
+        *,
+        aof: bool = False,
+        unix: bool = False,
+        environ: Mapping[str, str] | None = None,
+        **options: str,
+    ) -> None:
+        """Describe a server; `options` are configuration directives, `_` standing for `-`; `environ` adds variables."""
         self.kind = kind
         self._program = binary(kind)
         self._aof = aof
         self._unix = unix
+        self._environ = {**os.environ, **(environ or {})}
         self._options = options
         self.directory = Path(tempfile.mkdtemp(prefix="fs-test-"))
         self.port = 0 if unix else free_port()
@@ -62,7 +73,11 @@ class RedisServer:
         """Start the process and wait until it answers; another port is taken when this one is gone."""
         for attempt in range(3):
             self.process = start(
-                self._argv(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                self._argv(),
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
             eventually(lambda: not self.running() or self.answers(), 10, f"{self.kind} answers at {self.url}")
             if self.running():

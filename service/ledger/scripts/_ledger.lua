@@ -37,7 +37,8 @@
 --   refusals:<process> string: number of the last lot of refusals that the process sent, ends with its time to live
 --   second:<epoch>     hash: what happened in that second, kept for two minutes
 --   damaged            hash: what was found foreign or damaged and set aside -> when, and more
---   beat               hash: `last`, when somebody last wrote here just to write; `resumed`, when the last standstill ended
+--   beat               hash: `last`, when somebody last wrote here just to write; `resumed`, when the last standstill ended;
+--                      `leapt` and `leap`, see `since`
 local THERE = redis.call('EXISTS', KEYS[2])
 if THERE == 0 and not KEYS[3] then
   return redis.error_reply('SHARDGONE this shard of the store is empty, though it was in use')
@@ -82,6 +83,34 @@ local function long(bytes)
   return SHARD .. string.format('%012x%012x%04x', struct.unpack('>I6I6I2', bytes))
 end
 local function order_key(id) return P .. 'o:' .. short(id) end
+
+-- When the store last went on, in ms, after nobody had written for so long, though every process does so once a second;
+-- a clock that was set ends a standstill, too. A gap beyond `LEAP` is a clock that was set forward, or a machine that
+-- slept: such time did not pass for anybody. `leapt` is the last beat before it, `leap` how long it is.
+local STANDSTILL, LEAP = 3000, 120000
+local times
+local function beat_times()
+  if not times then
+    local v = redis.call('HMGET', P .. 'beat', 'last', 'resumed', 'leapt', 'leap')
+    local gap = v[1] and NOW - v[1] or 0
+    times = {resumed = tonumber(v[2]) or 0, leapt = tonumber(v[3]) or 0, leap = tonumber(v[4]) or 0, back = 0}
+    if math.abs(gap) > STANDSTILL then times.resumed = NOW end
+    if gap > LEAP then times.leapt, times.leap = tonumber(v[1]), gap end
+    if gap < -STANDSTILL then times.leapt, times.leap, times.back = 0, 0, -gap end
+  end
+  return times
+end
+local function resumed() return beat_times().resumed end
+local function beat()
+  local t = beat_times()
+  redis.call('HSET', P .. 'beat', 'last', NOW, 'resumed', t.resumed, 'leapt', t.leapt, 'leap', t.leap)
+end
+
+-- How many ms have passed since a time that was noted here, also when the clock was set meanwhile: never less than none.
+local function since(past)
+  local t = beat_times()
+  return math.max(NOW - past - (tonumber(past) < t.leapt + t.leap / 2 and t.leap or 0), 0)
+end
 
 -- Adds n to a counter of the present second; `window` sums them.
 local function incr_window(field, n)
@@ -132,14 +161,6 @@ local function rates()
   return drain, capacity, settled * 100
 end
 
--- When the store last went on, in ms, after nobody had written for so long, though every process does so once a second.
-local STANDSTILL = 3000
-local function resumed()
-  local last, after = unpack(redis.call('HMGET', P .. 'beat', 'last', 'resumed'))
-  if last and NOW - last > STANDSTILL then return NOW end
-  return tonumber(after) or 0
-end
-local function beat() redis.call('HSET', P .. 'beat', 'resumed', resumed(), 'last', NOW) end
 
 -- Notes that n orders were settled just now, and the time since the last settlement if a line waited all the while: of it,
 -- no more than the workers took over the longest of these orders, which is `worked` ms.
@@ -272,7 +293,7 @@ end
 local function settle(order, status, reason, payment, dead)
   finish(order, status, reason, payment, dead)
   incr_window('settled', 1)
-  incr_window('took', NOW - order.accepted)
+  incr_window('took', since(order.accepted))
   if status == 'failed' then incr_window('failed', 1) end
 end
 

@@ -8,7 +8,7 @@ local function waited()
     if groups[1][i] == 'last-delivered-id' then last = groups[1][i + 1] end
   end
   local head = redis.call('XRANGE', P .. 'queue', '(' .. last, '+', 'COUNT', 1)[1]
-  return head and math.max(NOW - math.max(tonumber(string.match(head[1], '^%d+')), resumed()), 0) or 0
+  return head and since(math.max(tonumber(string.match(head[1], '^%d+')), resumed())) or 0
 end
 
 -- All that the telemetry shows, at one instant; `snapshot.lua` says what it returns.
@@ -28,13 +28,13 @@ local function snapshot()
   end
 
   local workers = redis.call('ZRANGE', P .. 'workers', 0, -1, 'WITHSCORES')
-  for i = 2, #workers, 2 do workers[i] = tostring(NOW - workers[i]) end
+  for i = 2, #workers, 2 do workers[i] = tostring(since(workers[i])) end
   local recent = window(10, 'settled')
   local drain, capacity = rates()
   local settled, failed, took, promised, eta_error = window(60, 'settled', 'failed', 'took', 'promised', 'eta_error')
   return {'now', NOW, 'totals', redis.call('HGETALL', P .. 'totals'), 'products', products,
           'queue_length', queue_length(), 'waiting', line_length(), 'processing', processing,
-          'oldest_ms', NOW - oldest, 'waited_ms', waited(), 'dead_letters', redis.call('ZCARD', P .. 'dead'),
+          'oldest_ms', since(oldest), 'waited_ms', waited(), 'dead_letters', redis.call('ZCARD', P .. 'dead'),
           'drain', drain, 'capacity', capacity, 'settled_10s', recent, 'settled', settled, 'failed', failed,
           'took_ms', took, 'promised', promised, 'eta_error_ms', eta_error,
           'damaged', redis.call('HLEN', P .. 'damaged'), 'workers', workers, 'refused', redis.call('HGETALL', P .. 'refused')}

@@ -19,7 +19,7 @@ local function begin(entry, id)
     return {'gone'}
   end
   if order.call == CALL then
-    return {'begun', row(order), order.attempts == 1 and order.begun - order.accepted or -1, math.max(order.eta, 0)}
+    return {'begun', row(order), order.attempts == 1 and math.max(since(order.accepted) - since(order.begun), 0) or -1, math.max(order.eta, 0)}
   end
   if order.attempts >= ALLOWED then
     dead_letter(order, 'too_many_attempts')
@@ -27,7 +27,7 @@ local function begin(entry, id)
   end
   local wait = -1
   if order.begun == 0 then
-    wait = NOW - order.accepted
+    wait = since(order.accepted)
     if order.eta >= 0 then
       incr_window('promised', 1)
       incr_window('eta_error', order.eta - wait)

@@ -3,7 +3,8 @@
 -- Args:    1 name of the lease, 2 who asks, 3 how long in ms
 -- Returns: 1 if it is the caller's now, else 0
 local key = P .. 'lease:' .. ARGV[1]
-local holder = redis.call('GET', key)
+-- A time to live that is longer than anybody asks for is left from before the clock was set back.
+local holder = redis.call('PTTL', key) <= tonumber(ARGV[3]) and redis.call('GET', key)
 if holder and holder ~= ARGV[2] then return 0 end
 redis.call('SET', key, ARGV[2], 'PX', ARGV[3])
 return 1

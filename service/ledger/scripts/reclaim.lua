@@ -6,13 +6,19 @@
 local me, room = ARGV[1], tonumber(ARGV[3])
 local queue, workers = P .. 'queue', P .. 'workers'
 redis.call('ZADD', workers, NOW, me)
+-- A heartbeat from the future is left from before the clock was set back: its silence begins now.
+for _, consumer in ipairs(redis.call('ZRANGEBYSCORE', workers, '(' .. NOW, '+inf')) do
+  redis.call('ZADD', workers, NOW, consumer)
+end
 -- Who was forgotten and reads again, or read before its first heartbeat, has no heartbeat to stop: it gets one here.
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', queue, GROUP)) do
   redis.call('ZADD', workers, 'NX', NOW, consumer[2])
 end
 local taken = {}
-for _, silent in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', NOW - ARGV[2])) do
-  if room <= 0 then break end
+local known = redis.call('ZRANGE', workers, 0, -1, 'WITHSCORES')
+for i = 1, #known, 2 do
+  local silent = known[i]
+  if room <= 0 or since(known[i + 1]) < tonumber(ARGV[2]) then break end
   local ids = {}
   for _, row in ipairs(redis.call('XPENDING', queue, GROUP, '-', '+', room, silent)) do ids[#ids + 1] = row[1] end
   if #ids > 0 then

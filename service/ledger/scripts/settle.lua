@@ -20,9 +20,9 @@ local function settle_one(id, generation, status, reason, payment, maybe_capture
     return {'refused', order.state, 0, 0}
   end
   settle(order, status, reason, payment)
-  settled, worked = settled + 1, math.max(worked, order.attempts == 1 and NOW - order.begun or AGAIN)
+  settled, worked = settled + 1, math.max(worked, order.attempts == 1 and since(order.begun) or AGAIN)
   if maybe_captured ~= '' then owe_refund(order, generation, MONEY_MOVES) end
-  return {'settled', status, NOW - order.accepted, NOW - order.begun}
+  return {'settled', status, since(order.accepted), since(order.begun)}
 end
 
 local replies = {}

@@ -10,10 +10,12 @@ local lot = cjson.decode(ARGV[7])
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
--- What a process says of itself stands until it is silent; a lot sent again says it again.
+-- What a process says of itself stands until it is silent; a lot sent again says it again. What is of the future was said
+-- before the clock was set back.
 local says = redis.call('HGETALL', P .. 'now')
 for i = 1, #says, 2 do
-  if now - tonumber(string.match(says[i + 1], '^%d+')) > SILENCE then redis.call('HDEL', P .. 'now', says[i]) end
+  local age = now - tonumber(string.match(says[i + 1], '^%d+'))
+  if age > SILENCE or age < -SILENCE then redis.call('HDEL', P .. 'now', says[i]) end
 end
 redis.call('HSET', P .. 'now', SOURCE, string.format('%.0f', now) .. ' ' .. lot.now)
 redis.call('EXPIRE', P .. 'now', KEEP)
@@ -22,6 +24,15 @@ local last = P .. 'lot:' .. SOURCE
 if (tonumber(redis.call('GET', last)) or 0) >= NUMBER then return 0 end
 redis.call('SET', last, NUMBER, 'EX', KEEP)
 local cleared = tonumber(redis.call('GET', P .. 'cleared')) or 0
+if cleared > now then cleared = 0 end
+
+-- Slots of the future are left from before the clock was set back: what is counted now would be added to them.
+local this = math.floor(now / 1000 / SLOT)
+local latest = math.min(tonumber(redis.call('GET', P .. 'latest')) or 0, this + KEEP / SLOT)
+if latest > this then
+  for number = this, latest do redis.call('UNLINK', P .. 'window:' .. number) end
+end
+redis.call('SET', P .. 'latest', this, 'EX', KEEP)
 
 for _, slot in ipairs(lot.slots) do
   local at = now - slot[1]

@@ -21,4 +21,6 @@ local errors = {}
 if tonumber(ARGV[6]) > 0 then
   errors = redis.call('ZREVRANGEBYSCORE', P .. 'errors', '+inf', now - KEEP * 1000, 'LIMIT', 0, ARGV[6])
 end
-return {now, tonumber(redis.call('GET', P .. 'cleared')) or 0, first, this, slots, errors, redis.call('HGETALL', P .. 'now')}
+local cleared = tonumber(redis.call('GET', P .. 'cleared')) or 0
+if cleared > now then cleared = 0 end  -- the clock was set back
+return {now, cleared, first, this, slots, errors, redis.call('HGETALL', P .. 'now')}
