@@ -8,7 +8,16 @@ import structlog
 from service.ledger.ledger import Settlement
 from service.ledger.orders import Order, Status
 from service.metrics import CHARGES
-from service.orders.payments import Charge, Declined, PaymentGateway, PaymentRejected, PaymentUnavailable
+from service.orders.concurrency import ConcurrencyLimit
+from service.orders.payments import (
+    Charge,
+    Declined,
+    PaymentGateway,
+    PaymentRejected,
+    PaymentTimedOut,
+    PaymentUnavailable,
+    Receipt,
+)
 from telemetry import Telemetry
 
 MAX_RETRY_AFTER = timedelta(minutes=5)
@@ -23,17 +32,18 @@ class Unsettled(NamedTuple):
 
 
 class Charges:
-    """Charges orders for one worker, and counts what the gateway answers."""
+    """Charges orders for one worker, and counts what the gateway answers; tells `limit` how its answers come."""
 
-    def __init__(self, gateway: PaymentGateway, telemetry: Telemetry) -> None:
+    def __init__(self, gateway: PaymentGateway, telemetry: Telemetry, limit: ConcurrencyLimit) -> None:
         self._gateway = gateway
+        self._limit = limit
         self._count = telemetry.counter(CHARGES)
         self._log = structlog.get_logger("service.orders.charges")
 
     async def charge(self, order: Order) -> Settlement | Unsettled:
         """Collect what an order costs, once per generation; whatever the gateway does, there is an answer."""
         try:
-            answer = await self._gateway.charge(charge_of(order, order.payment_key))
+            answer = await self._ask(charge_of(order, order.payment_key))
         except PaymentUnavailable as error:
             self._count.add(1, {"result": "unavailable"})
             return Unsettled(error.code, min(error.retry_after or timedelta(), MAX_RETRY_AFTER))
@@ -53,6 +63,19 @@ class Charges:
             return _settlement(order, Status.FAILED, reason=answer.reason or "declined", maybe_captured=unsure)
         self._count.add(1, {"result": "captured"})
         return _settlement(order, Status.CONFIRMED, payment_id=answer.payment_id)
+
+    async def _ask(self, charge: Charge) -> Receipt | Declined:
+        begun = self._limit.begin()
+        answered: bool | None = None
+        try:
+            answer = await self._gateway.charge(charge)
+            answered = True
+        except PaymentTimedOut:
+            answered = False
+            raise
+        finally:
+            self._limit.end(begun, answered=answered)
+        return answer
 
 
 def charge_of(order: Order, payment_key: str) -> Charge:

@@ -21,6 +21,7 @@ from opentelemetry.trace import Link, SpanKind, Tracer, get_current_span
 from service.background import every
 from service.cancellation import cancel_and_wait
 from service.ledger.ledger import BeginResult, Entry, Ledger
+from service.orders.concurrency import ConcurrencyLimit
 from service.orders.processing import Processor
 from service.store import STORE_ERRORS, BatchTrace
 from telemetry import consumer_context
@@ -46,7 +47,7 @@ class Worker:
         processor: What is done with an order.
         tracer: Makes the span of a batch.
         consumer: This worker's name in the queue.
-        concurrency: Orders in hand at one time.
+        limit: Orders in hand at one time.
         silence: After how long without a heartbeat another consumer counts as dead.
     """
 
@@ -57,14 +58,14 @@ class Worker:
         tracer: Tracer,
         *,
         consumer: str,
-        concurrency: int = 128,
+        limit: ConcurrencyLimit,
         silence: timedelta = timedelta(seconds=5),
     ) -> None:
         self._ledger = ledger
         self._processor = processor
         self._tracer = tracer
         self.consumer = consumer
-        self._concurrency = concurrency
+        self._limit = limit
         self._silence = silence
         self._in_flight: dict[tuple[int, str], asyncio.Task[None]] = {}
         self._starting: set[tuple[int, str]] = set()
@@ -123,7 +124,7 @@ class Worker:
         return sum(shard not in down for shard, _ in self._in_flight)
 
     async def _has_room(self) -> bool:
-        if self._under_way() < self._concurrency:
+        if self._under_way() < self._limit.value:
             return True
         self._freed.clear()
         with suppress(TimeoutError):
@@ -132,10 +133,10 @@ class Worker:
         return False
 
     async def _read(self, shard: int) -> list[Entry]:
-        room = min(self._concurrency - self._under_way(), MAX_BATCH)
+        room = min(self._limit.value - self._under_way(), MAX_BATCH)
         if self._reread_pending[shard]:
             self._reread_pending[shard] = False  # first: a heartbeat that fails meanwhile asks for another look
-            own = await self._ledger.delivered(shard, self.consumer, self._concurrency + MAX_BATCH)
+            own = await self._ledger.delivered(shard, self.consumer, self._limit.ceiling + MAX_BATCH)
             missed = [entry for entry in own if not self._has(shard, entry)]
             if missed:
                 return missed
@@ -196,7 +197,7 @@ class Worker:
         async def beat() -> None:
             if next(beats) % BEATS == 0:
                 self._reread_pending[shard] = True
-            room = max(self._concurrency - self._under_way(), 0)
+            room = max(self._limit.value - self._under_way(), 0)
             taken = await self._ledger.reclaim(shard, self.consumer, self._silence, room)
             if taken:
                 self._log.warning("took over from a silent worker", shard=shard, orders=len(taken))

@@ -14,8 +14,9 @@ from service.metrics import WORKER_PROGRESS_AGE
 from service.monitoring.flushing import flush_periodically
 from service.monitoring.live import open_windows
 from service.orders.charges import Charges
+from service.orders.concurrency import ConcurrencyLimit
 from service.orders.maintenance import maintenance
-from service.orders.payments import gateway
+from service.orders.payments import PaymentGateway, gateway
 from service.orders.processing import Processor
 from service.orders.refunds import Refunds
 from service.orders.worker import BLOCK, Worker, new_consumer
@@ -51,7 +52,7 @@ async def serve_worker(
         ):
             shards, payments = faulty_shards(real, faults), faulty_gateway(payments, faults, telemetry)
             ledger = Ledger(shards, settings.policy)
-            worker = _worker(settings, telemetry, ledger, Charges(payments, telemetry))
+            worker = _worker(settings, telemetry, ledger, payments)
             writes = WriteCheck(shards, settings.store_timeout_seconds)
             windows = open_windows(shards, slot, lambda: worker_report(worker), silence=settings.worker_silence)
             telemetry.observe(WORKER_PROGRESS_AGE, lambda: [(worker.progress_age_seconds(), {})])
@@ -71,13 +72,15 @@ async def serve_worker(
         await asyncio.to_thread(telemetry.shutdown)
 
 
-def _worker(settings: Settings, telemetry: Telemetry, ledger: Ledger, charges: Charges) -> Worker:
+def _worker(settings: Settings, telemetry: Telemetry, ledger: Ledger, payments: PaymentGateway) -> Worker:
+    limit = ConcurrencyLimit(settings.order_concurrency)
+    charges = Charges(payments, telemetry, limit)
     retry = timedelta(seconds=settings.order_retry_seconds)
     return Worker(
         ledger,
         Processor(ledger, charges, telemetry, retry=retry),
         telemetry.tracer("service.orders.worker"),
         consumer=new_consumer(telemetry.worker),
-        concurrency=settings.order_concurrency,
+        limit=limit,
         silence=settings.worker_silence,
     )

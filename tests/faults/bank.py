@@ -1,14 +1,25 @@
-"""A payment gateway over HTTP that keeps books of its own: what was captured, and what was given back."""
+"""A payment gateway over HTTP that keeps books of its own: what was captured, and what was given back.
+
+`BankProcess` is one in a process of its own, whose moods and books are reached over HTTP, too.
+"""
 
 import asyncio
+import signal
+import sys
 from collections import Counter
 from random import Random
 from typing import Any
 
+import httpx
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from tests.support.processes import send_signal
+from tests.support.program import Program
+from tests.support.waiting import free_port
 
 PAYMENT_REQUIRED, CONFLICT, NOT_FOUND, UNAVAILABLE = 402, 409, 404, 503
 
@@ -19,6 +30,8 @@ class Bank:
     Attributes:
         held: The share of charges whose answer is held back for up to `hold_seconds`, the money captured.
         declined: The share of orders that are declined, always the same ones.
+        late: The share of charges that are captured and answered after `late_seconds`, when nobody listens any more.
+        pace: Seconds that each charge takes, one after the other, whether or not somebody still waits for it.
         down: Nothing is captured and every answer is 503.
         lossy: Charges are captured, and every answer is 503.
         fickle: The first charge of a key is captured and answered 503; every other is answered 402.
@@ -30,6 +43,8 @@ class Bank:
         self.held = held
         self.hold_seconds = hold_seconds
         self.declined = declined
+        self.pace, self._turn = 0.0, asyncio.Lock()
+        self.late, self.late_seconds = 0.0, 2.0
         self.down = self.lossy = self.fickle = False
         self.gate, self.late_gate = asyncio.Event(), asyncio.Event()
         self.gate.set()
@@ -66,6 +81,9 @@ class Bank:
         self._under_way.add(key)
         try:
             await self.gate.wait()
+            if self.pace:
+                async with self._turn:
+                    await asyncio.sleep(self.pace)  # the fault itself
             return await self._capture(key, body)
         finally:
             self._under_way.discard(key)
@@ -80,6 +98,8 @@ class Bank:
             return JSONResponse({"status": "declined", "reason": "limit_exceeded"}, PAYMENT_REQUIRED)
         if self.lossy or self.fickle:
             return JSONResponse({}, UNAVAILABLE)
+        if self._random.random() < self.late:
+            await asyncio.sleep(self.late_seconds)  # the fault itself
         if self._random.random() < self.held:
             await asyncio.sleep(self._random.random() * self.hold_seconds)  # a slow gateway, not a test that waits
         return JSONResponse({"status": "captured", "payment_id": f"pay-{key}"})
@@ -97,7 +117,58 @@ class Bank:
         self.refunded[key] += 1
         return JSONResponse({"status": "refunded"})
 
+    async def change(self, request: Request) -> Response:
+        """Change moods: a JSON object of attributes."""
+        for name, value in (await request.json()).items():
+            setattr(self, name, value)
+        return JSONResponse({})
+
+    async def books(self, _: Request) -> Response:
+        """Return what there is to be counted."""
+        books = {"captured": self.captured, "refunded": self.refunded, "asked": self.asked, "wrong": self.wrong}
+        return JSONResponse(books)
+
     def app(self) -> Starlette:
         """Make the application."""
-        routes = [Route("/charges", self.charge, methods=["POST"]), Route("/refunds", self.refund, methods=["POST"])]
-        return Starlette(routes=routes)
+        posts = {"/charges": self.charge, "/refunds": self.refund, "/moods": self.change}
+        routes = [Route(path, answer, methods=["POST"]) for path, answer in posts.items()]
+        return Starlette(routes=[*routes, Route("/books", self.books)])
+
+
+class BankProcess:
+    """A gateway in a process of its own."""
+
+    def __init__(self, seed: int) -> None:
+        """Start it."""
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self._program = Program.python("-m", "tests.faults.bank", str(port), str(seed))
+        self._program.wait_for_line("Uvicorn running", 30)
+
+    async def change(self, **moods: float) -> None:
+        """Change its moods."""
+        async with httpx.AsyncClient(timeout=15) as client:
+            (await client.post(f"{self.url}/moods", json=moods)).raise_for_status()
+
+    async def books(self) -> Bank:
+        """Return a copy of its books, to be counted here."""
+        async with httpx.AsyncClient(timeout=15) as client:
+            found = (await client.get(f"{self.url}/books")).json()
+        bank = Bank()
+        bank.captured, bank.wrong = found["captured"], found["wrong"]
+        bank.refunded, bank.asked = Counter(found["refunded"]), Counter(found["asked"])
+        return bank
+
+    async def hang(self, seconds: float) -> None:
+        """Stop it for a while: who asks has no answer, and what it has begun it does later."""
+        send_signal(self._program.pid, signal.SIGSTOP)
+        await asyncio.sleep(seconds)  # the fault itself
+        send_signal(self._program.pid, signal.SIGCONT)
+
+    def end(self) -> None:
+        """End it."""
+        self._program.end()
+
+
+if __name__ == "__main__":
+    uvicorn.run(Bank(int(sys.argv[2])).app(), host="127.0.0.1", port=int(sys.argv[1]), access_log=False)

@@ -15,6 +15,7 @@ from service.orders.payments.gateway import (
     PaymentError,
     PaymentGateway,
     PaymentRejected,
+    PaymentTimedOut,
     PaymentUnavailable,
     Receipt,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "PaymentGateway",
     "PaymentRejected",
     "PaymentSettings",
+    "PaymentTimedOut",
     "PaymentUnavailable",
     "Receipt",
     "SimulatedGateway",

@@ -65,6 +65,10 @@ class PaymentUnavailable(PaymentError):  # noqa: N818 - says what is so; the tre
         self.retry_after = retry_after
 
 
+class PaymentTimedOut(PaymentUnavailable):
+    """The gateway gave no answer in time."""
+
+
 class PaymentRejected(PaymentError):  # noqa: N818 - as above
     """The gateway calls the request wrong (HTTP `status`): a bug or a setting, never the payer."""
 

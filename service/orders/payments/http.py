@@ -21,6 +21,7 @@ from service.orders.payments.gateway import (
     Charge,
     Declined,
     PaymentRejected,
+    PaymentTimedOut,
     PaymentUnavailable,
     Receipt,
     answered,
@@ -111,7 +112,7 @@ class HttpGateway:
                     with attempt:
                         return await self._attempt(path, key, body), attempt.num > 1
         except TimeoutError as error:
-            raise PaymentUnavailable(f"no answer within {self._budget:g} s") from error
+            raise PaymentTimedOut(f"no answer within {self._budget:g} s") from error
         raise AssertionError("stamina returns or raises")  # pragma: no cover
 
     async def _attempt(self, path: str, key: str, body: Mapping[str, object]) -> httpx.Response:
@@ -119,7 +120,9 @@ class HttpGateway:
             # httpx limits each read, not the whole: a gateway that drips would hold the order.
             async with asyncio.timeout(self._timeout):
                 response = await _bounded(next(self._turns), path, key, body)
-        except (httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
+        except (httpx.TimeoutException, TimeoutError) as error:
+            raise PaymentTimedOut(f"the gateway gave no answer: {type(error).__name__}") from error
+        except (httpx.TransportError, httpx.DecodingError) as error:
             raise PaymentUnavailable(f"the gateway gave no answer: {type(error).__name__}") from error
         if response.is_server_error or response.status_code in TRANSIENT_STATUSES:
             pause = _retry_after(response.headers.get("Retry-After"))
