@@ -192,6 +192,42 @@ def test_a_program_that_does_not_exist_is_named() -> None:
     )
 
 
+BLOCKING = """
+import asyncio, os, threading, time
+from service.processes.heartbeat import with_heartbeat
+
+async def serve(_):
+    await asyncio.sleep(1.5)  # it has been heard by then
+    {blocks}
+
+asyncio.run(with_heartbeat(os.environ, serve, asyncio.Event()))
+"""
+BLOCKED = {
+    "sleeps": "time.sleep(100)",
+    "computes": "while True: pass",
+    "computes in C": "sum(range(10**12))",
+    "waits for itself": "lock = threading.Lock(); lock.acquire(); lock.acquire()",
+    "reads a pipe": "os.read(os.pipe()[0], 1)",
+}
+
+
+async def test_a_role_whose_event_loop_is_blocked_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whatever way. One that is busy in a thread, or says nothing from the start, is left alone."""
+    monkeypatch.setattr(supervisor, "MAX_SILENCE_SECONDS", 4)
+    busy = "await asyncio.to_thread(time.sleep, 100)"
+    roles = [python(BLOCKING.format(blocks=code), name) for name, code in {**BLOCKED, "is busy": busy}.items()]
+    with structlog.testing.capture_logs() as logs:
+        async with running(*roles, sleeper("never says a word")) as keeper:
+            before = keeper.pids
+
+            def replaced() -> set[str]:
+                return {name for name, pid in keeper.pids.items() if pid != before[name]}
+
+            await wait_until(lambda: replaced() == BLOCKED.keys(), 30, "all that are blocked are replaced")
+    killed = {log["role"] for log in logs if log["event"] == "role does not answer and is killed"}
+    assert killed == BLOCKED.keys()
+
+
 async def test_a_role_that_cannot_be_started_now_is_started_later() -> None:
     """Without a free descriptor, process or page there is no child, and the others live on."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
