@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from .export.termination import before_termination
+from .host import environment_beside_host
 from .http import installation
 from .http import instrumentation as interceptor
 from .http.options import RequestChoices, RequestOptions
@@ -43,7 +44,7 @@ class ApplicationTelemetry(ABC):
     def __init__(self, settings: TelemetrySettings | str, requests: RequestChoices) -> None:
         self._options = RequestOptions(**requests)
         if isinstance(settings, str):
-            settings = TelemetrySettings.from_env(os.environ, service_name=settings)
+            settings = TelemetrySettings.from_env(environment_beside_host(os.environ), service_name=settings)
         self.settings = replace(settings, excluded_urls=(*settings.excluded_urls, *self._options.exclude))
         self._listener: RequestListener | None = None
         self._runs = 0

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from opentelemetry import metrics
 from opentelemetry.sdk.environment_variables import OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
-from opentelemetry.sdk.metrics.export import Metric
+from opentelemetry.sdk.metrics.export import Metric, MetricReader
 from opentelemetry.sdk.metrics.view import DropAggregation
 from opentelemetry.sdk.metrics.view import View as SdkView
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     ConsoleSpanExporter,
@@ -30,6 +30,7 @@ from ._extras import needs
 from .export.destinations import SpanDestinations
 from .export.health import CountFailure, MonitoredSpanExporter, SafeSpanProcessor
 from .export.metrics import MonitoredMetricExporter, PeriodicMetricExport
+from .host import OwnTracerProvider
 from .http.head_sampling import PredecidedIdGenerator, PredecidedSampler
 from .http.late_spans import FixedIdGenerator, LateSpans, LateSpanWriter, RateLimit
 from .identity import WORKER, ProcessResource
@@ -68,6 +69,7 @@ def process_meter_provider(
     registry: CollectorRegistry,
     views: Mapping[str, View | None],
     exported: ExportedTraces | None = None,
+    also: Sequence[metrics.MeterProvider | None] = (),
 ) -> AggregatingMeterProvider:
     """Return the provider of series that carry ``worker``; the interceptor's metrics are among them.
 
@@ -76,9 +78,15 @@ def process_meter_provider(
         registry: what ``/metrics`` reads.
         views: what is kept of the interceptor's metrics.
         exported: the traces that an exemplar may name; None for every recorded one.
+        also: are told of the same measurements.
     """
     reader = PrometheusReader(Exemplars(exported), resource, resource_labels=[WORKER], target_info=True)
-    return _meters(reader, resource, registry, views)
+    return _meters(reader, resource, registry, views, also=also)
+
+
+def reader_provider(readers: Sequence[MetricReader], resource: Resource) -> MeterProvider | None:
+    """Return the SDK's provider for readers of the service's own; None without any."""
+    return MeterProvider(readers, resource, shutdown_on_exit=False) if readers else None
 
 
 def fleet_meter_provider(resource: Resource, registry: CollectorRegistry) -> AggregatingMeterProvider:
@@ -94,11 +102,12 @@ def _meters(
     registry: CollectorRegistry,
     views: Mapping[str, View | None],
     sdk_views: Sequence[SdkView] = (),
+    also: Sequence[metrics.MeterProvider | None] = (),
 ) -> AggregatingMeterProvider:
     registry.register(ReaderCollector(reader))
     off = AlwaysOffExemplarFilter()
     meters = AggregatingMeterProvider(
-        MeterProvider([reader], resource, shutdown_on_exit=False, views=sdk_views, exemplar_filter=off), views
+        MeterProvider([reader], resource, shutdown_on_exit=False, views=sdk_views, exemplar_filter=off), views, also
     )
     reader.add_producer(meters.metrics)
     return meters
@@ -146,9 +155,9 @@ def tracer_provider(
     processors: SynchronousMultiSpanProcessor,
     meters: metrics.MeterProvider,
     ids: IdGenerator | None = None,
-) -> TracerProvider:
+) -> OwnTracerProvider:
     """Return a provider whose spans go to ``processors``, which it may share with others."""
-    return TracerProvider(
+    return OwnTracerProvider(
         sampler,
         resource,
         shutdown_on_exit=False,
@@ -164,7 +173,7 @@ def request_tracer_provider(
     resource: Resource,
     processors: SynchronousMultiSpanProcessor,
     meters: metrics.MeterProvider,
-) -> TracerProvider:
+) -> OwnTracerProvider:
     """Return the provider of this process; under ``lean`` a request's trace is decided on before its span is made."""
     if settings.interceptor != "lean":
         return tracer_provider(sampler, resource, processors, meters)

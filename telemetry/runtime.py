@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
 from opentelemetry import metrics, propagate, trace
+from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.sampling import Sampler
@@ -27,23 +28,24 @@ from prometheus_client.registry import Collector
 from . import providers
 from ._extras import needs
 from .applications import ApplicationTelemetry
-from .export.destinations import SpanDestinations
-from .export.health import FAILURES, CountFailure, Health, MonitoredSpanExporter, SafeSpanProcessor
+from .export.health import FAILURES, CountFailure, Health, SafeSpanProcessor
 from .export.metrics import PeriodicMetricExport
 from .export.shutdown import Pipeline, drain
+from .host import find_host
 from .http.conventions import use_stable_conventions
-from .http.head_sampling import HeadSampler
 from .http.late_spans import LATE_SPANS, LateSpans
 from .http.options import RequestChoices
 from .http.parts import Parts
+from .identity import ProcessResource
 from .logs.handler import LOG_LINES_DROPPED, dropped
 from .metrics.exemplars import ExportedTraces
 from .metrics.instruments import Counter, Histogram, Instruments, ObserveCallback, UpDownCounter
 from .metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
 from .prometheus.endpoint import Exposition, MetricsEndpoint
 from .settings import TelemetrySettings
+from .spans import SpanChoices, Spans
 from .traces.safe_propagator import SafePropagator
-from .traces.sampling import SAMPLING_RATIO, TraceBudget, make_sampler
+from .traces.sampling import SAMPLING_RATIO, TraceBudget
 
 if TYPE_CHECKING:
     import httpx
@@ -55,14 +57,18 @@ _logger = logging.getLogger(__name__)
 class Telemetry(ApplicationTelemetry):
     """The telemetry of one process; a context manager.
 
-    Instruments, tracers and `instrument` may be used once it is constructed; spans are exported from `start`
-    on.
+    Instruments, tracers and `instrument` may be used once it is constructed; spans are exported from `start` on.
 
     Args:
         settings: what to do; or the service's name, and the rest is read from the environment.
         set_global: whether `start` makes the providers OpenTelemetry's global ones.
         strict: whether an observation that does not match its declaration is an error; for tests.
+        tracer_provider: the host's own, which makes, samples and sends all spans; else that which is global when this
+            is constructed. Without either, ours becomes global.
+        meter_provider: the host's own, which is told of every measurement as well, and sends it; else as above.
+        sampler: decides on spans, instead of what the settings say.
         span_processors: further destinations of finished spans.
+        metric_readers: the SDK's readers of the metrics, besides ``/metrics``.
         registries: the host's own of prometheus_client, which ``/metrics`` shows as well.
         requests: ``exclude``, ``labels``, ``buckets``, ``server_request_hook``, ``client_request_hook`` and
             ``client_response_hook``: see `telemetry.http.options.RequestOptions`.
@@ -77,6 +83,10 @@ class Telemetry(ApplicationTelemetry):
         *,
         set_global: bool = True,
         strict: bool = False,
+        tracer_provider: trace.TracerProvider | None = None,
+        meter_provider: metrics.MeterProvider | None = None,
+        sampler: Sampler | None = None,
+        metric_readers: Sequence[MetricReader] = (),
         span_processors: Sequence[SpanProcessor] = (),
         registries: Sequence[Collector] = (),
         **requests: Unpack[RequestChoices],
@@ -84,48 +94,50 @@ class Telemetry(ApplicationTelemetry):
         super().__init__(settings, requests)
         settings = self.settings
         self.fleet_exporter = True
-        self._set_global, self._strict, self._span_processors = set_global, strict, span_processors
-        self._span_exporter: MonitoredSpanExporter | None = None
+        self._set_global, self._strict = set_global, strict
         self._started = self._stopped = False
         self._ending = threading.RLock()
         use_stable_conventions()
         counts = providers.have_the_sdk_count()
         self._resource = resource = providers.make_resource(settings)
-        self._exposition = Exposition(lambda: resource.worker, self._exports_fleet, registries)
-        self._exported = ExportedTraces() if settings.otlp is not None else None
-        self._process = providers.process_meter_provider(
-            resource, self._exposition.process, self._options.views, self._exported
-        )
+        self._exposition = Exposition(lambda: resource.worker, lambda: self.fleet_exporter, registries)
+        self._host = find_host(tracer_provider, meter_provider, look_around=set_global)
+        self._readers = providers.reader_provider(metric_readers, resource)
+        self._exported = ExportedTraces() if settings.otlp is not None and self._host.tracers is None else None
+        registry, views = self._exposition.process, self._options.views
+        also = (self._host.meters, self._readers)
+        self._process = providers.process_meter_provider(resource, registry, views, self._exported, also)
         self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet)
-        sampler, budget = make_sampler(settings, recording=settings.exports_spans or bool(span_processors))
-        self._sampler = sampler
-        self._processors = SpanDestinations()
-        self._tracers = providers.request_tracer_provider(settings, sampler, resource, self._processors, self._process)
-        self._head_sampler = HeadSampler(sampler, self._process if counts else None)
+        choices = SpanChoices(sampler=sampler, processors=span_processors)
+        self._spans = Spans(settings, self._host, choices, resource, self._process, self._exported, counts=counts)
         self._instruments = Instruments(self.meter_provider, self._off_or(self._fleet), strict=strict)
         self._failed = self._make_failure_count()
-        self._late_spans = self._make_late_spans(budget, resource) if budget is not None else None
+        self._late_spans = self._make_late_spans(self._spans.budget, resource)
         self._logs = providers.log_sink(settings, resource, self._process, self._failed) if set_global else None
         self._metric_export = self._make_metric_export(resource)
-        peers = providers.peer_processes(settings, resource, self._exposition.render_own, self.counter)
-        self._endpoint = MetricsEndpoint(self._exposition, peers, self._instruments.guard.reraise)
-        self.observe(LOG_LINES_DROPPED, lambda: [(number, {"reason": why}) for why, number in dropped.items()])
+        self._endpoint = self._make_endpoint(resource)
+
+    def _make_endpoint(self, resource: ProcessResource) -> MetricsEndpoint:
+        peers = providers.peer_processes(self.settings, resource, self._exposition.render_own, self.counter)
+        return MetricsEndpoint(self._exposition, peers, self._instruments.guard.reraise)
 
     def _make_failure_count(self) -> CountFailure:
+        self.observe(LOG_LINES_DROPPED, lambda: [(number, {"reason": why}) for why, number in dropped.items()])
         failures = self.counter(FAILURES)
         return lambda part: failures.add(1, {"part": part})
 
     def _make_metric_export(self, resource: Resource) -> PeriodicMetricExport | None:
-        fleet, exports_fleet = self._fleet, self._exports_fleet
-        return providers.metric_export(self.settings, resource, self._process, fleet, exports_fleet, self._failed)
+        if self._host.meters is not None:  # it sends them
+            return None
+        meters = self._process, self._fleet
+        return providers.metric_export(self.settings, resource, *meters, lambda: self.fleet_exporter, self._failed)
 
-    def _exports_fleet(self) -> bool:
-        return self.fleet_exporter
-
-    def _make_late_spans(self, budget: TraceBudget, resource: Resource) -> LateSpans:
+    def _make_late_spans(self, budget: TraceBudget | None, resource: Resource) -> LateSpans | None:
+        if budget is None:
+            return None
         self.observe(SAMPLING_RATIO, lambda: [(budget.ratio, {})])
         spans = self.counter(LATE_SPANS)
-        return providers.late_spans(self.settings, resource, self._processors, self._process, spans)
+        return providers.late_spans(self.settings, resource, self._spans.processors, self._process, spans)
 
     @property
     def worker(self) -> str:
@@ -135,7 +147,7 @@ class Telemetry(ApplicationTelemetry):
     @property
     def tracer_provider(self) -> trace.TracerProvider:
         """Where this process's tracers come from."""
-        return trace.NoOpTracerProvider() if self.settings.sdk_disabled else self._tracers
+        return trace.NoOpTracerProvider() if self.settings.sdk_disabled else self._spans.tracers
 
     @property
     def meter_provider(self) -> metrics.MeterProvider:
@@ -151,7 +163,7 @@ class Telemetry(ApplicationTelemetry):
     def exporter_health(self) -> dict[str, Health]:
         """What is known of the collector behind each pipeline that exports: `spans`, `log lines`, `metrics`."""
         more = {"log lines": self._logs, "metrics": self._metric_export}
-        found = {"spans": self._span_exporter, **{name: each.exporter for name, each in more.items() if each}}
+        found = {"spans": self._spans.exporter, **{name: each.exporter for name, each in more.items() if each}}
         return {name: exporter.health for name, exporter in found.items() if exporter is not None}
 
     def __enter__(self) -> Self:
@@ -169,16 +181,16 @@ class Telemetry(ApplicationTelemetry):
         if self.settings.ignored_variables:
             _logger.warning("variables without an effect here: %s", ", ".join(self.settings.ignored_variables))
         if not self.settings.sdk_disabled:
-            self._span_exporter = providers.start_span_export(
-                self.settings, self._processors, self._process, self._exported, self._safe, self._span_processors
-            )
+            self._spans.start(self._safe)
             for export in (self._metric_export, self._logs):
                 if export is not None:
                     export.start()
         if self._set_global and is_first:
-            trace.set_tracer_provider(self.tracer_provider)
-            metrics.set_meter_provider(self.meter_provider)
-            if self.settings.keep_propagators:
+            if self._host.tracers is None:
+                trace.set_tracer_provider(self.tracer_provider)
+            if self._host.meters is None:
+                metrics.set_meter_provider(self.meter_provider)
+            if self.settings.keep_propagators or self._host.tracers is not None:
                 propagate.set_global_textmap(SafePropagator(propagate.get_global_textmap(), self._failed))
             else:
                 propagate.set_global_textmap(TraceContextTextMapPropagator())
@@ -199,7 +211,10 @@ class Telemetry(ApplicationTelemetry):
             return self._stop(timeout)
 
     def _stop(self, timeout: float) -> bool:
-        pipelines = [Pipeline("spans", self._tracers.shutdown, self._span_exporter)]
+        pipelines = [*self._host.pipelines(), *self._spans.pipelines()]
+        if self._readers is not None:  # they end once, and do not begin anew
+            pipelines.append(Pipeline("metrics for readers", self._readers.shutdown, None))
+            self._readers = None
         if self._metric_export is not None:
             pipelines.append(Pipeline("metrics", self._metric_export.stop, self._metric_export.exporter))
         if self._logs is not None:
@@ -207,16 +222,16 @@ class Telemetry(ApplicationTelemetry):
         drained = drain(pipelines, timeout)
         if self._logs is not None:
             self._logs.flush_late(collector_answers=drained and self._started)
-        self._processors.remove_ended()
+        self._spans.processors.remove_ended()
         return drained
 
     def sample_with(self, sampler: Sampler) -> Sampler:
         """Have this sampler decide from now on, as a test does; return the one before."""
-        return self._sampler.use(sampler)
+        return self._spans.sample_with(sampler)
 
     def remove_span_processor(self, processor: SpanProcessor) -> None:
         """Give it no more spans; one is added by ``tracer_provider.add_span_processor``."""
-        self._processors.remove(processor)
+        self._spans.processors.remove(processor)
 
     def tracer(self, name: str) -> trace.Tracer:
         """Return a tracer; ``name`` is the module that makes the spans."""
@@ -273,7 +288,7 @@ class Telemetry(ApplicationTelemetry):
             self.tracer_provider,
             self._process,
             self._listener,
-            self._head_sampler,
+            self._spans.head_sampler,
             self._late_spans,
             self._options,
         )

@@ -29,7 +29,7 @@ class Pipeline:
     """
 
     name: str
-    stop: Callable[[], None]
+    stop: Callable[[], object]
     exporter: MonitoredExporter[Any, Any] | None
 
 

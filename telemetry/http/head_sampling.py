@@ -29,7 +29,7 @@ from opentelemetry import propagate
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import DefaultGetter, TextMapPropagator
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 from opentelemetry.trace import (
     INVALID_SPAN,
     Link,
@@ -193,3 +193,15 @@ class HeadSampler:
             known = set(textmap.fields) <= _W3C
             self._fields = frozenset(field.encode("ascii") for field in textmap.fields) if known else None
         return extract_context(textmap, scope["headers"], self._fields)
+
+
+class NoHeadSampling(HeadSampler):
+    """Leaves the decision to the instrumentation's span: its provider is a host's, with a sampler of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(ALWAYS_OFF, None)
+
+    def bypass_context(self, scope: Scope) -> Context | None:
+        """Return None: whatever it is, it goes through the instrumentation."""
+        del scope
+        return None

@@ -89,13 +89,37 @@ def refuse_wrong_states(app: Starlette, parts: Parts) -> None:
         )
     if app.middleware_stack is not None:
         raise RuntimeError("instrument(app) must come before the application's first request: its layers are built")
-    if getattr(app, "_is_instrumented_by_opentelemetry", False) or hasattr(app.state, _INSTRUMENTED):
+    if hasattr(app.state, _INSTRUMENTED) or (_by_opentelemetry(app) and not _is_automatic()):
         raise RuntimeError(
             "the application is instrumented already: every request would be measured twice; "
-            "under opentelemetry-instrument set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=fastapi,starlette,asgi"
+            "leave FastAPIInstrumentor.instrument_app(app) away"
         )
 
 
+def _by_opentelemetry(app: Starlette) -> bool:
+    return bool(getattr(app, "_is_instrumented_by_opentelemetry", False))
+
+
+def _is_automatic() -> bool:
+    """Return whether `opentelemetry-instrument`, or whoever does as it does, instruments every application."""
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # noqa: PLC0415 - FastAPI is an extra
+
+    return bool(FastAPIInstrumentor().is_instrumented_by_opentelemetry)
+
+
+def _take_over(app: Starlette) -> None:
+    """Have an application that was instrumented automatically be as if it were not."""
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware  # noqa: PLC0415 - as above
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # noqa: PLC0415 - as above
+
+    contrib: object = OpenTelemetryMiddleware
+    app.user_middleware[:] = [layer for layer in app.user_middleware if layer.cls is not contrib]
+    FastAPIInstrumentor.uninstrument_app(app)  # type: ignore[arg-type]  # one of Starlette's will do
+    app.middleware_stack = None  # it has built one
+
+
 def _instrument(app: Starlette, parts: Parts) -> None:
+    if _by_opentelemetry(app):
+        _take_over(app)
     import_module(f".{parts.settings.interceptor}", __package__).instrument(app, parts)
     setattr(app.state, _INSTRUMENTED, parts.tracers)

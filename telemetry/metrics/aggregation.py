@@ -129,10 +129,43 @@ class _SeriesTable(Generic[_Series]):
         return self.by_name[""], False
 
 
-class _SumInstrument:
+Tell = Callable[[float, Attributes, Context | None], None]
+
+
+class _Told:
+    """Others to whom an instrument's measurements are told: the same ones of the host's meter provider."""
+
+    _view: View
+    _tells: tuple[Tell, ...] = ()
+
+    def tell(self, tell: Tell) -> None:
+        """Tell somebody of each measurement from now on."""
+        self._tells = (*self._tells, tell)
+
+    def _tell(self, amount: float, attributes: Attributes, context: Context | None) -> None:
+        kept: Mapping[str, Any] = attributes or _NOTHING
+        names = self._view.attributes
+        if names is not None:
+            kept = {name: kept[name] for name in names if name in kept}
+        for tell in self._tells:
+            tell(amount, kept, context)
+
+    def _telling(self, bound: Callable[[float], None], attributes: Attributes) -> Callable[[float], None]:
+        if not self._tells:
+            return bound
+
+        def told(amount: float) -> None:
+            bound(amount)
+            self._tell(amount, attributes, None)
+
+        return told
+
+
+class _SumInstrument(_Told):
     """What a counter and an up-down counter share."""
 
     def __init__(self, name: str, unit: str, description: str, view: View, least: float) -> None:
+        self._view = view
         self._name, self._unit, self._description = name, unit, description
         self._least = least
         self._series: _SeriesTable[_SumSeries] = _SeriesTable(view.attributes, _SumSeries)
@@ -149,6 +182,8 @@ class _SumInstrument:
             total.value += amount
             if exemplar is not None:
                 total.exemplar = exemplar
+        if self._tells:
+            self._tell(amount, attributes, context)
 
     def bind(self, attributes: Attributes) -> Callable[[float], None]:
         """Add to the series of these attributes, looked up once; for what no recorded span measures."""
@@ -160,7 +195,7 @@ class _SumInstrument:
             with series.lock:
                 total.value += amount
 
-        return add
+        return self._telling(add, attributes)
 
     def metric(self, *, take_exemplars: bool = True) -> Metric:
         """Return all series as they are now; each exemplar is given once, to whoever takes them."""
@@ -190,10 +225,11 @@ class UpDownCounter(_SumInstrument, metrics.UpDownCounter):
         super().__init__(name, unit, description, view, -math.inf)
 
 
-class Histogram(metrics.Histogram):
+class Histogram(_Told, metrics.Histogram):
     """A distribution."""
 
     def __init__(self, name: str, unit: str, description: str, view: View) -> None:
+        self._view = view
         self._name, self._unit, self._description = name, unit, description
         bounds = view.buckets or DEFAULT_BUCKETS
         self._bounds = bounds
@@ -215,6 +251,8 @@ class Histogram(metrics.Histogram):
             distribution.counts[bucket] += 1
             if exemplar is not None:
                 distribution.exemplars[bucket] = exemplar
+        if self._tells:
+            self._tell(amount, attributes, context)
 
     def bind(self, attributes: Attributes) -> Callable[[float], None]:
         """Record in the series of these attributes, looked up once; for what no recorded span measures."""
@@ -227,7 +265,7 @@ class Histogram(metrics.Histogram):
                 distribution.sum += amount
                 distribution.counts[bisect_left(bounds, amount)] += 1
 
-        return record
+        return self._telling(record, attributes)
 
     def metric(self, *, take_exemplars: bool = True) -> Metric:
         """Return all series as they are now; each exemplar is given once, to whoever takes them."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from opentelemetry import metrics
+from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import Metric
 
@@ -17,6 +18,7 @@ from .aggregation import Counter, Histogram, UpDownCounter, View
 from .observable import ObservableCounter, ObservableGauge, ObservableInstrument, ObservableUpDownCounter
 
 _Recorded = TypeVar("_Recorded", Counter, UpDownCounter, Histogram)
+_SDK = "otel.sdk."
 _Callbacks = Sequence[metrics.CallbackT] | None
 
 
@@ -26,9 +28,17 @@ class AggregatingMeterProvider(metrics.MeterProvider):
     Args:
         inside: makes all other instruments, and ends with this provider.
         views: what is kept, by the instrument's name; everything for one that is not named, nothing where it says None.
+        also: those that are there have the same instruments, and are told of all that these measure; of the SDK's own
+            figures they are not.
     """
 
-    def __init__(self, inside: MeterProvider, views: Mapping[str, View | None] | None = None) -> None:
+    def __init__(
+        self,
+        inside: MeterProvider,
+        views: Mapping[str, View | None] | None = None,
+        also: Sequence[metrics.MeterProvider | None] = (),
+    ) -> None:
+        self._also = [provider.get_meter("telemetry") for provider in also if provider is not None]
         self._inside = inside
         self._views = views or {}
         self._instruments: dict[tuple[type, str, str], Counter | UpDownCounter | Histogram] = {}
@@ -69,9 +79,33 @@ class AggregatingMeterProvider(metrics.MeterProvider):
         if view.buckets is None and buckets:
             view = View(attributes=view.attributes, buckets=tuple(buckets))
         with self._lock:
-            made = self._instruments.setdefault((kind, name, unit), kind(name, unit, description, view))
+            made = self._instruments.get((kind, name, unit))
+            if made is None:
+                made = self._instruments[kind, name, unit] = kind(name, unit, description, view)
+                self._tell_others(made, name, unit, description, view.buckets)
         assert isinstance(made, kind)  # noqa: S101 - the kind is part of the key
         return made
+
+    def _tell_others(
+        self,
+        made: Counter | UpDownCounter | Histogram,
+        name: str,
+        unit: str,
+        description: str,
+        buckets: Sequence[float] | None,
+    ) -> None:
+        for meter in self.others(name):
+            if isinstance(made, Histogram):
+                other = meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=buckets)
+                made.tell(other.record)
+            elif isinstance(made, Counter):
+                made.tell(meter.create_counter(name, unit, description).add)
+            else:
+                made.tell(meter.create_up_down_counter(name, unit, description).add)
+
+    def others(self, name: str) -> Sequence[Meter]:
+        """Return those that have an instrument of this name as well."""
+        return () if name.startswith(_SDK) else self._also
 
     def observe(self, instrument: ObservableInstrument) -> None:
         """Read this instrument, too."""
@@ -110,6 +144,8 @@ class _Meter(metrics.Meter):
     ) -> metrics.ObservableCounter:
         if _has_generator(callbacks):
             return self._inside.create_observable_counter(name, callbacks, unit, description)
+        for other in self._meters.others(name):
+            other.create_observable_counter(name, callbacks, unit, description)
         return self._read(ObservableCounter(name, unit, description, callbacks or ()))  # type: ignore[arg-type]
 
     def create_observable_gauge(
@@ -117,6 +153,8 @@ class _Meter(metrics.Meter):
     ) -> metrics.ObservableGauge:
         if _has_generator(callbacks):
             return self._inside.create_observable_gauge(name, callbacks, unit, description)
+        for other in self._meters.others(name):
+            other.create_observable_gauge(name, callbacks, unit, description)
         return self._read(ObservableGauge(name, unit, description, callbacks or ()))  # type: ignore[arg-type]
 
     def create_observable_up_down_counter(
@@ -124,6 +162,8 @@ class _Meter(metrics.Meter):
     ) -> metrics.ObservableUpDownCounter:
         if _has_generator(callbacks):
             return self._inside.create_observable_up_down_counter(name, callbacks, unit, description)
+        for other in self._meters.others(name):
+            other.create_observable_up_down_counter(name, callbacks, unit, description)
         return self._read(ObservableUpDownCounter(name, unit, description, callbacks or ()))  # type: ignore[arg-type]
 
     def _read(self, instrument: "_Instrument") -> "_Instrument":

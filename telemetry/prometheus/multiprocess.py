@@ -23,7 +23,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from .background import in_background
 from .meeting_place import meeting_place, private_directory
 from .peer_scrape import BROKEN, LENGTH_BYTES, TIMEOUT_SECONDS, PeerEvents, PeerScrape
-from .slots import SOCKET_SUFFIX, Slot, SlotTakenError, claim
+from .slots import SOCKET_SUFFIX, Slot, SlotTakenError, claim, of_this_process
 
 LOOK_SECONDS = 1.0
 """How often a process looks whether its socket is still there."""
@@ -195,6 +195,8 @@ class PeerProcesses:
         if not isinstance(directory, Path):  # it has no peers
             return []
         found = {path for path in directory.glob(f"*{SOCKET_SUFFIX}") if path != own}
+        if isinstance(self._place, str):  # who shares no directory on purpose shares no process with its peers
+            found -= of_this_process()
         missed = {path for path, when in self._answered.items() if monotonic() - when < GONE_SECONDS}
         return sorted(found | missed)
 

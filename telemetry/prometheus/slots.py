@@ -45,6 +45,10 @@ class Slot:
         _held.add(self)
         _let_go_in_children()
 
+    def is_held(self) -> bool:
+        """Return whether it is not released."""
+        return self._file is not None
+
     def is_in_place(self) -> bool:
         """Return whether its socket and its lock are still there for others to see."""
         return self._file is not None and self.socket_path.exists() and _is_file(self._file, self._lock_path)
@@ -72,6 +76,11 @@ def claim(directory: Path) -> Slot:
         with suppress(SlotTakenError):
             return Slot(directory, f"worker-{number}")
     raise AssertionError
+
+
+def of_this_process() -> set[Path]:
+    """Return the sockets of slots that this process holds."""
+    return {slot.socket_path for slot in list(_held) if slot.is_held()}
 
 
 def has_ended(socket_path: Path) -> bool:

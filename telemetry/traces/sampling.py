@@ -197,14 +197,19 @@ class ReplaceableSampler(Sampler):
         return self._now.get_description()
 
 
-def make_sampler(settings: TelemetrySettings, *, recording: bool) -> tuple[ReplaceableSampler, TraceBudget | None]:
+def make_sampler(
+    settings: TelemetrySettings, given: Sampler | None = None, *, recording: bool
+) -> tuple[ReplaceableSampler, TraceBudget | None]:
     """Return the sampler that the settings ask for, and its budget if it has one.
 
     Args:
         settings: ``sampler`` None asks for the budget.
+        given: a sampler that the service gives, which decides alone.
         recording: False when no span can go anywhere; then the budget records none, so that no work is done
             for them and no exemplar names a trace that nobody can open. Trace ids exist all the same.
     """
+    if given is not None:
+        return ReplaceableSampler(given), None
     trust = settings.trust_client_sampling
     if settings.sampler is not None:
         name = settings.sampler.removeprefix(_PARENT_BASED)

@@ -79,7 +79,8 @@ async def test_a_request_is_decided_on_once(settings: TelemetrySettings, per_sec
     """The budget counts each trace once, and a recorded span has the trace id on which it was decided."""
     asked: list[int] = []
     with capture(replace(settings, traces_per_second=per_second)) as seen:
-        head, tracers = seen.telemetry._head_sampler, seen.telemetry._tracers
+        spans = seen.telemetry._spans
+        head, tracers = spans.head_sampler, spans.tracers
         inside = head._sampler
 
         class Noting(type(inside)):  # type: ignore[misc] # whatever the sampler is
@@ -94,7 +95,7 @@ async def test_a_request_is_decided_on_once(settings: TelemetrySettings, per_sec
         if settings.interceptor == "lean":
             tracers.sampler._inside = head._sampler  # type: ignore[attr-defined]
         else:
-            tracers.sampler = head._sampler
+            tracers.sampler = head._sampler  # type: ignore[attr-defined]
         async with serve(build(seen.telemetry)) as url, httpx.AsyncClient(base_url=url) as client:
             told = [(await client.get("/trace")).status_code for _ in range(20)]
         assert told == ([200] * 20 if per_second == 0 else [500] * 20)  # the handler wants no recording

@@ -47,7 +47,7 @@ def with_another() -> FastAPI:
     ("make", "says"),
     [
         (lambda: asyncio.run(served()), "before the application's first request"),
-        (instrumented, "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"),
+        (instrumented, "instrumented already"),
         (with_metrics, "/metrics already"),
         (with_another, "already"),
     ],

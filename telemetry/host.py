@@ -1,0 +1,73 @@
+"""What a host has of OpenTelemetry already: its providers are used, and theirs is the last word.
+
+A service that is run by `opentelemetry-instrument`, or that sets providers of its own, keeps its spans: they are made
+by its provider, sampled by its sampler and sent by its exporters, those of requests among them. `/metrics` is there all
+the same; what is counted for it is told to the host's meter provider as well.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.trace import TracerProvider
+
+from .export.shutdown import Pipeline
+from .metrics.provider import AggregatingMeterProvider
+
+_PLACEHOLDERS = ("opentelemetry.trace", "opentelemetry.metrics")
+_Provider = TypeVar("_Provider")
+_PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
+
+
+class OwnTracerProvider(TracerProvider):
+    """A tracer provider that is no host's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What it has.
+
+    Attributes:
+        tracers: makes its spans; None where we do.
+        meters: is told of metrics, too; None where nobody else is.
+    """
+
+    tracers: trace.TracerProvider | None = None
+    meters: metrics.MeterProvider | None = None
+
+    def pipelines(self) -> list[Pipeline]:
+        """Return what is to be handed over at the end: under uvicorn, nobody may get to do it later."""
+        given = {"the host's spans": self.tracers, "the host's metrics": self.meters}
+        flushes = {name: getattr(provider, "force_flush", None) for name, provider in given.items()}
+        return [Pipeline(name, flush, None) for name, flush in flushes.items() if flush is not None]
+
+
+def find_host(tracers: trace.TracerProvider | None, meters: metrics.MeterProvider | None, *, look_around: bool) -> Host:
+    """Return what is given, else what is global by now.
+
+    Args:
+        tracers: what the host gives.
+        meters: what the host gives.
+        look_around: whether global providers count.
+    """
+    if tracers is None and look_around:
+        tracers = _set_by_host(trace.get_tracer_provider())
+    if meters is None and look_around:
+        meters = _set_by_host(metrics.get_meter_provider())
+    return Host(tracers, meters)
+
+
+def environment_beside_host(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment without what is for the host's exporters alone.
+
+    `opentelemetry-instrument` sets the protocol to ``grpc``, which is not spoken here, where there is no other.
+    """
+    if environ.get(_PROTOCOL) != "grpc" or _set_by_host(trace.get_tracer_provider()) is None:
+        return environ
+    return {name: text for name, text in environ.items() if name != _PROTOCOL}
+
+
+def _set_by_host(provider: _Provider) -> _Provider | None:
+    stands_in = type(provider).__module__.startswith(_PLACEHOLDERS)  # the API's own, until there is one
+    return None if stands_in or isinstance(provider, OwnTracerProvider | AggregatingMeterProvider) else provider
