@@ -16,6 +16,7 @@ from tests.orders.sale import LONG, Sale
 FOLDER = files("service.ledger.scripts")
 SOURCES = {item.name: item.read_text() for item in FOLDER.iterdir() if item.name.endswith(".lua")}
 STEPS = sorted(name for name in SOURCES if not name.startswith("_"))
+SHARED = "".join(SOURCES[name] for name in sorted(SOURCES) if name.startswith("_"))
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -33,7 +34,7 @@ def test_a_script_names_no_key_outside_its_shard(name: str) -> None:
     """Every key begins with `P`, the prefix; a name of its own would be in another slot of a cluster."""
     assert "KEYS" not in SOURCES[name]
     called = re.findall(r"redis\.p?call\('([A-Z]+)', ([^,)]+)", SOURCES[name])
-    named = re.findall(r"local ([\w, ]+) = (?:P \.\. |\w+_key\()", SOURCES[name])
+    named = re.findall(r"local ([\w, ]+) = (?:P \.\. |\w+_key\()", SHARED + SOURCES[name])
     keys_by_name = {word for names in named for word in names.split(", ")}
     keyless = {"TIME", "SCAN", "XGROUP", "XINFO"}
     for command, key in called:
