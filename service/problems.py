@@ -38,7 +38,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "invalid": Kind(422, "The request is not valid"),
     "idempotency_conflict": Kind(422, "The idempotency key belongs to another request"),
     "upgrade_required": Kind(426, "The resource is a WebSocket"),
-    "rate_limited": Kind(429, "Too many orders from this user"),
+    "rate_limited": Kind(429, "Too many orders"),
     "headers_too_large": Kind(431, "The headers are too many or too large"),
     "internal_error": Kind(500, "The service made a mistake"),
     "not_implemented": Kind(501, "The service does not do this"),

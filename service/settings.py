@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,6 +129,8 @@ class Settings(BaseModel):
     max_wait_seconds: float = Field(60, ge=0, le=86400, allow_inf_nan=False)
     cancellations_per_minute: int | None = Field(60, ge=1, le=1_000_000)
     rate_limit_per_second: float | None = Field(None, gt=0, allow_inf_nan=False)
+    rate_limit_per_address: float | None = Field(None, gt=0, allow_inf_nan=False)
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     max_connections: int = Field(10_000, ge=16, le=1_000_000)
     client_timeout_seconds: float = Field(10, ge=0.1, le=3600, allow_inf_nan=False)
     keep_alive_seconds: float = Field(75, ge=0.1, le=86400, allow_inf_nan=False)
@@ -178,6 +181,11 @@ class Settings(BaseModel):
                 raise ValueError(f"{origin!r} is not an origin such as https://shop.example")
         return origins
 
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, given: Any) -> Any:  # noqa: ANN401 - what the environment holds
+        return tuple(map(_network, given.split(","))) if isinstance(given, str) else given
+
     @model_validator(mode="after")
     def _keys_find_their_orders(self) -> "Settings":
         if self.order_retention_seconds is not None and self.order_retention_seconds < self.idempotency_ttl_seconds:
@@ -222,6 +230,13 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(_one_line(error)) from None
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise ValueError(f"{text.strip()!r} is no address or network such as 10.0.0.0/8") from None
 
 
 def secret_variables() -> list[str]:

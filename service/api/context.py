@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.types import Scope
 
 from service.api.admin_log import AdminLog
+from service.api.client_address import client_address
 from service.api.conditional import PolledJson
 from service.faults import Faults
 from service.ledger.catalogue import ProductCatalogue
@@ -14,6 +16,7 @@ from service.ledger.lease import Lease
 from service.ledger.ledger import Ledger
 from service.ledger.order_list import OrderList
 from service.ledger.orders import ORDER_ID, shard_of_order
+from service.ledger.rates import FleetRates
 from service.ledger.snapshot import Snapshot
 from service.ledger.write_check import WriteCheck
 from service.monitoring.broadcast import Broadcast
@@ -23,6 +26,7 @@ from service.monitoring.rejections import Rejections
 from service.orders.admission import Admission
 from service.orders.checkout import Checkout
 from service.orders.placement import OrderPlacer
+from service.orders.rate_limits import RateLimits
 from service.orders.sold_out import SoldOutCache
 from service.orders.wait_time import WaitEstimator
 from service.problems import Problem
@@ -70,9 +74,12 @@ class ApiContext:
             self.sold_out,
             self.wait_estimator,
             max_in_flight=settings.max_in_flight,
-            rate_per_second=settings.rate_limit_per_second,
         )
-        self.checkout = Checkout(self.admission, self.placer)
+        self.rates = FleetRates(shards)
+        limits = RateLimits(
+            self.rates, per_user=settings.rate_limit_per_second, per_address=settings.rate_limit_per_address
+        )
+        self.checkout = Checkout(self.admission, limits, self.placer)
         self.writes = WriteCheck(shards, settings.store_timeout_seconds)
         self.poller = SnapshotPoller(shards, Lease(shards, settings.fleet_id), self.writes, on_reading=self._learn)
         slot = telemetry.worker
@@ -82,6 +89,10 @@ class ApiContext:
         self.rejections = Rejections(self.ledger, slot)
         self.live = Live(self.poller, self.windows)
         self.broadcast = Broadcast(self.live, self.poller)
+
+    def address_of(self, scope: Scope) -> str | None:
+        """Return the address that an order counts for; None where addresses are not limited."""
+        return client_address(scope, self.settings.trusted_proxies) if self.settings.rate_limit_per_address else None
 
     async def ask_store(self) -> None:
         """Return if a shard takes writes.
@@ -94,6 +105,7 @@ class ApiContext:
     async def aclose(self) -> None:
         """End what is still being read; for when nobody asks any more."""
         await self.writes.aclose()
+        await self.rates.aclose()
         await self.catalogue.aclose()
         await self.live.aclose()
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Header, Path, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
@@ -117,7 +117,12 @@ router = APIRouter(tags=["orders"], route_class=StrictRoute)
     },
 )
 async def place_order(
-    order: OrderRequest, response: Response, context: Context, subject: Shopper, idempotency_key: IdempotencyKey = None
+    order: OrderRequest,
+    request: Request,
+    response: Response,
+    context: Context,
+    subject: Shopper,
+    idempotency_key: IdempotencyKey = None,
 ) -> OrderAccepted:
     """Place an order: stock is taken at once and held, payment and confirmation follow."""
     user_id = subject or order.user_id
@@ -129,6 +134,7 @@ async def place_order(
         quantity=order.quantity,
         idempotency_key=idempotency_key,
         key_scope=subject or "",
+        address=context.address_of(request.scope),
     )
     response.status_code, headers = head_of(placed, context.settings.root_path)
     response.headers.update(headers)
@@ -138,6 +144,7 @@ async def place_order(
 def head_of(placed: PlacedOrder, root_path: str) -> tuple[int, dict[str, str]]:
     """Return the status of the answer to an order that was placed, and its headers."""
     location = {"location": f"{root_path}/orders/{placed.order.order_id}"}
+    location |= {name.lower(): value for name, value in placed.limits.items()}
     return (200, location | {"idempotency-replayed": "true"}) if placed.replayed else (202, location)
 
 

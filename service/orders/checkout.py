@@ -6,6 +6,7 @@ from typing import NamedTuple
 from service.ledger.orders import Order, Outcome, Placement
 from service.orders.admission import Admission
 from service.orders.placement import OrderPlacer
+from service.orders.rate_limits import Headers, RateLimits
 from service.problems import Problem
 
 
@@ -14,17 +15,27 @@ class PlacedOrder(NamedTuple):
 
     order: Order
     replayed: bool
+    limits: Headers
+    """What the answer says of the limits on orders."""
 
 
 class Checkout:
     """What placing an order takes in one process."""
 
-    def __init__(self, admission: Admission, placer: OrderPlacer) -> None:
+    def __init__(self, admission: Admission, limits: RateLimits, placer: OrderPlacer) -> None:
         self._admission = admission
+        self._limits = limits
         self._placer = placer
 
     async def place_order(
-        self, *, product_id: str, user_id: str, quantity: int, idempotency_key: str | None, key_scope: str = ""
+        self,
+        *,
+        product_id: str,
+        user_id: str,
+        quantity: int,
+        idempotency_key: str | None,
+        key_scope: str = "",
+        address: str | None = None,
     ) -> PlacedOrder:
         """Place an order for a user.
 
@@ -34,12 +45,14 @@ class Checkout:
             quantity: How many units.
             idempotency_key: The client's key; the same key and request again give the first order again.
             key_scope: Whose keys these are: keys of different scopes never meet.
+            address: Where it comes from; None where that does not matter.
 
         Raises:
-            Problem: It was refused, by admission or by the ledger.
+            Problem: It was refused, by admission, a limit or the ledger.
             redis.exceptions.RedisError: The store is down; the order may have been placed.
         """
-        with self._admission.admit(user_id, product_id, keyed=idempotency_key is not None):
+        with self._admission.admit(product_id, keyed=idempotency_key is not None):
+            limits = await self._limits.check(user_id, address) if self._limits else {}
             placement = await self._placer.place(
                 product_id=product_id,
                 user_id=user_id,
@@ -48,11 +61,11 @@ class Checkout:
                 key_scope=key_scope,
             )
         if placement.order is None or placement.outcome not in (Outcome.ACCEPTED, Outcome.REPLAYED):
-            raise _refusal(placement)
-        return PlacedOrder(placement.order, placement.outcome is Outcome.REPLAYED)
+            raise _refusal(placement, limits)
+        return PlacedOrder(placement.order, placement.outcome is Outcome.REPLAYED, limits)
 
 
-def _refusal(placement: Placement) -> Problem:
+def _refusal(placement: Placement, limits: Headers) -> Problem:
     """Return the problem that a refusal of the ledger is to the caller: they share their word."""
     details = {
         Outcome.SOLD_OUT: f"{placement.units_left} units are left.",
@@ -60,6 +73,6 @@ def _refusal(placement: Placement) -> Problem:
         Outcome.RATE_LIMITED: "Too many orders of this user were cancelled.",
     }
     wait = placement.retry_after
-    headers = {"Retry-After": str(ceil(wait.total_seconds()))} if wait is not None else {}
+    headers = limits | ({"Retry-After": str(ceil(wait.total_seconds()))} if wait is not None else {})
     detail = details.get(placement.outcome, "")
     return Problem(placement.outcome.value, detail, headers=headers, counted=placement.counted)

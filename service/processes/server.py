@@ -51,6 +51,7 @@ def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry, listener
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # X-Forwarded-For counts where TRUSTED_PROXIES says so, and for nothing else
             headers=list(SECURITY_HEADERS.items()),
             backlog=BACKLOG,
             ws=Connection,

@@ -57,6 +57,7 @@ class OrderFastPathMiddleware:
                 user_id=order.user_id,
                 quantity=order.quantity,
                 idempotency_key=key.decode("ascii") if key else None,
+                address=self._context.address_of(scope),
             )
         except Problem as problem:
             self._on_problem(scope, problem)
