@@ -76,10 +76,7 @@ class ApiContext:
             max_in_flight=settings.max_in_flight,
         )
         self.rates = FleetRates(shards)
-        limits = RateLimits(
-            self.rates, per_user=settings.rate_limit_per_second, per_address=settings.rate_limit_per_address
-        )
-        self.checkout = Checkout(self.admission, limits, self.placer)
+        self.checkout = Checkout(self.admission, _limits(self.rates, settings), self.placer)
         self.writes = WriteCheck(shards, settings.store_timeout_seconds)
         self.poller = SnapshotPoller(shards, Lease(shards, settings.fleet_id), self.writes, on_reading=self._learn)
         slot = telemetry.worker
@@ -122,6 +119,10 @@ class ApiContext:
         if not _ORDER_ID.fullmatch(order_id) or shard_of_order(order_id) not in self.shards:
             raise Problem("unknown_order")
         return order_id
+
+
+def _limits(rates: FleetRates, settings: Settings) -> RateLimits:
+    return RateLimits(rates, per_user=settings.rate_limit_per_second, per_address=settings.rate_limit_per_address)
 
 
 async def get_context(request: Request) -> ApiContext:  # a plain function would be run in a thread, at 60 us a call
