@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -21,6 +22,7 @@ from .http.options import RequestChoices, RequestOptions
 from .http.parts import Parts
 from .http.request_metrics import RequestListener
 from .prometheus.responses import respond
+from .prometheus.server import metrics_server
 from .settings import TelemetrySettings
 
 if TYPE_CHECKING:
@@ -127,10 +129,14 @@ class ApplicationTelemetry(ABC):
         self._runs = 1
         with before_termination(self.shutdown):
             try:
-                async with self.serving_peers():
+                async with self.serving_peers(), self._serving_metrics():
                     yield
             finally:
                 await self._end_run()
+
+    def _serving_metrics(self) -> AbstractAsyncContextManager[None]:
+        settings = self.settings
+        return metrics_server(settings.metrics_address, settings.service_name, partial(respond, self.exposition_of_all))
 
     async def _end_run(self) -> None:
         self._runs -= 1

@@ -102,6 +102,7 @@ class TelemetrySettings:
         interceptor: what measures requests and makes their spans, see `telemetry.http.instrumentation`.
         socket_dir: a directory in which peer processes find each other, so that each answers ``/metrics`` for all;
             None: those of one server that have no ``worker`` find each other by its address.
+        metrics_address: a host and a port where `Telemetry.running` serves ``/metrics`` as well; None for nowhere.
         excluded_paths: request paths that get neither spans nor metrics.
         excluded_urls: regular expressions; a request whose URL has one of them gets neither, too.
         console_spans: whether spans are written to stdout as well, as JSON.
@@ -127,6 +128,7 @@ class TelemetrySettings:
     keep_propagators: bool = False
     interceptor: Interceptor = "contrib"
     socket_dir: Path | None = None
+    metrics_address: tuple[str, int] | None = None
     excluded_paths: tuple[str, ...] = ("/metrics", "/healthz", "/readyz")
     excluded_urls: tuple[str, ...] = ()
     console_spans: bool = False
@@ -172,12 +174,19 @@ class TelemetrySettings:
             keep_propagators=env.text("OTEL_PROPAGATORS") is not None,
             interceptor=env.read("TELEMETRY_INTERCEPTOR", _interceptor, INTERCEPTORS[0]),
             socket_dir=env.read("TELEMETRY_SOCKET_DIR", parsing.socket_directory, None),
+            metrics_address=_metrics_address(env),
             excluded_urls=_excluded_urls(env),
             console_spans="console" in exporters(env, "TRACES"),
             ignored_variables=ignored(environ),
             batch=batch(env, "OTEL_BSP", 5000),
             log_batch=batch(env, "OTEL_BLRP", 1000),
         )
+
+
+def _metrics_address(env: Environment) -> tuple[str, int] | None:
+    """Return where metrics are asked for; a host alone asks for nothing."""
+    port = env.read("OTEL_EXPORTER_PROMETHEUS_PORT", parsing.whole_number(0, 65_535), 0)
+    return (env.text("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost", port) if port else None
 
 
 def _excluded_urls(env: Environment) -> tuple[str, ...]:

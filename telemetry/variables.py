@@ -20,6 +20,7 @@ OBEYED = (
         for option in ("ENDPOINT", "HEADERS", "TIMEOUT", "COMPRESSION", "PROTOCOL")
     ),
     *("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS"),
+    *("OTEL_EXPORTER_PROMETHEUS_HOST", "OTEL_EXPORTER_PROMETHEUS_PORT"),
     # the exporters
     *("OTEL_EXPORTER_OTLP_*CERTIFICATE", "OTEL_EXPORTER_OTLP_*CLIENT_KEY", "OTEL_PYTHON_EXPORTER_OTLP_*"),
     # the SDK
@@ -36,7 +37,6 @@ OBEYED = (
     *("OTEL_PYTHON_*_EXCLUDED_URLS", "OTEL_PYTHON_INSTRUMENTATION_*"),
 )
 """Those with an effect; a star is for any text."""
-_OF_HOSTS = ("OTEL_EXPORTER_PROMETHEUS_HOST", "OTEL_EXPORTER_PROMETHEUS_PORT")  # who serves `/metrics` reads them
 
 
 def ignored(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -47,7 +47,6 @@ def ignored(environ: Mapping[str, str]) -> tuple[str, ...]:
             for name, value in environ.items()
             if name.startswith("OTEL_")
             and value.strip()
-            and name not in _OF_HOSTS
             and not any(fnmatch.fnmatchcase(name, pattern) for pattern in OBEYED)
         )
     )

@@ -55,4 +55,4 @@ async def _logged(work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
     except Exception:  # telemetry never breaks its host
-        _logger.exception("answering peer processes has ended")
+        _logger.exception("work beside the application has ended")
