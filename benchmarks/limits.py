@@ -15,7 +15,7 @@ from service.store import keys
 PART = "limits"
 CONNECTIONS = 64
 RANDOM = "__rand_int__"  # 12 digits
-ORDER = ("00" + RANDOM + "0" * 16, "p0", f"user-{RANDOM}", "1", "", "", "")
+ORDER = ("00" + RANDOM + "0" * 16, "p0", f"user-{RANDOM}", "1", "", "", "", "", "")
 CASES = (("one order a call", 1, 1), ("one order a call, 16 calls pipelined", 1, 16), ("64 orders a call", 64, 1))
 
 

@@ -130,6 +130,15 @@ EXPORTED = tuple(OrderView.model_fields)
 """The columns of an export."""
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet would carry out."""
+
+
+def _cell(value: object) -> object:
+    """Return a value as no spreadsheet takes it for a formula: it may be a stranger's."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
 def csv_lines(rows: Sequence[Sequence[object]]) -> bytes:
     """Write rows as RFC 4180 has it."""
     text = io.StringIO()
@@ -138,9 +147,9 @@ def csv_lines(rows: Sequence[Sequence[object]]) -> bytes:
 
 
 def orders_csv(orders: Sequence[Order]) -> bytes:
-    """Write orders as lines of CSV, without a head; what is not known is an empty cell."""
+    """Write orders as lines of CSV, without a head; what is not known is an empty cell, and no cell is a formula."""
     rows = [OrderView.of(order).model_dump(mode="json") for order in orders]
-    return csv_lines([[row[name] for name in EXPORTED] for row in rows])
+    return csv_lines([[_cell(row[name]) for name in EXPORTED] for row in rows])
 
 
 def orders_ndjson(orders: Sequence[Order]) -> bytes:

@@ -5,7 +5,7 @@ from operator import attrgetter
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Header, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Secret
 from pydantic_core import to_json
 
 from service.api.auth import AskerOf, Shopper
@@ -20,6 +20,18 @@ from service.problems import FieldProblem, Problem
 ProductId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$", examples=["iphone-15-pro"])]
 UserId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@|+=-]{0,127}$", examples=["ada"])]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=1000, examples=[1])]
+Reference = Annotated[
+    str,
+    Field(
+        pattern=r"^[^\x00-\x1f\x7f]{1,128}$",
+        description="your own word for the order: it is handed to the payment gateway and given back with the order",
+        examples=["basket-4711"],
+    ),
+]
+PaymentToken = Annotated[
+    Secret[Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,512}$")]],
+    Field(description="what the shopper pays with: handed to the payment gateway, shown to nobody, and forgotten then"),
+]
 OrderIdPath = Annotated[str, Path(description="as `POST /orders` returned it", max_length=64)]
 IDEMPOTENCY_KEY = r"^[\x21-\x7e]{1,255}$"
 IdempotencyKey = Annotated[
@@ -40,6 +52,13 @@ class OrderRequest(BaseModel):
     product_id: ProductId
     user_id: UserId | None = None
     quantity: Quantity
+    reference: Reference | None = None
+    payment_token: PaymentToken | None = None
+
+    def words(self) -> dict[str, str]:
+        """Return what is handed on as it came."""
+        token = self.payment_token.get_secret_value() if self.payment_token else ""
+        return {"reference": self.reference or "", "payment_token": token}
 
 
 class OrderAccepted(BaseModel):
@@ -88,6 +107,7 @@ class OrderView(BaseModel):
     expires_at: datetime
     settled_at: datetime | None = Field(description="when it was confirmed, failed, expired or cancelled")
     attempts: int = Field(description="how often processing it was begun")
+    reference: str | None = Field(description="as `POST /orders` had it")
     reason: str | None = Field(description="why it failed or expired, or why its last attempt did not end it")
     payment_id: str | None
 
@@ -135,6 +155,7 @@ async def place_order(
         idempotency_key=idempotency_key,
         key_scope=subject or "",
         address=context.address_of(request.scope),
+        **order.words(),
     )
     response.status_code, headers = head_of(placed, context.settings.root_path)
     response.headers.update(headers)

@@ -143,7 +143,7 @@ class Ledger:
         for order in orders:
             product, user = keys.escape(order.product_id), keys.escape(order.user_id)
             args += (order.order_id, product, user, order.quantity)
-            args += (order.digest, order.fingerprint, order.traceparent)
+            args += (order.digest, order.fingerprint, order.traceparent, order.reference, order.payment_token)
         replies = await self.shards.run("place", shard, *args, batch=len(orders), trace=trace)
         return [_placement(reply) for reply in replies]
 
@@ -283,4 +283,6 @@ def _begun(reply: list[Any]) -> Begun:
     if result is not BeginResult.BEGUN:
         return Begun(result, _order(reply, 1))
     wait = timedelta(milliseconds=reply[2]) if reply[2] >= 0 else None
-    return Begun(result, _order(reply, 1), wait, timedelta(milliseconds=reply[3]) if wait is not None else None)
+    return Begun(
+        result, Order.from_row(reply[1], reply[4]), wait, timedelta(milliseconds=reply[3]) if wait is not None else None
+    )

@@ -6,7 +6,7 @@ The words are the same in the Lua scripts, here, in the metrics' attributes, in 
 import secrets
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Self
@@ -71,7 +71,10 @@ def at(milliseconds: str | int) -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOrder:
-    """An order to be placed. `digest` and `fingerprint` are empty without an idempotency key."""
+    """An order to be placed. `digest` and `fingerprint` are empty without an idempotency key.
+
+    `reference` is the merchant's, `payment_token` the shopper's; what they mean is not for us to know.
+    """
 
     order_id: str
     product_id: str
@@ -80,6 +83,8 @@ class NewOrder:
     digest: str = ""
     fingerprint: str = ""
     traceparent: str = ""
+    reference: str = ""
+    payment_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +107,9 @@ class Order:
     reason: str | None
     payment_id: str | None
     generation: int
+    reference: str | None = None
+    payment_token: str = field(default="", repr=False)
+    """What it is paid with: told to the worker that begins the order, and to nobody else."""
 
     @property
     def amount(self) -> int:
@@ -114,10 +122,10 @@ class Order:
         return f"{self.order_id}-{self.generation}" if self.generation else self.order_id
 
     @classmethod
-    def from_row(cls, row: list[str]) -> Self:
+    def from_row(cls, row: list[str], payment_token: str = "") -> Self:
         """Read what `order_row` in `_ledger.lua` returns."""
         (order_id, status, product, user, quantity, price, currency, accepted, expires, position, eta) = row[:11]
-        attempts, settled, reason, payment, generation = row[11:]
+        attempts, settled, reason, payment, generation, reference = row[11:]
         return cls(
             order_id=order_id,
             status=Status(status),
@@ -135,6 +143,8 @@ class Order:
             reason=reason or None,
             payment_id=payment or None,
             generation=int(generation or 0),
+            reference=reference or None,
+            payment_token=payment_token,
         )
 
 

@@ -86,6 +86,8 @@ def charge_of(order: Order, payment_key: str) -> Charge:
         amount=order.amount,
         currency=order.currency,
         key=payment_key,
+        reference=order.reference,
+        payment_token=order.payment_token,
     )
 
 

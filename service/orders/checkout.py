@@ -36,6 +36,8 @@ class Checkout:
         idempotency_key: str | None,
         key_scope: str = "",
         address: str | None = None,
+        reference: str = "",
+        payment_token: str = "",
     ) -> PlacedOrder:
         """Place an order for a user.
 
@@ -46,6 +48,8 @@ class Checkout:
             idempotency_key: The client's key; the same key and request again give the first order again.
             key_scope: Whose keys these are: keys of different scopes never meet.
             address: Where it comes from; None where that does not matter.
+            reference: The merchant's word for the order.
+            payment_token: What the shopper pays with; only the gateway is told.
 
         Raises:
             Problem: It was refused, by admission, a limit or the ledger.
@@ -59,6 +63,8 @@ class Checkout:
                 quantity=quantity,
                 idempotency_key=idempotency_key,
                 key_scope=key_scope,
+                reference=reference,
+                payment_token=payment_token,
             )
         if placement.order is None or placement.outcome not in (Outcome.ACCEPTED, Outcome.REPLAYED):
             raise _refusal(placement, limits)

@@ -25,7 +25,15 @@ class OrderPlacer:
         self._claims = ShardBatcher(ledger.shards, ledger.claim, limit=MAX_BATCH, ends_all=is_store_down)
 
     async def place(
-        self, *, product_id: str, user_id: str, quantity: int, idempotency_key: str | None, key_scope: str = ""
+        self,
+        *,
+        product_id: str,
+        user_id: str,
+        quantity: int,
+        idempotency_key: str | None,
+        key_scope: str = "",
+        reference: str = "",
+        payment_token: str = "",
     ) -> Placement:
         """Place one order and return the ledger's answer.
 
@@ -35,6 +43,8 @@ class OrderPlacer:
             quantity: How many units.
             idempotency_key: The client's key; the same key and request again give the first order again.
             key_scope: Whose keys these are: keys of different scopes never meet.
+            reference: The merchant's word for the order.
+            payment_token: What the shopper pays with; only the gateway is told.
 
         Raises:
             redis.exceptions.RedisError: The store is down; the order may have been placed.
@@ -44,7 +54,8 @@ class OrderPlacer:
         digest = fingerprint = ""
         if idempotency_key is not None:
             digest = keys.digest(key_scope, idempotency_key)
-            fingerprint = keys.digest(product_id, user_id, str(quantity))
+            said = (product_id, user_id, str(quantity))
+            fingerprint = keys.digest(*said, *((reference, payment_token) if reference or payment_token else ()))
             home = shards.of(digest)
             if home != shard and not await self._claim(home, (digest, fingerprint)):
                 return Placement(Outcome.IDEMPOTENCY_CONFLICT, 0, None, counted=False)
@@ -56,6 +67,8 @@ class OrderPlacer:
             digest=digest,
             fingerprint=fingerprint,
             traceparent=current_traceparent(),
+            reference=reference,
+            payment_token=payment_token,
         )
         return await self._batches.submit(shard, order)
 

@@ -1,7 +1,9 @@
 """Dead letters: orders that could not be processed, for a person to look at, give another generation, or let go."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -145,3 +147,30 @@ async def test_letters_of_all_shards_are_listed_in_the_order_of_their_death(stor
 
 async def _later(sale: Sale, moment: datetime) -> bool:
     return (await sale.snapshot()).taken_at > moment
+
+
+async def test_a_dead_letter_keeps_what_it_is_to_be_paid_with(sale: Sale) -> None:
+    """The worker that begins it anew is told; whoever else reads it is not, and when it is dropped it is forgotten."""
+    await sale.product()
+    paid_with = "tok-1"
+    (placed,) = await sale.place(replace(sale.request(), reference="r-1", payment_token=paid_with))
+    assert placed.order is not None
+    (begun,) = await sale.take()
+    assert begun.order is not None
+    assert (begun.order.reference, begun.order.payment_token) == ("r-1", "tok-1")
+    assert "tok-1" not in repr(begun.order)
+    for _ in range(2):
+        assert await sale.under(attempts=1).defer(placed.order) == "dead"
+        read = await sale.order(placed.order)
+        assert (read.reference, read.payment_token) == ("r-1", "")
+        await sale.dead_letters.requeue([placed.order.order_id], LONG)
+        (begun,) = await sale.take()
+        assert begun.order is not None
+        assert (begun.order.reference, begun.order.payment_token) == ("r-1", "tok-1")
+    await sale.under(attempts=1).defer(placed.order)
+    await sale.dead_letters.drop([placed.order.order_id])
+    key = b"{fs:00}:o:" + bytes.fromhex(placed.order.order_id[2:])
+    command: Any = sale.shards.client.execute_command
+    kept = await command("GET", key, NEVER_DECODE=True)
+    assert b"r-1" in kept
+    assert b"tok-1" not in kept

@@ -58,6 +58,7 @@ class OrderFastPathMiddleware:
                 quantity=order.quantity,
                 idempotency_key=key.decode("ascii") if key else None,
                 address=self._context.address_of(scope),
+                **order.words(),
             )
         except Problem as problem:
             self._on_problem(scope, problem)

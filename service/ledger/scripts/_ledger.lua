@@ -193,16 +193,19 @@ local function promise()
   return queued, drain > 0 and math.floor(ahead * 1000000 / drain) or -1
 end
 
--- Writes an order. One that ended keeps what a caller can ask for and no more. `accepted` is told from when its id was
--- made, the other times from `accepted`: differences are short.
+-- Writes an order. One that ended keeps what a caller can ask for and no more, and a dead letter what it would be paid with.
+-- `accepted` is told from when its id was made, the other times from `accepted`: differences are short. What most orders
+-- lack comes last.
 local function save(order)
   local v = {STATE[order.state], order.product, order.user, order.quantity, order.price, order.currency,
              order.accepted - made(order.id), order.expires - order.accepted, order.position, order.eta, order.attempts,
              order.generation, order.reason, order.payment}
   if order.settled > 0 then
     v[15] = math.max(order.settled - order.accepted, 0)  -- the clock of another server may be behind
+    if order.reference ~= '' or order.token ~= '' then v[16], v[17] = order.reference, order.token end
   else
     v[15], v[16], v[17], v[18], v[19] = -1, order.begun, order.entry, order.call, order.trace
+    if order.reference ~= '' or order.token ~= '' then v[20], v[21] = order.reference, order.token end
   end
   redis.call('SET', order_key(order.id), cmsgpack.pack(v))
 end
@@ -212,11 +215,12 @@ local function load_order(id)
   local packed = redis.call('GET', order_key(id))
   if not packed then return nil end
   local v = cmsgpack.unpack(packed)
-  local accepted = made(id) + v[7]
+  local accepted, ended = made(id) + v[7], v[15] >= 0
   return {id = id, state = STATES[v[1]], product = v[2], user = v[3], quantity = v[4], price = v[5], currency = v[6],
           accepted = accepted, expires = accepted + v[8], position = v[9], eta = v[10], attempts = v[11], generation = v[12],
-          reason = v[13], payment = v[14], settled = v[15] >= 0 and accepted + v[15] or 0,
-          begun = v[16] or 0, entry = v[17] or '', call = v[18] or '', trace = v[19] or ''}
+          reason = v[13], payment = v[14], settled = ended and accepted + v[15] or 0,
+          begun = not ended and v[16] or 0, entry = not ended and v[17] or '', call = v[18] or '', trace = v[19] or '',
+          reference = ended and v[16] or v[20] or '', token = ended and v[17] or v[21] or ''}
 end
 
 -- Puts an order into the queue; the caller saves it.
@@ -284,6 +288,7 @@ local function finish(order, status, reason, payment, dead)
   redis.call('ZREM', P .. 'delayed', order.id)
   redis.call('ZREM', P .. 'retried', order.id)
   order.state, order.settled, order.reason, order.payment = status, NOW, reason, payment or ''
+  if not dead then order.token = '' end
   save(order)
   count(status)
   if not dead then schedule_retention(order.id) end
@@ -320,7 +325,7 @@ end
 local function row(order)
   return order and {order.id, order.state, order.product, order.user, order.quantity, order.price, order.currency,
                     order.accepted, order.expires, order.position, math.max(order.eta, 0), order.attempts,
-                    order.settled, order.reason, order.payment, order.generation}
+                    order.settled, order.reason, order.payment, order.generation, order.reference}
 end
 local function order_row(id) return row(load_order(id)) end
 

@@ -3,7 +3,8 @@
 -- Safe to send twice: the second time of one call takes no other attempt.
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 attempts allowed, 2 id of this call, then 2 per entry: entry id, order id
--- Returns: per entry {begun|dead|gone, order row or nil, wait in ms before the first attempt or -1, ETA given in ms}
+-- Returns: per entry {begun|dead|gone, order row or nil, wait in ms before the first attempt or -1, ETA given in ms,
+--          payment token or ''}
 local ALLOWED, CALL = tonumber(ARGV[1]), ARGV[2]
 
 local function begin(entry, id)
@@ -19,7 +20,8 @@ local function begin(entry, id)
     return {'gone'}
   end
   if order.call == CALL then
-    return {'begun', row(order), order.attempts == 1 and math.max(since(order.accepted) - since(order.begun), 0) or -1, math.max(order.eta, 0)}
+    local wait = order.attempts == 1 and math.max(since(order.accepted) - since(order.begun), 0) or -1
+    return {'begun', row(order), wait, math.max(order.eta, 0), order.token}
   end
   if order.attempts >= ALLOWED then
     dead_letter(order, 'too_many_attempts')
@@ -38,7 +40,7 @@ local function begin(entry, id)
   end
   order.state, order.attempts, order.call = 'processing', order.attempts + 1, CALL
   save(order)
-  return {'begun', row(order), wait, math.max(order.eta, 0)}
+  return {'begun', row(order), wait, math.max(order.eta, 0), order.token}
 end
 
 local replies = {}

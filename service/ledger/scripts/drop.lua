@@ -7,6 +7,9 @@ for i = 1, #ARGV do
   replies[i] = 'not_dead'
   if redis.call('ZREM', P .. 'dead', ARGV[i]) == 1 then
     schedule_retention(ARGV[i])
+    local order = load_order(ARGV[i])
+    order.token = '' -- it will not be paid for any more
+    save(order)
     replies[i] = 'dropped'
   end
 end

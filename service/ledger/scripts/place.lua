@@ -1,8 +1,9 @@
 -- Places a list of orders, each on its own: one refusal does not touch the next order. Safe to send twice.
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 reservation in ms, 2 idempotency in ms, 3 id of this call, 4 ms that a user may cancel one order in (0 for any
---          number), then 7 per order:
---          order id, product, user, quantity, idempotency digest or '', fingerprint of the request, traceparent
+--          number), then 9 per order:
+--          order id, product, user, quantity, idempotency digest or '', fingerprint of the request, traceparent,
+--          reference or '', payment token or ''
 -- Returns: per order {outcome, units left or -1, order row or nil}; outcome is accepted, replayed, idempotency_conflict,
 --          unknown_product, sale_not_open, sale_closed, limit_exceeded, sold_out or rate_limited; -1: nobody looked;
 --          of rate_limited, in place of the units: in how many ms to try again
@@ -73,7 +74,7 @@ for i, reason, left in string.gmatch(said or '', '(%d+) (%S+) (%d+)') do
 end
 
 local replies, refusals, reasons = {}, {}, {}
-for i = 5, #ARGV, 7 do
+for i = 5, #ARGV, 9 do
   local id, product, user, quantity = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local digest, fingerprint = ARGV[i + 4], ARGV[i + 5]
   local reply, stock, price, currency = refused[i] or seen_before(id, digest, fingerprint)
@@ -81,7 +82,8 @@ for i = 5, #ARGV, 7 do
     reply, stock, price, currency = refusal(product, user, quantity)
   end
   if not reply then
-    local order = {id = id, product = product, user = user, quantity = quantity, trace = ARGV[i + 6]}
+    local order = {id = id, product = product, user = user, quantity = quantity, trace = ARGV[i + 6],
+                   reference = ARGV[i + 7], token = ARGV[i + 8]}
     reply = {'accepted', stock - quantity, accept(order, tonumber(price), currency, digest, fingerprint)}
   end
   replies[#replies + 1] = reply

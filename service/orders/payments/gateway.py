@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
@@ -16,13 +16,19 @@ DECLINED = "declined"
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What to collect: `amount` in minor units of `currency` (ISO 4217). One `key` is charged once."""
+    """What to collect: `amount` in minor units of `currency` (ISO 4217). One `key` is charged once.
+
+    `reference` is the merchant's word for the order, `payment_token` what the shopper pays with: '' where the gateway
+    knows that by the user.
+    """
 
     order_id: str
     user_id: str
     amount: int
     currency: str
     key: str = ""
+    reference: str | None = None
+    payment_token: str = field(default="", repr=False)
 
     @property
     def idempotency_key(self) -> str:

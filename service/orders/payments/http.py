@@ -59,12 +59,16 @@ class HttpGateway:
 
     async def charge(self, charge: Charge) -> Receipt | Declined:
         """See `PaymentGateway`."""
-        body = {
+        body: dict[str, object] = {
             "order_id": charge.order_id,
             "user_id": charge.user_id,
             "amount": charge.amount,
             "currency": charge.currency,
         }
+        if charge.reference is not None:
+            body["reference"] = charge.reference
+        if charge.payment_token:
+            body["payment_token"] = charge.payment_token
         with client_span(self._tracer, "charge", charge.order_id) as span:
             response, unsure = await self._post("charges", charge.idempotency_key, body)
             if response.status_code == HTTPStatus.PAYMENT_REQUIRED:
