@@ -1,6 +1,5 @@
 """The routes of an order, each with every answer that it may give."""
 
-import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,28 +56,6 @@ async def test_the_location_of_an_order_is_the_order(shop: Shop) -> None:
     assert order.status_code == 200
     nothing = dict.fromkeys(("settled_at", "reference", "reason", "payment_id"))
     assert order.json() == {**shared, **nothing, "attempts": 0}
-
-
-async def test_a_reference_is_given_back_and_a_token_is_not(shop: Shop) -> None:
-    """On either way through the service; another reference under the same key is another request."""
-    words = {"reference": "basket é 4711", "payment_token": "tok-planted"}
-    plain = await shop.order("k", **words)
-    chunked = {"product_id": "lamp", "user_id": "ada", "quantity": 1, **words}
-    headers = {"content-type": "application/json"}
-    slow = await shop.client.post("/orders", content=_parts(json.dumps(chunked)), headers=headers)
-    assert [plain.status_code, slow.status_code] == [202, 202]
-    for answer in (plain, slow):
-        order = await shop.client.get(answer.headers["location"])
-        assert order.json()["reference"] == words["reference"]
-        assert "tok-planted" not in answer.text + order.text
-    problem(await shop.order("k", **{**words, "reference": "other"}), 422, "idempotency_conflict")
-    assert (await shop.order("k", **words)).status_code == 200
-    assert all("tok-planted" not in f"{span.name} {span.attributes} {span.events}" for span in shop.seen.spans())
-
-
-async def _parts(text: str) -> AsyncIterator[bytes]:
-    yield text[:5].encode()
-    yield text[5:].encode()
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["first", "after the answer was lost"])
