@@ -1,6 +1,7 @@
 """The README is true: its commands are run as they stand."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support import Program, eventually, free_port
 from tests.support.processes import run
+from tests.support.service import ADMIN_TOKEN
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -27,7 +29,7 @@ def command(start: str) -> str:
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Start the README's first command on a free port and a store of its own."""
     chosen = free_port()
-    env = {"PORT": str(chosen), "DATA_DIR": str(tmp_path_factory.mktemp("data"))}
+    env = {"PORT": str(chosen), "DATA_DIR": str(tmp_path_factory.mktemp("data")), "ADMIN_TOKEN": ADMIN_TOKEN}
     program = Program(shlex.split(command("make run")), env=env, when_parent_dies=signal.SIGTERM)
     try:
         program.wait_for_output("Ctrl-C stops everything", 120)
@@ -41,7 +43,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 def shell(port: int, text: str, *, check: bool = True) -> str:
     """Run a command of the README against the port that the test chose."""
-    return run(["bash", "-c", text.replace("localhost:8000", f"localhost:{port}")], check=check).stdout
+    env = {**os.environ, "ADMIN_TOKEN": ADMIN_TOKEN}
+    return run(["bash", "-c", text.replace("localhost:8000", f"localhost:{port}")], check=check, env=env).stdout
 
 
 def test_the_first_curl_places_an_order_and_the_second_sees_it_confirmed(port: int) -> None:
@@ -56,6 +59,11 @@ def test_the_first_curl_places_an_order_and_the_second_sees_it_confirmed(port: i
     eventually(confirmed, 20, "the order is confirmed")
     again = json.loads(shell(port, command("curl -s http://localhost:8000/orders")))
     assert again == order
+
+
+def test_a_product_of_ones_own_is_put_on_sale(port: int) -> None:
+    product = json.loads(shell(port, command("curl -s -X PUT http://localhost:8000/inventory/lamp")))
+    assert (product["product_id"], product["stock"], product["per_user_limit"]) == ("lamp", 100, 2)
 
 
 def test_the_third_curl_shows_the_seven_metrics_of_the_sale(port: int) -> None:
