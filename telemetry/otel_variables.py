@@ -20,7 +20,7 @@ MAX_LIMIT = 2**31 - 1
 _SIGNALS = ("", "TRACES_", "METRICS_", "LOGS_")
 _SANITIZED = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS"
 _CAPTURED = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
-_SECRET_HEADERS = (
+SECRET_HEADERS = (
     *(".*authorization.*", ".*cookie.*", ".*token.*", ".*secret.*", ".*api-?key.*", ".*ticket.*"),
     "sec-websocket-protocol",  # where a browser, which cannot send `Authorization`, puts a token
 )
@@ -41,7 +41,7 @@ def prepare(environ: MutableMapping[str, str]) -> None:
             environ[name] = text.lower() if name in _LOWERED else text
     if any(environ.get(f"{_CAPTURED}{side}_{way}") for side in ("SERVER", "CLIENT") for way in ("REQUEST", "RESPONSE")):
         given = [part.strip() for part in environ.get(_SANITIZED, "").split(",") if part.strip()]
-        environ[_SANITIZED] = ",".join(dict.fromkeys([*given, *_SECRET_HEADERS]))
+        environ[_SANITIZED] = ",".join(dict.fromkeys([*given, *SECRET_HEADERS]))
 
 
 def check(environ: Mapping[str, str]) -> None:

@@ -14,20 +14,22 @@ from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Send
 
+from .captured_headers import CapturedHeaders
 from .parts import change_stack
 from .semantics import Scope
 
 _NAME = "opentelemetry.instrumentation.asgi"
 
 
-def instrument_app(app: Starlette, *, tracer_provider: TracerProvider, meter_provider: MeterProvider) -> None:
+def instrument_app(app: Starlette, tracers: TracerProvider, meters: MeterProvider, headers: CapturedHeaders) -> None:
     """Put the layer in; exclusion and names are `telemetry.http.contrib`'s."""
     release = version("opentelemetry-instrumentation-asgi")
     instruments: dict[str, Any] = {
-        "tracer": tracer_provider.get_tracer(_NAME, release),
-        "meter": meter_provider.get_meter(_NAME, release),
+        "tracer": tracers.get_tracer(_NAME, release),
+        "meter": meters.get_meter(_NAME, release),
         "excluded_urls": "",
         "exclude_spans": ["receive", "send"],
+        **headers.for_contrib(),
     }
 
     def change(stack: ASGIApp) -> ASGIApp:

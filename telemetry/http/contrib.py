@@ -29,6 +29,7 @@ from ..redaction import redact_query
 from ..settings import TelemetrySettings
 from . import asgi
 from .background import CONTRIB, TRACER, trace_background_tasks
+from .captured_headers import CapturedHeaders
 from .exclusion import Excludes
 from .last_byte import CURRENT, until_last_byte
 from .late_spans import LateSpans
@@ -70,6 +71,7 @@ def add_instrumentation(
         meters: where its metrics go.
         layer: is given the application and the same through contrib, and makes the layer that stands before both.
     """
+    captured = CapturedHeaders()
     if is_fastapi(app):
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # noqa: PLC0415 - it imports FastAPI
 
@@ -80,9 +82,10 @@ def add_instrumentation(
             meter_provider=meters,
             excluded_urls="",  # it would put together the URL of each request and search in it
             exclude_spans=["receive", "send"],
+            **captured.for_contrib(),
         )
     else:
-        asgi.instrument_app(app, tracer_provider=parts.tracers, meter_provider=meters)
+        asgi.instrument_app(app, parts.tracers, meters, captured)
     headers = _headers_of_interest(parts.settings)
 
     def change(stack: ASGIApp) -> ASGIApp:

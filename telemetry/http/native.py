@@ -8,12 +8,13 @@ then failed or was slow.
 import logging
 
 from fastapi.telemetry import TelemetryConfig
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import Span, get_current_span
 from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Send
 
 from ..redaction import redact_query
+from .captured_headers import CapturedHeaders
 from .duration_listener import with_listener
 from .last_byte import CURRENT, until_last_byte
 from .late_spans import LateSpans
@@ -70,6 +71,7 @@ class NativeMiddleware:
 
     def __init__(self, app: ASGIApp, routes: Routes, metrics: RequestMetrics, late_spans: LateSpans | None) -> None:
         self._app = app
+        self._headers = CapturedHeaders()
         self._routes = routes
         self._metrics = metrics
         self._late_spans = late_spans
@@ -78,12 +80,14 @@ class NativeMiddleware:
         """Serve one request."""
         telemetry = scope.get(NATIVE)
         if telemetry is None or INSIDE in scope or scope["type"] != "http":
-            if telemetry is not None:
+            if telemetry is not None and INSIDE not in scope:
                 scope[INSIDE] = True
+                send = self._capture(get_current_span(), scope, send)
             await self._app(scope, receive, send)
             return
         scope[INSIDE] = True
         span = get_current_span()
+        send = self._capture(span, scope, send)
         request = RequestMeasurement(scope, send, self._metrics, RequestRoute(self._routes, scope, telemetry))
         request.recorded, request.span_context = span.is_recording(), span.get_span_context()
         if request.recorded and scope.get("query_string"):
@@ -100,6 +104,12 @@ class NativeMiddleware:
             if request.seconds < 0:
                 request.metrics = None
             request.finish(error, self._late_spans)
+
+    def _capture(self, span: Span, scope: Scope, send: Send) -> Send:
+        if not span.is_recording():
+            return send
+        self._headers.record_request(span, scope)
+        return self._headers.recording(span, send)
 
 
 class _ExceptionEvents:
