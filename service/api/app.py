@@ -150,7 +150,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         await context.aclose()
         await flush_last(context.rejections, context.windows)
-        await asyncio.to_thread(context.telemetry.shutdown)
+        await asyncio.to_thread(context.telemetry.shutdown, context.ending.telemetry_seconds)
 
 
 def _document(app: FastAPI, context: ApiContext) -> None:

@@ -10,6 +10,7 @@ from starlette.types import Scope
 from service.api.admin_log import AdminLog
 from service.api.client_address import client_address
 from service.api.conditional import PolledJson
+from service.ending import Ending
 from service.faults import Faults
 from service.ledger.catalogue import ProductCatalogue
 from service.ledger.lease import Lease
@@ -63,6 +64,7 @@ class ApiContext:
         self.connections = connections
         self.draining = False
         self.admin_log = AdminLog()
+        self.ending = Ending(settings.shutdown_seconds)
         self.ledger = Ledger(shards, settings.policy)
         self.order_list = OrderList(shards)
         self.catalogue = ProductCatalogue(shards)

@@ -32,4 +32,5 @@ async def serve_api(
         shards = faulty_shards(real, faults)
         context = ApiContext(settings, telemetry, shards, lambda: len(server.server_state.connections), faults)
         server = http_server(create_app(context), settings, telemetry, listener)
-        await serve_until(stop, server, listener)
+        async with context.ending.begins_with(stop):
+            await serve_until(stop, server, listener)

@@ -15,6 +15,7 @@ from starlette.routing import WebSocketRoute
 from service.api.websocket import MAX_MESSAGE_BYTES
 from service.api.websocket_protocol import Connection
 from service.cancellation import cancel_and_wait
+from service.ending import Ending
 from service.host_names import HostNames
 from service.metrics import HTTP_REFUSED
 from service.processes.connections import Connections, allow_connections
@@ -62,7 +63,7 @@ def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry, listener
             http=_protocol(app, settings, connections, host_names),
             timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type] # a timer takes fractions
             reset_contextvars=True,  # else a pipelined request starts inside the span of the one before
-            timeout_graceful_shutdown=max(int(settings.shutdown_seconds) - 1, 1),
+            timeout_graceful_shutdown=Ending(settings.shutdown_seconds).work_seconds,  # type: ignore[arg-type] # ditto
         )
     )
 

@@ -7,9 +7,10 @@ up for 10 s. A role that fails five times in a row and was never up that long en
 A role that speaks through its pipe (`service.processes.heartbeat`) and then falls silent for 15 s was stopped,
 or hangs: it is killed and started again.
 
-Roles end in stages: SIGTERM to all of stage 0, up to `grace_seconds` for them to finish, SIGKILL to the
-rest, then stage 1, and so on. A role is in a session of its own, so Ctrl-C in a terminal reaches only the
-parent; it ends with the parent, even a killed one (`service.parent_death`). Run it in the main thread.
+Roles end in stages: SIGTERM to all of stage 0, up to `grace_seconds` for them to finish, SIGKILL to the rest. Stage 1
+is told when stage 0 has ended, or `HEAD_START_SECONDS` later if that takes long, and so on. A role is in a session of
+its own, so Ctrl-C in a terminal reaches only the parent; it ends with the parent, even a killed one
+(`service.parent_death`). Run it in the main thread.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ MAX_PAUSE_SECONDS: Final = 5.0
 SETTLED_SECONDS: Final = 10.0
 FAILURES_IN_A_ROW: Final = 5
 MAX_SILENCE_SECONDS: Final = 15
+HEAD_START_SECONDS: Final = 0.5
 EXIT_CANNOT_START: Final = 1
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("flash_sale.supervisor")
@@ -195,9 +197,12 @@ class Supervisor:
                 return
 
     async def _end(self) -> None:
+        ending = []
         for stage in sorted({spec.stage for spec in self._specs}):
             tasks = {task for task, child in self._children.items() if child.spec.stage == stage}
-            await self._end_stage(tasks)
+            ending.append(asyncio.create_task(self._end_stage(tasks)))
+            await asyncio.wait(ending[-1:], timeout=HEAD_START_SECONDS)
+        await asyncio.gather(*ending)
 
     async def _end_stage(self, tasks: set[asyncio.Task[None]]) -> None:
         if not tasks:

@@ -7,6 +7,7 @@ from functools import partial
 
 from service.api.service_health import worker_report
 from service.background import background_tasks
+from service.ending import Ending
 from service.faults import faulty_gateway, faulty_shards, watched
 from service.ledger.ledger import Ledger
 from service.ledger.write_check import WriteCheck
@@ -37,9 +38,11 @@ async def serve_worker(
     """
     slot = telemetry.worker
     payments = gateway(settings.payment, telemetry.tracer_provider)
+    ending = Ending(settings.shutdown_seconds)
     telemetry.start()
     try:
         async with (
+            ending.begins_with(stop),
             open_shards(
                 settings,
                 store_url,
@@ -66,10 +69,10 @@ async def serve_worker(
                 telemetry.serving_peers(),
                 serving(create_worker_app(telemetry, writes, stop), settings, telemetry, listener, stop),
             ):
-                await worker.run(stop, timedelta(seconds=settings.shutdown_seconds))
+                await worker.run(stop, timedelta(seconds=ending.work_seconds))
     finally:
         await payments.aclose()
-        await asyncio.to_thread(telemetry.shutdown)
+        await asyncio.to_thread(telemetry.shutdown, ending.telemetry_seconds)
 
 
 def _worker(settings: Settings, telemetry: Telemetry, ledger: Ledger, payments: PaymentGateway) -> Worker:

@@ -100,6 +100,17 @@ async def test_stages_end_one_after_the_other(tmp_path: Path) -> None:
     assert out.read_text() == "0 1 2 "
 
 
+async def test_a_stage_that_takes_long_does_not_hold_the_next_one_up(tmp_path: Path) -> None:
+    """Stage 0 ends only once stage 1 has: it would have been killed if that had waited for it."""
+    out = tmp_path / "out"
+    read = f"def read():\n    try: return open({str(out)!r}).read()\n    except OSError: return ''\n"
+    waiting = read + appender(out, "0").replace("def end(*_):", "def end(*_):\n    while '1 ' not in read(): pass")
+    async with running(python(waiting, "first", stage=0), python(appender(out, "1"), "second", stage=1)):
+        ready = [tmp_path / f"out.{stage}" for stage in (0, 1)]
+        await wait_until(lambda: all(path.exists() for path in ready), what="handlers are set")
+    assert out.read_text() == "1 0 "
+
+
 async def test_a_role_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
     """So are the processes that it started in its own group."""
     ready = tmp_path / "ready"
