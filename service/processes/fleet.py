@@ -66,12 +66,25 @@ def store_of(settings: Settings, stack: ExitStack, *, own: bool = False) -> tupl
     """
     if settings.redis_url is not None:
         return settings.redis_url.get_secret_value(), None
-    attached = None if own else attach(settings.data_dir)
+    data_dir = _absolute(settings.data_dir)
+    attached = None if own else attach(data_dir)
     if attached is not None:
         return attached, None
-    store = EmbeddedStore(settings.data_dir, fsync=settings.store_fsync)
+    store = EmbeddedStore(data_dir, fsync=settings.store_fsync)
     stack.callback(store.stop)
     return store.url, store
+
+
+def _absolute(directory: Path) -> Path:
+    """Return a directory as the children find it, too.
+
+    Raises:
+        SettingsError: It is below the current directory, which somebody has removed.
+    """
+    try:
+        return directory.absolute()
+    except FileNotFoundError:
+        raise SettingsError("DATA_DIR: the current directory has been removed; name an absolute path") from None
 
 
 async def run_fleet(

@@ -1,5 +1,6 @@
 """What lies in the directory in which the program is started is data, never code: not for it, not for its children."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -88,3 +89,38 @@ def test_a_child_that_is_started_again_runs_none_of_it(hostile: Path, valkey_ser
         fleet.wait_for_restart("api-0", old)
         eventually(lambda: httpx.get(f"{fleet.url}/healthz", timeout=30).status_code == 200, 30, "it serves again")
     assert executed(hostile) == []
+
+
+SAY_IT_IS_GONE = 'mkdir "$1" && cd "$1" && rmdir "$1" && shift && exec "$@"'
+
+
+def in_a_removed_directory(tmp_path: Path, *command: str, **env: str) -> Program:
+    """Start a command whose current directory is removed before it begins."""
+    return Program(["sh", "-c", SAY_IT_IS_GONE, "sh", str(tmp_path / "gone"), *command], env={"REDIS_URL": "", **env})
+
+
+@pytest.mark.parametrize("command", [["run"], ["audit"]], ids=str)
+def test_a_current_directory_that_is_gone_is_told_in_one_line(tmp_path: Path, command: list[str]) -> None:
+    with in_a_removed_directory(tmp_path, SCRIPT, *command, PORT="0", CROWD="0") as program:
+        assert program.process.wait(30) != 0
+        told = program.lines
+    assert told == ["flash-sale: DATA_DIR: the current directory has been removed; name an absolute path"]
+
+
+def test_a_service_with_an_absolute_data_directory_needs_no_current_one(tmp_path: Path) -> None:
+    """It starts, sells and ends; so do its children, which inherit what is gone."""
+    data = str(tmp_path / "data")
+    with in_a_removed_directory(
+        tmp_path, SCRIPT, "run", PORT="0", CROWD="5", DATA_DIR=data, HOST="127.0.0.1"
+    ) as program:
+        url = program.wait_for_line("flash-sale   http", 60).split()[-1]
+
+        def sells() -> bool:
+            try:
+                return bool(httpx.get(f"{url}/monitoring/metrics").json()["orders"]["confirmed"])
+            except (httpx.HTTPError, KeyError):
+                return False
+
+        eventually(sells, 60, "orders are confirmed")
+        assert program.signal(signal.SIGTERM) == 0
+        assert "Traceback" not in program.output
