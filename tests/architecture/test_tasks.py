@@ -10,6 +10,7 @@ LOOKED_AFTER = {
     "service/cancellation.py": "awaited in the same call",
     "service/store/batching.py": "each caller is told what became of its batch; who waits begins the next",
     "service/store/cluster.py": "awaited by the call whose node has failed; the next one that fails begins another",
+    "service/ending.py": "waits for an event that is set once; ended by the block that it runs beside",
     "service/ledger/write_check.py": "looked at by each round, which begins the next",
     "service/orders/worker.py": "a loop that ends, ends the process; an order's is found again in the pending list",
     "service/processes/server.py": "a server that ends, ends the process",
