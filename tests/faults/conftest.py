@@ -2,7 +2,8 @@
 
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -11,6 +12,7 @@ from tests.conftest import MakeServer
 from tests.faults.bank import Bank
 from tests.faults.kit import Auditor
 from tests.support import RedisServer, serve
+from tests.support.hardware import Hardware, build
 
 
 class Paid(NamedTuple):
@@ -50,3 +52,16 @@ async def paid(seed: int) -> AsyncIterator[Paid]:
         yield Paid(bank, {"PAYMENT_GATEWAY_URL": url})
         bank.gate.set()
         bank.late_gate.set()
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the library that sets the clock of a program."""
+    return build(tmp_path_factory.mktemp("hardware"))
+
+
+@pytest.fixture
+def hardware(library: Path, tmp_path: Path) -> Iterator[Hardware]:
+    """Yield the machine under some programs."""
+    with Hardware(library, tmp_path / "hardware") as made:
+        yield made

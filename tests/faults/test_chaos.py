@@ -43,6 +43,7 @@ from tests.support.processes import alive, run, send_signal
 from tests.support.service import Fleet
 
 ROUNDS = 12
+PATIENCE_SECONDS = 180  # while a queue is too long, because nobody took payments, new orders are refused
 SCARCE = "watch"
 CROWD = {
     "rate": 120,
@@ -226,11 +227,11 @@ async def storm(chaos: Chaos, chance: Random, loads: Sequence[Load], seconds: fl
             await crowds.enter_async_context(load)
         end = monotonic() + seconds
         while chaos.struck.total() < ROUNDS or monotonic() < end:
-            await loads[0].more(chance.randrange(5, 60), 60)
+            await loads[0].more(chance.randrange(5, 60), PATIENCE_SECONDS)
             await chaos.strike()
         await chaos.quiet()
         quiet = monotonic()
-        await asyncio.gather(*(load.more(20, 60) for load in loads))
+        await asyncio.gather(*(load.more(20, PATIENCE_SECONDS) for load in loads))
         return monotonic() - quiet
 
 

@@ -1,8 +1,6 @@
 """A clock that is set by an hour, either way, makes no negative or absurd figure, and nobody waits for an hour."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,24 +14,11 @@ from tests.conftest import MakeServer
 from tests.faults.kit import Auditor, Load, assert_kept, crowd_plan, fleet, put_product
 from tests.orders.sale import Sale
 from tests.support import wait_until
-from tests.support.hardware import Hardware, build
+from tests.support.hardware import Hardware
 from tests.support.stores import Kind
 
 HOUR = 3600.0
 MOST_SECONDS = 60.0
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the library that sets the clock of a program."""
-    return build(tmp_path_factory.mktemp("hardware"))
-
-
-@pytest.fixture
-def hardware(library: Path, tmp_path: Path) -> Iterator[Hardware]:
-    """Yield the machine under some programs."""
-    with Hardware(library, tmp_path / "hardware") as made:
-        yield made
 
 
 async def absurd(client: httpx.AsyncClient) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """The embedded store's directory is full, too small, or removed while it runs: said at once, and nothing is lost."""
 
 import asyncio
+import errno
 import os
 import resource
 import shutil
@@ -17,11 +18,13 @@ from service.store.embedded import EmbeddedStore
 from service.store.server_process import socket_path
 from tests.faults.kit import PRODUCT, Auditor, buy, fleet, put_product
 from tests.support import eventually, wait_until
+from tests.support.hardware import Hardware
 from tests.support.processes import run
 from tests.support.service import Fleet
 from tests.support.stores import binary
 
 SAID_WITHIN_SECONDS = 3.0
+SAID_OF_SILENCE_WITHIN_SECONDS = 6.0
 BACK_WITHIN_SECONDS = 6.0
 LOG = Path("appendonlydir")
 
@@ -138,7 +141,8 @@ async def broken_and_mended(
         accepted = await buy(running.url, 20, keys="before")
         await asyncio.to_thread(break_it)
         tried = [await ordered(client, f"try-{number}") for number in range(20)]
-        assert await says(client, reason) < SAID_WITHIN_SECONDS
+        most = SAID_OF_SILENCE_WITHIN_SECONDS if reason == "timeout" else SAID_WITHIN_SECONDS
+        assert await says(client, reason) < most
         refused = await ordered(client, "meanwhile")
         assert (refused.status_code, refused.json()["code"]) == (503, "store_unavailable")
         eventually(lambda: f'"reason":"{reason}"' in running.log.replace(" ", ""), 5, "the log says so")
@@ -183,6 +187,26 @@ async def test_a_log_that_may_not_grow(tmp_path: Path) -> None:
             "file_too_large",
             lambda: limit(largest + 2000),
             lambda: limit(resource.RLIM_INFINITY),
+        )
+
+
+@pytest.mark.parametrize(
+    ("reason", "fault"),
+    [("unreachable", {"error": errno.EIO}), ("timeout", {"seconds": 4.0})],
+    ids=["fails", "is slow"],
+)
+async def test_a_disk_that_does_not_sync(
+    tmp_path: Path, hardware: Hardware, reason: str, fault: dict[str, float]
+) -> None:
+    """The store answers nothing that is not on the disk; it ends, or is waited for, and goes on when the disk does."""
+    data = tmp_path / "data"
+    async with fleet(data, env=hardware.environ) as running:
+        await broken_and_mended(
+            running,
+            f"unix://{data}/store.sock",
+            reason,
+            lambda: hardware.set_disk(**fault),  # type: ignore[arg-type]
+            hardware.set_disk,
         )
 
 
