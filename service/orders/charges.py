@@ -66,16 +66,14 @@ class Charges:
 
     async def _ask(self, charge: Charge) -> Receipt | Declined:
         begun = self._limit.begin()
-        answered: bool | None = None
+        in_time = True
         try:
-            answer = await self._gateway.charge(charge)
-            answered = True
+            return await self._gateway.charge(charge)
         except PaymentTimedOut:
-            answered = False
+            in_time = False
             raise
         finally:
-            self._limit.end(begun, answered=answered)
-        return answer
+            self._limit.end(begun, in_time=in_time)
 
 
 def charge_of(order: Order, payment_key: str) -> Charge:

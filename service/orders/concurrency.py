@@ -33,11 +33,11 @@ class ConcurrencyLimit:
         self._under_way += 1
         return self._clock()
 
-    def end(self, begun: float, *, answered: bool | None) -> None:
-        """Note that a payment ended: with an answer, with none in time, or (None) in another way."""
-        if answered:
+    def end(self, begun: float, *, in_time: bool) -> None:
+        """Note that a payment ended: with an answer of whatever kind, or with none in time."""
+        if in_time:
             self.value = min(self.value + 1, self.ceiling)
-        elif answered is False and begun >= self._cut_at:
+        elif begun >= self._cut_at:
             self._cut_at = self._clock()
             self.value = min(max(min(self._under_way, self.value) // CUT, MIN_LIMIT), self.ceiling)
         self._under_way -= 1
