@@ -29,6 +29,7 @@ class _FaultyShards(Shards):
             blocking_client=real.blocking_client,
         )
         self.server, self.numbers = real.server, real.numbers
+        self.replicas_wait_seconds = real.replicas_wait_seconds
         self._faults = faults
 
     async def run(self, step: str, shard: int, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as `Shards.run`

@@ -17,6 +17,7 @@ from service.store.connection import StoreUnsafe, outage_code
 from service.store.disk import GONE, trouble_of
 from service.store.memory import StoreMemory
 from service.store.preflight import look_again
+from service.store.replication import ReplicaCount
 from telemetry import suppressed
 
 INTERVAL_SECONDS = 1.0
@@ -158,8 +159,11 @@ class WriteCheck:
     async def _try(self, shard: int) -> Exception | None:
         try:
             async with asyncio.timeout(self._timeout):
-                await self._shards.run("beat", shard, "1" if shard in self._known else "")
+                asks = "1" if self._shards.replicas_wait_seconds else ""
+                replicas = await self._shards.run("beat", shard, "1" if shard in self._known else "", asks)
                 self._known.add(shard)
+                if asks:
+                    self._shards.replicas.setdefault(shard, ReplicaCount()).note(self._clock(), replicas)
         except STORE_ERRORS as error:
             return error
         return None

@@ -18,6 +18,7 @@ from service.secret_files import OF_TELEMETRY, with_secret_files
 from service.settings import Settings, SettingsError
 from service.store import STORE_ERRORS, Shards, connect
 from service.store.preflight import Durability, check, refusal
+from service.store.replication import WAIT_SHARE
 from telemetry import TelemetrySettings
 
 PAUSE_SECONDS = 0.2
@@ -90,6 +91,8 @@ async def open_shards(
             clients.push_async_callback(blocking.aclose)
         scripts = ledger_scripts()
         shards = Shards(client, scripts, count=settings.store_shards, tracer=tracer, blocking_client=blocking)
+        if settings.durability == "replicated":
+            shards.replicas_wait_seconds = timeout * WAIT_SHARE
         start = _Start(shards, settings.durability, create=create)
         await unless_stopped(start.within(wait_seconds), stop or asyncio.Event())
         yield shards

@@ -6,12 +6,13 @@ others go on with the one they have, and nothing is closed under a call that is 
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Self
 
 from redis import exceptions
-from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.typing import ScriptTextT
 
 from service.cancellation import cancel_and_wait
@@ -88,6 +89,32 @@ class ClusterClient(RedisCluster):
                 self._read_layout_of(getattr(error, "last_failed_node_name", None))
             raise
 
+    async def execute_together(self, key: str, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Run commands over one connection to the primary that has a key, in one round trip; an error is a reply.
+
+        Once more when that primary has moved or its connection is lost, as single commands are.
+
+        Raises:
+            redis.exceptions.RedisError: The primary does not answer.
+        """
+        await self.initialize()
+        for last in (False, True):
+            node = self.get_node_from_key(key)
+            if node is None:
+                raise exceptions.SlotNotCoveredError(f"nobody has the slot of {key}")
+            try:
+                replies = await _exchange(node, commands)
+            except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+                reading = self._read_layout_of(node.name)
+                if last or isinstance(error, exceptions.TimeoutError):
+                    raise
+                await asyncio.shield(reading)
+                continue
+            if last or not isinstance(replies[0], exceptions.MovedError):
+                break
+            await self.nodes_manager.move_slot(replies[0])
+        return replies
+
     async def script_load(self, script: ScriptTextT) -> str:
         """Make a script known to every primary that answers; the others get it with a call.
 
@@ -130,6 +157,23 @@ class ClusterClient(RedisCluster):
                 return int(self.keyslot(args[args.index(b"STREAMS") + 1]))
         slot: int = await super()._determine_slot(command, *args)
         return slot
+
+
+async def _exchange(node: ClusterNode, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    connection = node.acquire_connection()
+    try:
+        await node.disconnect_if_needed(connection)
+        await connection.send_packed_command(connection.pack_commands(commands))
+        replies: list[Any] = []
+        for _ in commands:
+            try:
+                replies.append(await connection.read_response())
+            except exceptions.ResponseError as error:
+                replies.append(error)
+        return replies
+    finally:
+        await node.disconnect_if_needed(connection)
+        node.release(connection)
 
 
 def _heard(reading: "asyncio.Task[None]") -> None:

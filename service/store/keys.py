@@ -44,6 +44,11 @@ def identity(shard: int) -> str:
     return prefix(shard) + "store"
 
 
+def synced(shard: int) -> str:
+    """Return a key that is written behind each step whose replication is waited for."""
+    return prefix(shard) + "synced"
+
+
 def settings() -> str:
     """Return the key of what must stay as it was when the store was first used."""
     return prefix(0) + "settings"

@@ -4,6 +4,7 @@
 `noeviction`) and one that cannot be written to. What is only unwise comes back as a warning.
 """
 
+import asyncio
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,16 +20,22 @@ from redis.exceptions import (
 )
 
 from service.store.client import StoreClient, is_store_down
+from service.store.cluster import ClusterClient
 from service.store.connection import StoreUnsafe
 from service.store.memory import StoreMemory, fullest, memory_info
 
 OLDEST_VERSION: Final = (7, 0)
 KEEPS_EVERY_KEY: Final = "noeviction"
 
-Durability: TypeAlias = Literal["fast", "local"]
+Durability: TypeAlias = Literal["fast", "local", "replicated"]
 
 
 ALL_OR_NONE: Final = "one shard that is down stops all others (cluster-require-full-coverage yes): set it to no"
+
+ASYNCHRONOUS: Final = (
+    "the store answers before its replicas have a write (min-replicas-to-write 0): a failover may lose orders; "
+    "DURABILITY=replicated waits for them"
+)
 
 _WRONG_CREDENTIALS: Final = "the store refuses the username or the password of REDIS_URL"
 _INTERRUPTED: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
@@ -58,7 +65,8 @@ async def check(client: StoreClient, durability: Durability = "fast") -> StoreFa
 
     Args:
         client: Of the store.
-        durability: What is promised of it: `local`, that each write is on its disk before it is answered.
+        durability: What is promised of it: `local`, that each write is on its disk before it is answered; `replicated`,
+            that replicas have it.
 
     Raises:
         StoreRefused: it is too old, may evict keys, is read-only, does not let us in, or does not keep the promise.
@@ -80,14 +88,30 @@ async def check(client: StoreClient, durability: Durability = "fast") -> StoreFa
             f"DURABILITY=local: the store does not sync each write (appendonly {'yes' if aof_enabled else 'no'}, "
             f"appendfsync {fsync or 'not told'}); set appendonly yes and appendfsync always, or DURABILITY=fast"
         )
+    replicas = await _replicas(client)
+    if durability == "replicated" and not replicas:
+        raise StoreRefused("DURABILITY=replicated: the store has no replica; give it one, or set DURABILITY=fast")
+    promised = durability == "replicated" or await _config(client, "min-replicas-to-write") not in ("0", None)
+    unwise = ((all_or_none, ALL_OR_NONE), (replicas and not promised, ASYNCHRONOUS))
     return StoreFacts(
         server=server,
         version=version,
         aof_enabled=aof_enabled,
         fsync=fsync,
         maxmemory_policy=policy,
-        warnings=(*_warnings(policy, fsync, aof_enabled=aof_enabled), *((ALL_OR_NONE,) if all_or_none else ())),
+        warnings=(*_warnings(policy, fsync, aof_enabled=aof_enabled), *(text for found, text in unwise if found)),
     )
+
+
+async def _replicas(client: StoreClient) -> int:
+    """Count the replicas of every primary."""
+    cluster: object = client
+    if not isinstance(cluster, ClusterClient):
+        return int((await client.info("replication")).get("connected_slaves", 0))
+    found = await asyncio.gather(
+        *(cluster.info("replication", target_nodes=node) for node in cluster.get_primaries()), return_exceptions=True
+    )
+    return sum(int(one.get("connected_slaves", 0)) for one in found if not isinstance(one, BaseException))
 
 
 def refusal(error: BaseException) -> StoreRefused | None:

@@ -7,8 +7,9 @@ One shard is right for one server; more spread the products over the nodes of a 
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from opentelemetry.context import Context
@@ -17,8 +18,12 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from service.store import keys
 from service.store.client import StoreClient, is_spread, is_store_down
+from service.store.replication import ReplicaCount, run_replicated
 from service.store.scripts import Arg
 from telemetry import store_span
+
+ACKNOWLEDGING = frozenset({"place", "settle", "cancel", "stock", "requeue"})
+"""The steps that somebody is told are done: under `DURABILITY=replicated` not before replicas have them."""
 
 
 class SchemaMismatchError(ValueError):
@@ -88,6 +93,8 @@ class Shards:
         self.scripts = scripts
         self.failing: frozenset[int] = frozenset()
         self.silent: frozenset[int] = frozenset()
+        self.replicas_wait_seconds = 0.0  # with 0 no replica is waited for
+        self.replicas: dict[int, ReplicaCount] = {}
         self._digests = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in scripts.items()}  # noqa: S324 - the name of a script in the store
         self.tracer = tracer or NoOpTracer()
 
@@ -125,11 +132,19 @@ class Shards:
         """
         there = keys.identity(shard)
         names = (keys.prefix(shard), there, there) if empty_too else (keys.prefix(shard), there)
+        durable = self.replicas_wait_seconds > 0 and step in ACKNOWLEDGING
+        direct: Callable[..., Awaitable[Any]] = self.client.execute_command
+        call = partial(self._replicated, shard) if durable else direct
         with store_span(self.tracer, "EVALSHA", step, batch, context=trace.context, links=trace.links):
             try:
-                return await self.client.evalsha(self._digests[step], len(names), *names, *args)
+                return await call("EVALSHA", self._digests[step], len(names), *names, *args)
             except NoScriptError:  # it comes with the call, which also makes it known
-                return await self.client.eval(self.scripts[step], len(names), *names, *args)
+                return await call("EVAL", self.scripts[step], len(names), *names, *args)
+
+    async def _replicated(self, shard: int, *command: Arg) -> Any:  # noqa: ANN401 - each caller types its reply
+        replicas = self.replicas[shard].wanted if shard in self.replicas else 1
+        key, seconds = keys.synced(shard), self.replicas_wait_seconds
+        return await run_replicated(self.client, key, command, replicas=replicas, wait_seconds=seconds)
 
     async def gather(self, step: str, *args: Arg, trace: BatchTrace = CURRENT, among: int | None = None) -> Gathered:
         """Run one step in all shards at once, or in one of them, which then must answer.

@@ -10,14 +10,11 @@ from redis.exceptions import RedisError
 
 from service.ledger.audit import dump_ledger, violations
 from service.ledger.orders import Order, Outcome
-from service.orders.placement import OrderPlacer
-from service.orders.sold_out import SoldOutCache
-from service.orders.wait_time import WaitEstimator
 from service.store import connect, is_store_down, keys, outage_reason
 from tests.orders.sale import LONG, Sale
+from tests.orders.shoppers import Shoppers
 from tests.support.clusters import Cluster, command, known_to, node_id
 from tests.support.stores import RedisServer
-from tests.support.waiting import wait_until
 
 SHARDS = 32
 PRODUCT = "phone"
@@ -138,43 +135,6 @@ async def test_no_step_runs_in_a_slot_that_moves(cluster: Cluster, share: float)
         move.close()
         assert await sale.try_buy(PRODUCT, "late") is Outcome.ACCEPTED
         assert {order.order_id for order in orders} <= (await sale.dump()).orders.keys()
-
-
-class Shoppers:
-    """Shoppers who buy one product until they are told to stop, and ask again after an outage."""
-
-    def __init__(self, sale: Sale, product: str) -> None:
-        self._placer = OrderPlacer(sale.ledger, SoldOutCache(), WaitEstimator())
-        self._product = product
-        self._stop = asyncio.Event()
-        self._tasks = [asyncio.create_task(self._shop(f"s{number}")) for number in range(8)]
-        self.accepted: list[str] = []
-
-    async def more(self, orders: int) -> None:
-        """Wait until so many more orders are accepted."""
-        goal = len(self.accepted) + orders
-        await wait_until(lambda: len(self.accepted) >= goal, 30, "the sale goes on")
-
-    async def stop(self) -> None:
-        """Let them finish."""
-        self._stop.set()
-        await asyncio.gather(*self._tasks)
-
-    async def _shop(self, name: str) -> None:
-        number = 0
-        while not self._stop.is_set():
-            me = f"{name}-{number}"
-            try:
-                placed = await self._placer.place(product_id=self._product, user_id=me, quantity=1, idempotency_key=me)
-            except RedisError as error:
-                if not is_store_down(error):
-                    raise
-                await asyncio.sleep(0.01)
-                continue
-            assert placed.outcome in (Outcome.ACCEPTED, Outcome.REPLAYED)
-            assert placed.order is not None
-            self.accepted.append(placed.order.order_id)
-            number += 1
 
 
 async def test_slots_move_under_load(cluster: Cluster) -> None:

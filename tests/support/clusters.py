@@ -194,6 +194,13 @@ def replicate(replica: RedisServer, primary: RedisServer) -> None:
     eventually(lambda: in_step(replica), 15, "the replica is in step")
 
 
+def is_primary(node: RedisServer) -> bool:
+    """Whether a node is the primary of its shard, as it sees itself."""
+    with suppress(redis.RedisError):
+        return bool(command(node, "ROLE")[0] == "master")
+    return False
+
+
 def in_step(replica: RedisServer) -> bool:
     """Whether a replica has its primary's data and follows it."""
     with suppress(redis.RedisError), replica.sync_client() as client:
