@@ -12,12 +12,12 @@ import structlog
 
 from service.background import every
 from service.cancellation import cancel_and_wait
-from service.store import STORE_ERRORS, BatchTrace, Shards, SharedRead, data_directory, outage_reason
+from service.store import STORE_ERRORS, BatchTrace, Shards, SharedRead, data_directory, keys, outage_reason
 from service.store.connection import StoreUnsafe, outage_code
 from service.store.disk import GONE, trouble_of
 from service.store.memory import StoreMemory
 from service.store.preflight import look_again
-from service.store.replication import ReplicaCount
+from service.store.replication import ReplicaCount, online_replicas
 from telemetry import suppressed
 
 INTERVAL_SECONDS = 1.0
@@ -159,10 +159,10 @@ class WriteCheck:
     async def _try(self, shard: int) -> Exception | None:
         try:
             async with asyncio.timeout(self._timeout):
-                asks = "1" if self._shards.replicas_wait_seconds else ""
-                replicas = await self._shards.run("beat", shard, "1" if shard in self._known else "", asks)
+                await self._shards.run("beat", shard, "1" if shard in self._known else "")
                 self._known.add(shard)
-                if asks:
+                if self._shards.replicas_wait_seconds:
+                    replicas = await online_replicas(self._shards.client, keys.synced(shard))
                     self._shards.replicas.setdefault(shard, ReplicaCount()).note(self._clock(), replicas)
         except STORE_ERRORS as error:
             return error

@@ -81,9 +81,10 @@ class _EndsWithAnOutage(AbstractConnection):
         except exceptions.AskError as error:  # redis-py's kind of a moved slot, too
             # No step runs in a slot that moves, and redis-py would ask on another connection than it announced.
             raise exceptions.TryAgainError(f"TRYAGAIN the slot moves: {error}") from error
-        except exceptions.ClusterDownError as error:
-            raise ClusterDown(f"CLUSTERDOWN {error}") from error
         except exceptions.RedisError as error:
+            # redis-py's kind of a cluster that is down, too: a primary that a replica has lost
+            if isinstance(error, exceptions.ClusterDownError) and not isinstance(error, exceptions.MasterDownError):
+                raise ClusterDown(f"CLUSTERDOWN {error}") from error
             if outage_code(error) in _ELSEWHERE:  # not closed here: other answers of a pipeline may follow
                 self.mark_for_reconnect()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
             raise

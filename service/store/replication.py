@@ -47,6 +47,18 @@ class ReplicaCount:
         return max((replicas for _, replicas in self._seen), default=1) or 1
 
 
+async def online_replicas(client: StoreClient, key: str) -> int:
+    """Count the replicas in step of the primary that has a key.
+
+    Raises:
+        redis.exceptions.RedisError: The store is down.
+    """
+    cluster: object = client
+    target = {"target_nodes": cluster.get_node_from_key(key)} if isinstance(cluster, ClusterClient) else {}
+    found: dict[str, Any] = await client.info("replication", **target)
+    return sum(isinstance(one, dict) and one.get("state") == "online" for one in found.values())
+
+
 async def run_replicated(client: StoreClient, key: str, step: Command, *, replicas: int, wait_seconds: float) -> Any:  # noqa: ANN401 - each caller types its reply
     """Run a command, and return its reply once `replicas` of the primary have what it wrote.
 
