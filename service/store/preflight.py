@@ -38,6 +38,7 @@ ASYNCHRONOUS: Final = (
 )
 
 _WRONG_CREDENTIALS: Final = "the store refuses the username or the password of REDIS_URL"
+_IN_A_SCRIPT: Final = "user executing the script can't"  # what NOPERM is called there
 _INTERRUPTED: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
@@ -136,7 +137,7 @@ def _not_let_in(error: BaseException) -> str | None:
 
 def _not_understood(error: BaseException) -> str | None:
     match error:
-        case NoPermissionError():
+        case ResponseError() if isinstance(error, NoPermissionError) or _IN_A_SCRIPT in str(error):
             return f"the user of REDIS_URL lacks a right in the store: {error}"
         case InvalidResponse():
             return "REDIS_URL: what listens there does not speak the protocol of Redis (or only inside TLS)"

@@ -17,7 +17,6 @@ from tests.support.processes import run
 
 RIGHTS = {
     "no scripts": "~* +@all -evalsha",
-    "no loading of scripts": "~* +@all -script",
     "no groups": "~* +@all -xgroup",
     "no streams' keys": "~nothing* +@all",
     "no hashes": "~* +@all -hmget",
