@@ -28,6 +28,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "limit_exceeded": Kind(409, "The limit per user is reached"),
     "sale_not_open": Kind(409, "The sale has not opened yet"),
     "sale_closed": Kind(409, "The sale is over"),
+    "not_refundable": Kind(409, "The order is not confirmed, or fewer units are left to refund"),
     "not_cancellable": Kind(409, "The order can no longer be cancelled"),
     "stock_below_sold": Kind(409, "More units are held and sold than would be on sale"),
     "changed_meanwhile": Kind(412, "The product is no longer as If-Match says"),

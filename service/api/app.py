@@ -19,6 +19,7 @@ from service.api import inventory as inventory_api
 from service.api import monitoring as monitoring_api
 from service.api import order_list as order_list_api
 from service.api import orders as orders_api
+from service.api import refunds as refunds_api
 from service.api.context import ApiContext
 from service.api.middleware.body_limit import BodyLimitMiddleware
 from service.api.middleware.cors import CorsMiddleware
@@ -72,7 +73,7 @@ def create_app(context: ApiContext) -> FastAPI:
     if context.faults is not None:
         app.include_router(faults_api.router)
     app.include_router(pages.create_router(context.settings))
-    for module in (order_list_api, orders_api, product_list, inventory_api, monitoring_api, websocket):
+    for module in (order_list_api, refunds_api, orders_api, product_list, inventory_api, monitoring_api, websocket):
         app.include_router(module.router)
     app.include_router(health.create_router(telemetry, draining=lambda: context.draining, ask_store=context.ask_store))
     observe_ledger(telemetry, context.poller.exported, silence=context.settings.worker_silence)

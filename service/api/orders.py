@@ -107,8 +107,9 @@ class OrderView(BaseModel):
     expires_at: datetime
     settled_at: datetime | None = Field(description="when it was confirmed, failed, expired or cancelled")
     attempts: int = Field(description="how often processing it was begun")
+    refunded_quantity: int
     reference: str | None = Field(description="as `POST /orders` had it")
-    reason: str | None = Field(description="why it failed or expired, or why its last attempt did not end it")
+    reason: str | None = Field(description="why it failed, expired or was refunded, or its last attempt did not end it")
     payment_id: str | None
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The commands that look at orders: `orders list`, `show` and `export`."""
+"""The commands of orders: `orders list`, `show`, `export` and `refund`."""
 
 import asyncio
 import json
@@ -17,6 +17,7 @@ from service.cli.streams import write_line
 if TYPE_CHECKING:
     from service.ledger.order_list import OrderFilter
     from service.ledger.orders import Order
+    from service.ledger.refunds import RefundAnswer
     from service.settings import Settings
     from service.store import Shards
 
@@ -36,15 +37,17 @@ User = Annotated[str | None, typer.Option("--user", help="of this user")]
 Statuses = Annotated[list[str] | None, typer.Option("--status", help="that have this status; may be given again")]
 Since = Annotated[str | None, typer.Option("--since", metavar="TIME", help="accepted then or later (RFC 3339)")]
 Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="accepted earlier than that (RFC 3339)")]
+OrderId = Annotated[str, typer.Argument(metavar="ORDER_ID")]
 Json = Annotated[bool, typer.Option("--json", help="as JSON")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    orders = typer.Typer(no_args_is_help=True, help="Orders: look for some, look at one, or write all to a file.")
+    orders = typer.Typer(no_args_is_help=True, help="Orders: look for some or at one, write all to a file, refund one.")
     orders.command("list")(list_orders)
     orders.command("show")(show_order)
     orders.command("export")(export_orders)
+    orders.command("refund")(refund)
     app.add_typer(orders, name="orders")
 
 
@@ -82,7 +85,7 @@ def list_orders(
     write_line(f"{len(orders)} orders")
 
 
-def show_order(order_id: Annotated[str, typer.Argument(metavar="ORDER_ID")], as_json: Json = False) -> None:
+def show_order(order_id: OrderId, as_json: Json = False) -> None:
     """Show all that is known of one order."""
     check_order_ids([order_id])
 
@@ -123,6 +126,37 @@ def export_orders(
             _write(orders_csv(orders) if form is Format.CSV else orders_ndjson(orders))
 
     asyncio.run(in_store(write))
+
+
+def refund(
+    order_id: OrderId,
+    quantity: Annotated[int | None, typer.Option(min=1, help="how many units; without it all that are left")] = None,
+    keep_units: Annotated[bool, typer.Option("--keep-units", help="the units do not return to stock")] = False,
+    reason: Annotated[str, typer.Option(help="shown with the order")] = "",
+    as_json: Json = False,
+) -> None:
+    """Refund a confirmed order, whole or in part; status 1 when that cannot be.
+
+    A running worker gives the money back.
+    """
+    check_order_ids([order_id])
+
+    async def book(shards: "Shards", _: "Settings") -> "RefundAnswer":
+        from service.ledger.refunds import Refund, refund_order
+
+        wanted = Refund(
+            order_id=order_id, quantity=quantity, return_to_stock=not keep_units, reason=" ".join(reason.split())[:128]
+        )
+        return await refund_order(shards, wanted)
+
+    answer = asyncio.run(in_store(book))
+    if as_json:
+        shown = _json(answer.order) if answer.order else None
+        sys.stdout.write(json.dumps({"result": answer.result, "order": shown}, indent=2) + "\n")
+    else:
+        of = f"  {answer.order.refunded_quantity} of {answer.order.quantity} units" if answer.order else ""
+        write_line(f"{order_id}  {answer.result}{of}")
+    raise typer.Exit(0 if answer.result == "refunded" else 1)
 
 
 def _write(data: bytes) -> None:

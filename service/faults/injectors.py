@@ -76,11 +76,11 @@ class _FaultyGateway:
             return Declined("fault")
         return await self._real.charge(charge)
 
-    async def refund(self, charge: Charge, *, payment_id: str | None = None) -> None:
+    async def refund(self, charge: Charge, *, payment_id: str | None = None, part: int = 0) -> None:
         """See `PaymentGateway`."""
         if self._faults.should_inject(Fault.REFUNDS_REJECTED):
             raise PaymentRejected("the fault refunds_rejected is on", 422)
-        await self._real.refund(charge, payment_id=payment_id)
+        await self._real.refund(charge, payment_id=payment_id, part=part)
 
     async def aclose(self) -> None:
         """See `PaymentGateway`."""

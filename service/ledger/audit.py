@@ -18,6 +18,7 @@ from service.ledger.snapshot import Snapshot
 from service.store import Shards, is_store_down, keys, named, outage_reason
 
 LIVE = (Status.PENDING, Status.PROCESSING)
+BOUGHT = (Status.CONFIRMED, Status.REFUNDED)
 MAX_ORDERS = 30_000
 TRIES = 5
 EMPTY = "empty, though it was in use"
@@ -146,14 +147,14 @@ def nothing_is_negative(dump: LedgerDump) -> Iterator[str]:
 
 
 def orders_explain_units(dump: LedgerDump) -> Iterator[str]:
-    """Held is the sum over live orders, sold the sum over confirmed ones and those forgotten since."""
+    """Held is the sum over live orders, sold that over confirmed ones less what returned, and forgotten ones."""
     held: defaultdict[str, int] = defaultdict(int)
     sold: defaultdict[str, int] = defaultdict(int)
     for order in dump.orders.values():
         if order.status in LIVE:
             held[order.product_id] += order.quantity
-        elif order.status is Status.CONFIRMED:
-            sold[order.product_id] += order.quantity
+        elif order.status in BOUGHT:
+            sold[order.product_id] += order.quantity - order.returned_quantity
     for product in dump.products.values():
         if held[product.product_id] != product.held:
             yield f"{product.product_id}: held is {product.held}, its live orders hold {held[product.product_id]}"
@@ -166,8 +167,8 @@ def limits_count_right(dump: LedgerDump) -> Iterator[str]:
     """What counts against a buyer's limit is what the buyer holds or bought, by orders that are not forgotten."""
     units: Counter[tuple[str, str]] = Counter()
     for order in dump.orders.values():
-        if order.status in (*LIVE, Status.CONFIRMED):
-            units[order.product_id, order.user_id] += order.quantity
+        if order.status in (*LIVE, *BOUGHT):
+            units[order.product_id, order.user_id] += order.quantity - order.refunded_quantity
     for buyer in units.keys() | dump.buyers.keys():
         if units[buyer] != dump.buyers.get(buyer, 0):
             yield f"{buyer[1]} has {units[buyer]} of {buyer[0]}, counted as {dump.buyers.get(buyer, 0)}"
@@ -180,7 +181,8 @@ def totals_match_orders(dump: LedgerDump) -> Iterator[str]:
     accepted, known = totals[Status.PENDING] - dump.snapshot.requeued, sum(now.values())
     if accepted != known:
         yield f"{accepted} orders were accepted, {known} are there or were forgotten in time"
-    for status in (Status.CONFIRMED, Status.EXPIRED, Status.CANCELLED):
+    now[Status.CONFIRMED] += now[Status.REFUNDED]  # it was confirmed before
+    for status in (Status.CONFIRMED, Status.EXPIRED, Status.CANCELLED, Status.REFUNDED):
         if totals[status] != now[status]:
             yield f"{totals[status]} orders became {status}, {now[status]} are"
     if totals[Status.FAILED] - dump.snapshot.requeued != now[Status.FAILED]:

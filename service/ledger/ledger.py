@@ -120,11 +120,26 @@ class DeferResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OwedRefund:
-    """A payment to be given back; the ticket says when it was handed out."""
+    """A payment to be given back, or `units` of a confirmed order as its refund number `part`; 0 for the whole payment.
 
-    payment_key: str
+    The ticket says when it was handed out.
+    """
+
+    key: str
     ticket: str
     order: Order
+    part: int = 0
+    units: int = 0
+
+    @property
+    def payment_key(self) -> str:
+        """The key under which it was paid."""
+        return self.key.partition(".")[0]
+
+    @property
+    def amount(self) -> int:
+        """What is to be given back, in minor units."""
+        return self.order.unit_price * self.units if self.part else self.order.amount
 
 
 class Ledger:
@@ -207,9 +222,9 @@ class Ledger:
         """Take the refunds that were made off the list; hand out others that are due, to be made within the lease."""
         args: list[str | int] = [milliseconds(lease), limit]
         for refund in made:
-            args += (refund.payment_key, refund.ticket)
+            args += (refund.key, refund.ticket)
         replies = await self.shards.run("refunds", shard, *args, batch=len(made))
-        return [OwedRefund(key, ticket, Order.from_row(row)) for key, ticket, row in replies]
+        return [OwedRefund(key, ticket, Order.from_row(row), *part) for key, ticket, row, *part in replies]
 
     async def promote(self, shard: int, limit: int = 1000) -> int:
         """Put deferred orders whose time has come back into the queue; return how many."""

@@ -23,9 +23,12 @@ class Status(StrEnum):
     FAILED = "failed"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
+    REFUNDED = "refunded"
 
 
-COUNTED = (Status.PENDING, Status.CONFIRMED, Status.FAILED, Status.EXPIRED, Status.CANCELLED)
+ENDS = (Status.CONFIRMED, Status.FAILED, Status.EXPIRED, Status.CANCELLED)
+"""How an order ends; a confirmed one may be refunded then."""
+COUNTED = (Status.PENDING, *ENDS, Status.REFUNDED)
 """The statuses that the ledger counts orders into; `pending` counts the orders accepted."""
 
 
@@ -108,6 +111,9 @@ class Order:
     payment_id: str | None
     generation: int
     reference: str | None = None
+    refunded_quantity: int = 0
+    returned_quantity: int = 0
+    """Those of the refunded units that are on sale again."""
     payment_token: str = field(default="", repr=False)
     """What it is paid with: told to the worker that begins the order, and to nobody else."""
 
@@ -125,7 +131,7 @@ class Order:
     def from_row(cls, row: list[str], payment_token: str = "") -> Self:
         """Read what `order_row` in `_ledger.lua` returns."""
         (order_id, status, product, user, quantity, price, currency, accepted, expires, position, eta) = row[:11]
-        attempts, settled, reason, payment, generation, reference = row[11:]
+        attempts, settled, reason, payment, generation, reference, refunded, returned = row[11:]
         return cls(
             order_id=order_id,
             status=Status(status),
@@ -144,6 +150,8 @@ class Order:
             payment_id=payment or None,
             generation=int(generation or 0),
             reference=reference or None,
+            refunded_quantity=int(refunded),
+            returned_quantity=int(returned),
             payment_token=payment_token,
         )
 

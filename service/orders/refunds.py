@@ -7,6 +7,7 @@ its key.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -56,9 +57,10 @@ class Refunds:
         return [refund for refund, ended in zip(owed, done, strict=True) if ended]
 
     async def _give_back(self, refund: OwedRefund) -> bool:
-        charge = charge_of(refund.order, refund.payment_key)
+        charge = replace(charge_of(refund.order, refund.payment_key), amount=refund.amount)
+        payment_id = refund.order.payment_id if refund.part else None
         try:
-            await self._gateway.refund(charge, payment_id=None)
+            await self._gateway.refund(charge, payment_id=payment_id, part=refund.part)
         except PaymentUnavailable as error:
             self._log.warning("a payment is given back later", order_id=charge.order_id, error=str(error))
             return False

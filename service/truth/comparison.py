@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from service.crowd import CrowdReport
-from service.ledger.orders import COUNTED, Status
+from service.ledger.orders import COUNTED, ENDS, Status
 from service.truth.receiver import SpanReceiver
 from service.truth.sources import Figures
 
@@ -61,7 +61,7 @@ def _orders(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) -
         what = "accepted" if status is Status.PENDING else str(status)
         ledger, metrics = figures.ledger_orders[status], figures.metric_orders[status]
         yield Row(f"orders {what}", clients, ledger, metrics, in_spans, slack)
-    settled = sum(figures.ledger_orders[status] for status in COUNTED if status is not Status.PENDING)
+    settled = sum(figures.ledger_orders[status] for status in ENDS)
     yield Row("orders that ended", figures.ledger_orders[Status.PENDING], settled, None, None)
 
 

@@ -17,9 +17,10 @@ from service.ledger.catalogue import OnceOnly
 from service.ledger.ledger import Entry, ledger_scripts
 from service.ledger.order_list import OrderFilter
 from service.ledger.orders import NewOrder
+from service.ledger.refunds import Refund, refund_order
 from service.store import connect
 from tests.orders.model import Model, ModelProduct
-from tests.orders.sale import LONG, Sale, ShardsTwice
+from tests.orders.sale import AT_ONCE, LONG, Sale, ShardsTwice
 from tests.support import RedisServer
 
 YEARS = timedelta(days=36500)
@@ -62,7 +63,7 @@ class SaleMachine(RuleBasedStateMachine):
         self.sale = Sale(self.shards)
         self.requests: list[NewOrder] = []
         self.entries: list[Entry] = []
-        self.calls = 0
+        self.calls = self.asked = 0
         self.now = BEGINNING
         self.allowed = allowed
         self.model = Model(
@@ -133,6 +134,45 @@ class SaleMachine(RuleBasedStateMachine):
             return changed.change, changed.replayed
 
         self.told(sending, lambda: self.model.restock_once(key, "plain", units), restock, same=True)
+
+    @rule(
+        number=st.integers(0, 999),
+        key=st.sampled_from(["a", "b", "", "", "", ""]),
+        units=st.sampled_from([None, 1, 1, 2]),
+        returns=st.booleans(),
+        sending=SENDINGS,
+    )
+    def refund(self, number: int, key: str, units: int | None, returns: bool, sending: tuple[int, int]) -> None:
+        """Units of any order are given back, by a request whose key may be one that was used."""
+        if not self.model.orders:
+            return
+        name = self.order(number, "confirmed")
+        self.asked += 1
+        key = key or f"once-{self.asked}"
+
+        async def refund() -> tuple[str, bool]:
+            once = OnceOnly(f"refund-{key}", f"{name} {units} {returns}", LONG)
+            wanted = Refund(order_id=name, quantity=units, return_to_stock=returns)
+            answer = await refund_order(self.shards, wanted, once)
+            return answer.result, answer.replayed
+
+        self.told(sending, lambda: self.model.refund_once(key, name, units, returns=returns), refund, same=True)
+
+    @rule()
+    def give_back(self) -> None:
+        """The money of the refunds of confirmed orders goes back."""
+
+        def step() -> list[str]:
+            parts = {key for key in self.model.refunds if "." in key}
+            self.model.refunds -= parts
+            return sorted(parts)
+
+        async def give() -> list[str]:
+            owed = [one for one in await self.sale.ledger.refunds(0, AT_ONCE, 1000) if one.part]
+            await self.sale.ledger.refunds(0, AT_ONCE, 0, owed)
+            return sorted(one.key for one in owed)
+
+        self.told((1, 0), step, give)
 
     @rule(total=st.integers(0, 20), sending=SENDINGS)
     def put_total(self, total: int, sending: tuple[int, int]) -> None:

@@ -37,6 +37,17 @@ class ModelOrder:
     entry: str = ""
     owner: str = ""
     call: int = 0
+    parts: list[int] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        """Units that are not refunded."""
+        return self.request.quantity - sum(map(abs, self.parts))
+
+    @property
+    def kept(self) -> int:
+        """Units that did not return to stock."""
+        return self.request.quantity - sum(part for part in self.parts if part > 0)
 
 
 @dataclass
@@ -54,6 +65,7 @@ class Model:
     refunds: set[str] = field(default_factory=set)
     archived: Counter[str] = field(default_factory=Counter)
     restocks: dict[str, int] = field(default_factory=dict)
+    refunded: dict[str, tuple[str, int | None, bool]] = field(default_factory=dict)
 
     # What is seen from outside
 
@@ -64,10 +76,10 @@ class Model:
     def units_of(self, product: str, user: str) -> int:
         """Return what counts against a buyer's limit."""
         return sum(
-            order.request.quantity
+            order.left
             for order in self.orders.values()
             if (order.request.product_id, order.request.user_id) == (product, user)
-            and order.status in (*LIVE, "confirmed")
+            and order.status in (*LIVE, "confirmed", "refunded")
         )
 
     # Steps
@@ -133,7 +145,8 @@ class Model:
         """Return settled, repeated or refused."""
         order = self.orders[name]
         generation = order.generation if generation is None else generation
-        if (generation, status) == (order.generation, order.status):
+        stands = "confirmed" if order.status == "refunded" else order.status
+        if (generation, status) == (order.generation, stands):
             return "repeated"
         if generation != order.generation or order.status != "processing":
             if status == "confirmed" and not (generation == order.generation and order.status == "pending"):
@@ -259,14 +272,37 @@ class Model:
         for name in old:
             order = self.orders.pop(name)
             self.archived[order.status] += 1
-            if order.status == "confirmed":
-                self.products[order.request.product_id].archived += order.request.quantity
+            if order.status in ("confirmed", "refunded"):
+                self.products[order.request.product_id].archived += order.kept
         return len(old)
 
     def _owes(self, name: str) -> bool:
-        return any(
-            _payment_key(name, generation) in self.refunds for generation in range(self.orders[name].generation + 1)
-        )
+        order = self.orders[name]
+        owed = [_payment_key(name, generation) for generation in range(order.generation + 1)]
+        owed += [f"{owed[-1]}.{part + 1}" for part in range(len(order.parts))]
+        return any(key in self.refunds for key in owed)
+
+    def refund_once(self, key: str, name: str, units: int | None, *, returns: bool) -> tuple[str, bool]:
+        """Return what a refund says or said, and whether it was done before; or idempotency_conflict."""
+        if key in self.refunded:
+            same = self.refunded[key] == (name, units, returns)
+            return ("refunded", True) if same else ("idempotency_conflict", False)
+        if name not in self.orders:
+            return "unknown_order", False
+        order = self.orders[name]
+        given = order.left if units is None else units
+        if order.status != "confirmed" or given > order.left:
+            return "not_refundable", False
+        self.refunded[key] = (name, units, returns)
+        order.parts.append(given if returns else -given)
+        if returns:
+            self.products[order.request.product_id].sold -= given
+            self.products[order.request.product_id].stock += given
+        if order.left == 0:
+            order.status = "refunded"
+            self.totals["refunded"] += 1
+        self.refunds.add(f"{_payment_key(name, order.generation)}.{len(order.parts)}")
+        return "refunded", False
 
     def wait(self) -> None:
         """Let so much time pass that whatever was to end later is due."""

@@ -29,7 +29,8 @@
 --   dead               sorted set: orders given up -> when
 --   lease:<name>       string: who has a lease, ends with its time to live
 --   claim:<digest>     string: the fingerprint of the request that has an idempotency key, where its product is elsewhere
---   refunds            sorted set: keys of payments to be given back -> when to try, unless nothing was captured
+--   refunds            sorted set: keys of payments to be given back -> when to try, unless nothing was captured; '.' and a
+--                      number behind it: of a confirmed order that part, see `load_order`
 --   totals             hash: how many orders reached each status, `requeued`, and of the orders that were forgotten how many
 --                      had which: `archived:<status>`; `drain` and `capacity`, rates as last known; `busy`, see `pace`
 --   refused            hash: how many orders were refused for each reason, by the ledger or by an API process (shard 0)
@@ -46,8 +47,8 @@ end
 local P = KEYS[1]
 local SHARD = string.sub(P, 5, 6)
 local GROUP = 'workers'
-local STATES = {'pending', 'processing', 'confirmed', 'failed', 'expired', 'cancelled'}
-local STATE = {pending = 1, processing = 2, confirmed = 3, failed = 4, expired = 5, cancelled = 6}
+local STATES = {'pending', 'processing', 'confirmed', 'failed', 'expired', 'cancelled', 'refunded'}
+local STATE = {pending = 1, processing = 2, confirmed = 3, failed = 4, expired = 5, cancelled = 6, refunded = 7}
 
 local function clock()
   local t = redis.call('TIME')
@@ -202,7 +203,8 @@ local function save(order)
              order.generation, order.reason, order.payment}
   if order.settled > 0 then
     v[15] = math.max(order.settled - order.accepted, 0)  -- the clock of another server may be behind
-    if order.reference ~= '' or order.token ~= '' then v[16], v[17] = order.reference, order.token end
+    if order.reference ~= '' or order.token ~= '' or #order.parts > 0 then v[16], v[17] = order.reference, order.token end
+    if #order.parts > 0 then v[18] = order.parts end
   else
     v[15], v[16], v[17], v[18], v[19] = -1, order.begun, order.entry, order.call, order.trace
     if order.reference ~= '' or order.token ~= '' then v[20], v[21] = order.reference, order.token end
@@ -210,7 +212,8 @@ local function save(order)
   redis.call('SET', order_key(order.id), cmsgpack.pack(v))
 end
 
--- Reads an order: its `settled` is 0 until it ends, its `begun` until it is begun; nil if there is none.
+-- Reads an order: its `settled` is 0 until it ends, its `begun` until it is begun; nil if there is none. `parts` has the units
+-- of each refund of a confirmed order, below 0 those that did not return to stock.
 local function load_order(id)
   local packed = redis.call('GET', order_key(id))
   if not packed then return nil end
@@ -219,8 +222,9 @@ local function load_order(id)
   return {id = id, state = STATES[v[1]], product = v[2], user = v[3], quantity = v[4], price = v[5], currency = v[6],
           accepted = accepted, expires = accepted + v[8], position = v[9], eta = v[10], attempts = v[11], generation = v[12],
           reason = v[13], payment = v[14], settled = ended and accepted + v[15] or 0,
-          begun = not ended and v[16] or 0, entry = not ended and v[17] or '', call = v[18] or '', trace = v[19] or '',
-          reference = ended and v[16] or v[20] or '', token = ended and v[17] or v[21] or ''}
+          begun = not ended and v[16] or 0, entry = not ended and v[17] or '', call = not ended and v[18] or '', trace = v[19] or '',
+          reference = ended and v[16] or v[20] or '', token = ended and v[17] or v[21] or '',
+          parts = ended and v[18] or {}}
 end
 
 -- Puts an order into the queue; the caller saves it.
@@ -311,6 +315,7 @@ end
 -- A refund that overtakes the money finds nothing, and what a dead worker asked for may still be on its way: it waits.
 local MONEY_MOVES = 5000
 local function payment_key(id, generation) return generation > 0 and id .. '-' .. generation or id end
+local function part_key(order, part) return payment_key(order.id, order.generation) .. '.' .. part end
 local function owe_refund(order, generation, delay)
   redis.call('ZADD', P .. 'refunds', NOW + delay, payment_key(order.id, generation))
 end
@@ -321,11 +326,21 @@ local function dead_letter(order, reason)
   redis.call('ZADD', P .. 'dead', NOW, order.id)
 end
 
+-- Units of a confirmed order whose money was given back, or is to be; and those of them that are on sale again.
+local function refunded(order)
+  local all, returned = 0, 0
+  for _, units in ipairs(order.parts) do
+    all, returned = all + math.abs(units), returned + math.max(units, 0)
+  end
+  return all, returned
+end
+
 -- An order as the caller sees it; nil if there is none.
 local function row(order)
   return order and {order.id, order.state, order.product, order.user, order.quantity, order.price, order.currency,
                     order.accepted, order.expires, order.position, math.max(order.eta, 0), order.attempts,
-                    order.settled, order.reason, order.payment, order.generation, order.reference}
+                    order.settled, order.reason, order.payment, order.generation, order.reference,
+                    refunded(order)}
 end
 local function order_row(id) return row(load_order(id)) end
 

@@ -9,6 +9,9 @@ local function owes(order)
   for generation = 0, order.generation do
     if redis.call('ZSCORE', P .. 'refunds', payment_key(order.id, generation)) then return true end
   end
+  for part = 1, #order.parts do
+    if redis.call('ZSCORE', P .. 'refunds', part_key(order, part)) then return true end
+  end
 end
 
 -- Takes an entry off the list of all orders with the last of its orders.
@@ -26,9 +29,10 @@ local function forget(order)
   redis.call('ZREM', user_key(order.user), short(order.id))
   unlist(order)
   count('archived:' .. order.state)
-  if order.state == 'confirmed' then
-    redis.call('HINCRBY', product_key(order.product), 'archived', order.quantity)
-    count_towards_limit(order.user, order.product, -order.quantity)
+  if order.state == 'confirmed' or order.state == 'refunded' then
+    local given_back, returned = refunded(order)
+    redis.call('HINCRBY', product_key(order.product), 'archived', order.quantity - returned)
+    if given_back < order.quantity then count_towards_limit(order.user, order.product, given_back - order.quantity) end
   end
 end
 

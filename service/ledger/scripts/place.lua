@@ -83,7 +83,7 @@ for i = 5, #ARGV, 9 do
   end
   if not reply then
     local order = {id = id, product = product, user = user, quantity = quantity, trace = ARGV[i + 6],
-                   reference = ARGV[i + 7], token = ARGV[i + 8]}
+                   reference = ARGV[i + 7], token = ARGV[i + 8], parts = {}}
     reply = {'accepted', stock - quantity, accept(order, tonumber(price), currency, digest, fingerprint)}
   end
   replies[#replies + 1] = reply

@@ -12,7 +12,8 @@ local function settle_one(id, generation, status, reason, payment, maybe_capture
   local order = load_order(id)
   if not order then return {'gone', '', 0, 0} end
   generation = tonumber(generation) or order.generation
-  if generation == order.generation and order.state == status then return {'repeated', status, 0, 0} end
+  local stands = order.state == 'refunded' and 'confirmed' or order.state -- the money of a refund is given back by itself
+  if generation == order.generation and stands == status then return {'repeated', status, 0, 0} end
   if generation ~= order.generation or order.state ~= 'processing' then
     -- An order that is pending in the same generation will be paid for under the same key once more.
     local in_vain = generation ~= order.generation or order.state ~= 'pending'

@@ -97,8 +97,10 @@ class PaymentGateway(Protocol):
             PaymentRejected: the request is wrong.
         """
 
-    async def refund(self, charge: Charge, *, payment_id: str | None = None) -> None:
+    async def refund(self, charge: Charge, *, payment_id: str | None = None, part: int = 0) -> None:
         """Give back what was captured by this charge, if anything was; `payment_id` where it is known.
+
+        A number `part` means that `charge.amount` is given back of an order that stands: once for each number.
 
         Raises:
             PaymentUnavailable: no outcome is known.

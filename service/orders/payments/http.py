@@ -77,7 +77,7 @@ class HttpGateway:
                 raise _rejected(response)
             return answered(span, _receipt(response))
 
-    async def refund(self, charge: Charge, *, payment_id: str | None = None) -> None:
+    async def refund(self, charge: Charge, *, payment_id: str | None = None, part: int = 0) -> None:
         """See `PaymentGateway`. A 404 says that nothing was captured."""
         key = charge.idempotency_key
         body = {
@@ -88,7 +88,7 @@ class HttpGateway:
             "currency": charge.currency,
         }
         with client_span(self._tracer, "refund", charge.order_id):
-            response, _ = await self._post("refunds", f"refund-{key}", body)
+            response, _ = await self._post("refunds", f"refund-{key}.{part}" if part else f"refund-{key}", body)
             if not response.is_success and response.status_code != HTTPStatus.NOT_FOUND:
                 raise _rejected(response)
 

@@ -38,7 +38,7 @@ class SimulatedGateway:
                 return answered(span, Declined("simulated_decline"))
             return answered(span, Receipt(f"simulated-{charge.idempotency_key}"))
 
-    async def refund(self, charge: Charge, *, payment_id: str | None = None) -> None:  # noqa: ARG002 - the protocol's
+    async def refund(self, charge: Charge, *, payment_id: str | None = None, part: int = 0) -> None:  # noqa: ARG002 - the protocol's
         """See `PaymentGateway`."""
         with client_span(self._tracer, "refund", charge.order_id):
             await self._work()

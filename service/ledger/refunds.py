@@ -1,0 +1,67 @@
+"""Giving back a confirmed order, whole or in part; the money follows by the workers, see `service.orders.refunds`."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+from service.ledger.catalogue import REPLY_KEPT, OnceOnly, claim
+from service.ledger.orders import Order, shard_of_order
+from service.store import Shards
+
+
+class RefundResult(StrEnum):
+    """What the ledger says to a refund; `not_refundable`: not confirmed, or fewer units are left than were named."""
+
+    REFUNDED = "refunded"
+    NOT_REFUNDABLE = "not_refundable"
+    UNKNOWN_ORDER = "unknown_order"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refund:
+    """What is to be given back of an order: `quantity` units, None for all that are left."""
+
+    order_id: str
+    quantity: int | None = None
+    return_to_stock: bool = True
+    reason: str = ""
+
+
+class RefundAnswer(NamedTuple):
+    """The ledger's answer; `order` as it is then, `replayed` says that it was refunded earlier by the same request."""
+
+    result: RefundResult
+    order: Order | None
+    replayed: bool
+
+
+async def refund_order(shards: Shards, refund: Refund, once: OnceOnly | None = None) -> RefundAnswer:
+    """Book a refund and note the money that is owed, whole or not at all.
+
+    Args:
+        shards: The store.
+        refund: What is to be given back.
+        once: The request that this is, where the caller may send it again.
+
+    Raises:
+        redis.exceptions.RedisError: The store is down; the refund may have been booked.
+    """
+    shard = shard_of_order(refund.order_id)
+    if once is not None and shards.of(once.digest) != shard and not await claim(shards, once):
+        return RefundAnswer(RefundResult.IDEMPOTENCY_CONFLICT, None, replayed=False)
+    # Without a key of the caller's it is still one request, which the client of the store may send twice.
+    once = once or OnceOnly(secrets.token_hex(8), "", REPLY_KEPT)
+    args: list[str | int] = [
+        once.digest,
+        once.kept // timedelta(milliseconds=1),
+        once.fingerprint,
+        secrets.token_hex(6),
+    ]
+    args += [refund.order_id, "" if refund.quantity is None else refund.quantity]
+    args += ["1" if refund.return_to_stock else "", refund.reason]
+    result, *rest = await shards.run("refund", shard, *args)
+    order = Order.from_row(rest[0]) if rest else None
+    return RefundAnswer(RefundResult(result), order, replayed=rest[1:] == [1])

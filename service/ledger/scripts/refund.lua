@@ -1,0 +1,39 @@
+-- Gives back a confirmed order, whole or in part: its units, its totals and the money that is owed change together, once.
+-- Safe to send twice: the answer to a request is kept, and given again whatever happened since.
+-- Keys:    1 the shard's prefix, 2 its key `store`
+-- Args:    1 request id, 2 how long to keep its answer in ms, 3 its fingerprint, 4 id of this call, 5 order id,
+--          6 units or '' for all that are left, 7 '1' if they return to stock, 8 reason or ''
+-- Returns: {refunded|not_refundable, order row, 1 if this is the answer to an earlier call} or
+--          {unknown_order|idempotency_conflict}
+local request = P .. 'request:' .. ARGV[1]
+local done, claimed = unpack(redis.call('MGET', request, P .. 'claim:' .. ARGV[1]))
+if claimed then return {'idempotency_conflict'} end -- by a request that is carried out in another shard
+if done then
+  local fingerprint, outcome, kept, call = unpack(cmsgpack.unpack(done))
+  if fingerprint ~= ARGV[3] then return {'idempotency_conflict'} end
+  return {outcome, kept, call == ARGV[4] and 0 or 1}
+end
+
+local order = load_order(ARGV[5])
+if not order then return {'unknown_order'} end
+local left = order.quantity - refunded(order)
+local units = ARGV[6] == '' and left or tonumber(ARGV[6])
+if order.state ~= 'confirmed' or units > left then return {'not_refundable', row(order), 0} end
+
+local product, returns = product_key(order.product), ARGV[7] == '1'
+if returns then
+  redis.call('HINCRBY', product, 'sold', -units)
+  redis.call('HINCRBY', product, 'stock', units)
+end
+count_towards_limit(order.user, order.product, -units)
+order.parts[#order.parts + 1] = returns and units or -units
+order.reason = ARGV[8]
+if units == left then
+  order.state = 'refunded'
+  count('refunded')
+end
+save(order)
+if order.price > 0 then redis.call('ZADD', P .. 'refunds', NOW, part_key(order, #order.parts)) end
+local now = row(order)
+redis.call('SET', request, cmsgpack.pack({ARGV[3], 'refunded', now, ARGV[4]}), 'PX', ARGV[2])
+return {'refunded', now, 0}
