@@ -36,6 +36,7 @@ class Bank:
         lossy: Charges are captured, and every answer is 503.
         fickle: The first charge of a key is captured and answered 503; every other is answered 402.
         gate: While it is cleared, charges wait before anything is captured.
+        parts: What was given back of orders that stand, by the key of the refund.
         late_gate: While it is cleared, charges are captured and their answers wait.
     """
 
@@ -51,6 +52,7 @@ class Bank:
         self.late_gate.set()
         self.captured: dict[str, dict[str, Any]] = {}
         self.refunded: Counter[str] = Counter()
+        self.parts: dict[str, int] = {}
         self.asked: Counter[str] = Counter()
         self.wrong: list[str] = []
         self._seed = seed
@@ -107,13 +109,17 @@ class Bank:
     async def refund(self, request: Request) -> Response:
         """Give the money back; 404 when none was taken."""
         try:
-            key = (await request.json())["charge_key"]
+            body = await request.json()
         except ClientDisconnect:
             return Response()
         if self.down or self.lossy:
             return JSONResponse({}, UNAVAILABLE)
+        key = body["charge_key"]
         if key not in self.captured:
             return JSONResponse({}, NOT_FOUND)
+        if request.headers["idempotency-key"] != f"refund-{key}":
+            self.parts[request.headers["idempotency-key"]] = body["amount"]
+            return JSONResponse({"status": "refunded"})
         self.refunded[key] += 1
         return JSONResponse({"status": "refunded"})
 

@@ -55,7 +55,7 @@ async def test_the_location_of_an_order_is_the_order(shop: Shop) -> None:
     shared = {name: value for name, value in answer.json().items() if name in order.json()}
     assert order.status_code == 200
     nothing = dict.fromkeys(("settled_at", "reference", "reason", "payment_id"))
-    assert order.json() == {**shared, **nothing, "attempts": 0}
+    assert order.json() == {**shared, **nothing, "attempts": 0, "refunded_quantity": 0}
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["first", "after the answer was lost"])

@@ -88,7 +88,7 @@ class TestSnapshot:
     async def test_of_an_empty_store(self, sale: Sale) -> None:
         """Every status is counted from the start, at 0."""
         snapshot = await sale.snapshot()
-        statuses = ("pending", "confirmed", "failed", "expired", "cancelled")
+        statuses = ("pending", "confirmed", "failed", "expired", "cancelled", "refunded")
         assert snapshot.orders == {Status(status): 0 for status in statuses}
         assert snapshot == Snapshot(
             taken_at=snapshot.taken_at,
@@ -126,6 +126,7 @@ class TestSnapshot:
             "failed": 1,
             "expired": 1,
             "cancelled": 1,
+            "refunded": 0,
         }
         assert (snapshot.queue_length, snapshot.processing, snapshot.waiting, snapshot.dead_letters) == (4, 2, 2, 1)
         assert [(p.stock, p.held, p.sold) for p in snapshot.products] == [(95, 4, 1)]

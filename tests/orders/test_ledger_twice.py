@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from service.ledger.ledger import ledger_scripts
 from service.ledger.orders import Status
+from service.ledger.refunds import Refund, refund_order
 from service.store import Shards
 from tests.orders.sale import AT_ONCE, LONG, Sale, ShardsTwice, outcomes
 
@@ -194,6 +195,18 @@ async def refunds(sale: Sale, twice: Sale) -> Any:
     return [one.payment_key == order.payment_key for one in owed], await twice.ledger.refunds(0, LONG, 10, owed)
 
 
+async def refund(sale: Sale, twice: Sale) -> Any:
+    """The units of a confirmed order return once, and its money is owed once."""
+    order = await sale.buy(user_id="a", quantity=3)
+    await sale.take()
+    await sale.settle(order)
+    answers = [
+        await refund_order(twice.shards, Refund(order_id=order.order_id, quantity=units)) for units in (1, None, None)
+    ]
+    owed = await sale.ledger.refunds(0, LONG, 10)
+    return [(one.result, one.replayed) for one in answers], sorted((one.part, one.units) for one in owed)
+
+
 async def lease(_: Sale, twice: Sale) -> Any:
     """Who has the lease keeps it, and nobody else gets it."""
     return [await twice.shards.run("lease", 0, "name", holder, 60_000) for holder in ("me", "you")]
@@ -218,7 +231,7 @@ async def mend(sale: Sale, twice: Sale) -> Any:
 STEPS: tuple[Step, ...] = (
     *(place, claim, begin, begin_again, begin_the_last, begin_one_too_many, begin_what_is_over, confirm, fail),
     *(defer, defer_the_last, promote, cancel, expire, reclaim, leave, requeue, drop),
-    *(restock, take_units_out, put, patch, refuse, refunds, lease, forget, beat, mend),
+    *(restock, take_units_out, put, patch, refuse, refund, refunds, lease, forget, beat, mend),
 )
 
 
@@ -291,5 +304,5 @@ def test_every_step_is_told_twice() -> None:
         "mend",
         "place",
     }
-    told_here |= {"promote", "reclaim", "refunds", "refuse", "requeue", "settle", "stock"}
+    told_here |= {"promote", "reclaim", "refund", "refunds", "refuse", "requeue", "settle", "stock"}
     assert set(ledger_scripts()) == reads | told_here
