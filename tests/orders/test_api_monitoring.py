@@ -53,6 +53,7 @@ async def test_metrics_say_what_the_ledger_says(shop: Shop) -> None:
         ("failed",): 0,
         ("expired",): 0,
         ("cancelled",): 1,
+        ("refunded",): 0,
     }
     assert series(answer.text, "flash_sale_inventory_levels") == {("lamp",): 7}
     assert series(answer.text, "flash_sale_inventory_held") == {("lamp",): 3}
@@ -109,7 +110,9 @@ async def test_the_live_figures_are_those_of_the_ledger(shop: Shop) -> None:
     await shop.service.poller.fresh()
     body = (await shop.client.get("/monitoring/metrics")).json()
     assert body["type"] == "snapshot"
-    assert body["orders"] == {"pending": 1, "confirmed": 0, "failed": 0, "expired": 0, "cancelled": 0}
+    assert body["orders"] == dict.fromkeys(("confirmed", "failed", "expired", "cancelled", "refunded"), 0) | {
+        "pending": 1
+    }
     assert body["queue"]["length"] == 1
     assert body["products"] == [
         {"product_id": "lamp", "name": "Lamp", "stock": 7, "held": 3, "sold": 0, "initial_stock": 10}
