@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from service.ledger.orders import Cancellation, NewOrder, Order, Outcome, Placement, Status, shard_of_order
+from service.ledger.refunds import OwedRefund
 from service.store import Shards, keys, load_scripts
 from service.store.shards import CURRENT, BatchTrace
 
@@ -116,30 +117,6 @@ class DeferResult(StrEnum):
     DEFERRED = "deferred"
     DEAD = "dead"
     GONE = "gone"
-
-
-@dataclass(frozen=True, slots=True)
-class OwedRefund:
-    """A payment to be given back, or `units` of a confirmed order as its refund number `part`; 0 for the whole payment.
-
-    The ticket says when it was handed out.
-    """
-
-    key: str
-    ticket: str
-    order: Order
-    part: int = 0
-    units: int = 0
-
-    @property
-    def payment_key(self) -> str:
-        """The key under which it was paid."""
-        return self.key.partition(".")[0]
-
-    @property
-    def amount(self) -> int:
-        """What is to be given back, in minor units."""
-        return self.order.unit_price * self.units if self.part else self.order.amount
 
 
 class Ledger:

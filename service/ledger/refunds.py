@@ -30,6 +30,30 @@ class Refund:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class OwedRefund:
+    """A payment to be given back, or `units` of a confirmed order as its refund number `part`; 0 for the whole payment.
+
+    The ticket says when it was handed out.
+    """
+
+    key: str
+    ticket: str
+    order: Order
+    part: int = 0
+    units: int = 0
+
+    @property
+    def payment_key(self) -> str:
+        """The key under which it was paid."""
+        return self.key.partition(".")[0]
+
+    @property
+    def amount(self) -> int:
+        """What is to be given back, in minor units."""
+        return self.order.unit_price * self.units if self.part else self.order.amount
+
+
 class RefundAnswer(NamedTuple):
     """The ledger's answer; `order` as it is then, `replayed` says that it was refunded earlier by the same request."""
 

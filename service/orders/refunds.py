@@ -14,7 +14,8 @@ from functools import partial
 import structlog
 
 from service.background import Work, every
-from service.ledger.ledger import Ledger, OwedRefund
+from service.ledger.ledger import Ledger
+from service.ledger.refunds import OwedRefund
 from service.metrics import PAYMENTS_REFUNDED
 from service.orders.charges import charge_of
 from service.orders.payments import PaymentGateway, PaymentRejected, PaymentUnavailable

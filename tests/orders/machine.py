@@ -19,7 +19,8 @@ from service.ledger.order_list import OrderFilter
 from service.ledger.orders import NewOrder
 from service.ledger.refunds import Refund, refund_order
 from service.store import connect
-from tests.orders.model import Model, ModelProduct
+from tests.orders.model import Model
+from tests.orders.model_parts import ModelProduct
 from tests.orders.sale import AT_ONCE, LONG, Sale, ShardsTwice
 from tests.support import RedisServer
 
