@@ -21,13 +21,13 @@ from deploy.stack import Stack
 from monitoring.rules.__main__ import rule_files
 from monitoring.rules.model import Timescale
 from service.ledger import lease
-from service.store import keys
 
 ROOT = Path(__file__).parents[2]
 SCALE = 0.1
 RATE = 20.0
 MAX_IN_FLIGHT = 400
-LEASE = f"{keys.prefix(0)}lease:{lease.NAME}"
+LEASES = f"*lease:{lease.NAME}"
+"""Several shards keep it, see `service.ledger.lease`."""
 
 Mode = Literal["orders", "requests", "nothing"]
 
@@ -140,12 +140,14 @@ class DrillStack:
     def take_lease(self) -> None:
         """Have somebody who is not scraped hold the lease on the ledger's series."""
         with redis.Redis.from_url(self.stack.url("redis")) as client:
-            client.set(LEASE, "somebody-else", px=300_000)
+            for key in client.scan_iter(LEASES):
+                client.set(key, "somebody-else", px=300_000)
 
     def return_lease(self) -> None:
         """Let the lease go."""
         with redis.Redis.from_url(self.stack.url("redis")) as client:
-            client.delete(LEASE)
+            for key in client.scan_iter(LEASES):
+                client.delete(key)
 
     def signal(self, part: str, role: str, number: signal.Signals) -> None:
         """Send a signal to one process of a part."""

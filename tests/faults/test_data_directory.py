@@ -81,6 +81,7 @@ async def test_what_is_removed_is_written_anew(tmp_path: Path, kind: str, name: 
 
             await wait_until(written_anew, 15, f"{remove.__name__}: the store is there")
             await wait_until(lambda: sorted(store.data_dir.glob(f"{LOG}/*.incr.aof")), 15, "its log, too")
+            await wait_until(lambda: store._connection, 15, "who keeps it has seen that it is there")
             shutil.rmtree(store.data_dir.with_name("elsewhere"), ignore_errors=True)
         stop.set()
         await keeper

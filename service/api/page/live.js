@@ -8,7 +8,7 @@ import { refusalWords } from "./order_text.js";
 
 const STALE_SECONDS = 3.5;
 const DESCRIBE_EVERY_MS = 30000;
-const OUTCOMES = { pending: "Accepted", confirmed: "Confirmed", failed: "Failed", expired: "Expired", cancelled: "Cancelled" };
+const OUTCOMES = { pending: "Accepted", confirmed: "Confirmed", failed: "Failed", expired: "Expired", cancelled: "Cancelled", refunded: "Refunded" };
 
 const history = new History();
 const TOKEN_KEY = "flash-sale:watch-token";

@@ -40,6 +40,7 @@ const STATES = {
   failed: "Payment failed: nothing was bought",
   expired: "Expired: nothing was bought",
   cancelled: "Cancelled",
+  refunded: "Refunded",
 };
 
 /** The reason of a refusal in two or three words; a code that is not known here is shown as it is. */

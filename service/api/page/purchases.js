@@ -8,7 +8,7 @@ const PREFIX = "flash-sale:purchase:";
 const KEPT = 20;
 const FIRST_PAUSE_MS = 400;
 const LONGEST_PAUSE_MS = 8000;
-export const FINAL = new Set(["confirmed", "failed", "expired", "cancelled"]);
+export const FINAL = new Set(["confirmed", "failed", "expired", "cancelled", "refunded"]);
 
 /** A request that could not be made: no answer, or one that says to try again. */
 export class TryAgain extends Error {
