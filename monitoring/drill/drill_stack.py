@@ -32,6 +32,30 @@ LEASES = f"*lease:{lease.NAME}"
 Mode = Literal["orders", "requests", "nothing"]
 
 
+class Holder:
+    """Keeps the lease that a fleet has, by force. Runs in a thread of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="drill-lease", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it."""
+        self._stop.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        with redis.Redis.from_url(self._url) as client:
+            while not self._stop.wait(lease.TTL_SECONDS / 10):
+                for key in client.scan_iter(LEASES):
+                    client.set(key, "somebody-else", px=round(lease.TTL_SECONDS * 1000))
+
+
 class Load:
     """`orders`: twenty a second. `requests`: as many, for a product that there is not. Runs in a thread of its own."""
 
@@ -80,6 +104,7 @@ class DrillStack:
         self.stack = stack
         self.load = load
         self._memory_limit = 0
+        self._lease = Holder(stack.url("redis"))
         token = {"Authorization": f"Bearer {stack.admin_token}"}
         self._admin = httpx.Client(base_url=stack.url("api-1"), headers=token, timeout=20)
 
@@ -138,16 +163,12 @@ class DrillStack:
             client.config_set("maxmemory", self._memory_limit)
 
     def take_lease(self) -> None:
-        """Have somebody who is not scraped hold the lease on the ledger's series."""
-        with redis.Redis.from_url(self.stack.url("redis")) as client:
-            for key in client.scan_iter(LEASES):
-                client.set(key, "somebody-else", px=300_000)
+        """Have somebody who is not scraped hold the lease on the ledger's series, as a fleet does: again and again."""
+        self._lease.start()
 
     def return_lease(self) -> None:
-        """Let the lease go."""
-        with redis.Redis.from_url(self.stack.url("redis")) as client:
-            for key in client.scan_iter(LEASES):
-                client.delete(key)
+        """Let the lease go: it runs out."""
+        self._lease.stop()
 
     def signal(self, part: str, role: str, number: signal.Signals) -> None:
         """Send a signal to one process of a part."""
