@@ -57,7 +57,13 @@ def test_a_store_that_hangs_is_an_error_of_the_request_and_of_its_store_span(sal
         store.signal(signal.SIGCONT)
     assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
     trace = answer.json()["trace_id"]
-    spans = eventually(lambda: sale.trace(trace, least=2), 30, "the failed request is in Jaeger")
+
+    def arrived() -> bool:
+        names = {span["operationName"] for span in sale.trace(trace, least=2)}
+        return names >= {"POST /orders", "EVALSHA place"}
+
+    eventually(arrived, 30, "the failed request and its step in the store are in Jaeger")
+    spans = sale.trace(trace, least=2)
     post, place = named(spans, "POST /orders"), named(spans, "EVALSHA place")
     assert post["tags"]["error"] is place["tags"]["error"] is True
     assert post["tags"]["http.response.status_code"] == 503
