@@ -62,6 +62,13 @@ def first_to_move(cluster: Cluster) -> str:
     return next(name for number in range(10_000) if keys.shard_of(name := f"p{number}", SHARDS) == nearest)
 
 
+def far_from_the_settings(cluster: Cluster) -> str:
+    """Return a product whose shard is on another node than the settings of the store, wherever slots have moved."""
+    kept = cluster.owner(keys.settings())
+    names = (f"p{number}" for number in range(10_000))
+    return next(name for name in names if cluster.owner(keys.prefix(keys.shard_of(name, SHARDS))) is not kept)
+
+
 class Move:
     """The slot of a shard on its way from its node to another."""
 
@@ -165,7 +172,7 @@ async def test_slots_move_under_load(cluster: Cluster) -> None:
 async def test_a_shard_that_lost_what_it_held_is_not_taken_for_a_new_one(cluster: Cluster) -> None:
     """Nothing is answered from an empty shard, a process that starts does not fill it, and the audit names it."""
     async with connect(cluster.url, name="test") as client:
-        sale, shard, _ = await open_sale(client)
+        sale, shard, _ = await open_sale(client, far_from_the_settings(cluster))
         command(cluster.owner(keys.prefix(shard)), "FLUSHALL")
         lost = [one for one in sale.shards if not await client.exists(keys.identity(one))]
         assert shard in lost

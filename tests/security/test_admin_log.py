@@ -1,6 +1,7 @@
 """Each act of an admin leaves one line: who, what, from where, with what outcome; and no secret."""
 
 import hashlib
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tests.support.service import ADMIN, ADMIN_TOKEN, Fleet
 
 PRODUCT = {"name": "Lamp", "price": 4950, "currency": "EUR", "stock": 10}
 WHO = hashlib.sha256(ADMIN_TOKEN.encode()).hexdigest()[:8]
-KEY = {"Idempotency-Key": "k1"}
+USED = {"Idempotency-Key": "used"}
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +26,14 @@ def store() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def quiet(store: RedisServer) -> Iterator[Fleet]:
-    """Yield a service that writes errors only."""
+    """Yield a service that writes errors only, sells lamps, and has restocked them once."""
     with Fleet(store.url, workers=0, env={"LOG_LEVEL": "error", "FAULTS_ENABLED": "true"}, wait=False) as fleet:
         eventually(lambda: ready(fleet), 60, "it is ready")
+        with fleet.client() as client:
+            client.put("/inventory/lamp", json=PRODUCT, headers=ADMIN).raise_for_status()
+            restocked = client.post("/inventory/lamp/restock", json={"quantity": 5}, headers={**ADMIN, **USED})
+            restocked.raise_for_status()
+        eventually(lambda: len(admin_lines(fleet)) == 2, 5, "both lines were written")
         yield fleet
 
 
@@ -49,9 +55,9 @@ ACTS = [
     ("PATCH", "/inventory/lamp", {"json": {"price": -1}}, "invalid"),
     ("PATCH", "/inventory/nothing", {"json": {"price": 1}}, "unknown_product"),
     ("PATCH", "/inventory/lamp", {"json": {"price": 2}, "headers": {"If-Match": '"other"'}}, "changed_meanwhile"),
-    ("POST", "/inventory/lamp/restock", {"json": {"quantity": 5}, "headers": KEY}, "done"),
-    ("POST", "/inventory/lamp/restock", {"json": {"quantity": 5}, "headers": KEY}, "replayed"),
-    ("POST", "/inventory/lamp/restock", {"json": {"quantity": 6}, "headers": KEY}, "idempotency_conflict"),
+    ("POST", "/inventory/lamp/restock", {"json": {"quantity": 5}}, "done"),
+    ("POST", "/inventory/lamp/restock", {"json": {"quantity": 5}, "headers": USED}, "replayed"),
+    ("POST", "/inventory/lamp/restock", {"json": {"quantity": 6}, "headers": USED}, "idempotency_conflict"),
     ("POST", "/monitoring/metrics/clear", {}, "done"),
     ("GET", "/monitoring/faults", {}, "done"),
     ("GET", "/orders/export", {}, "done"),
@@ -62,7 +68,7 @@ ACTS = [
 @pytest.mark.parametrize(("method", "path", "sent", "outcome"), ACTS)
 def test_an_act_is_written_down_once(quiet: Fleet, method: str, path: str, sent: dict[str, Any], outcome: str) -> None:
     before = len(admin_lines(quiet))
-    headers = {**ADMIN, **sent.get("headers", {})}
+    headers = {"Idempotency-Key": uuid.uuid4().hex, **ADMIN, **sent.get("headers", {})}
     with quiet.client() as client:
         client.request(method, path, **{**sent, "headers": headers})
     eventually(lambda: len(admin_lines(quiet)) > before, 5, "a line was written")
