@@ -39,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
         end_with_parent()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say what is slow, and what the processes of `pytest -n` share: a file, or one stack for all that use it."""
     for item in items:
