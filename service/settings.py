@@ -134,6 +134,7 @@ class Settings(BaseModel):
     max_connections: int = Field(10_000, ge=16, le=1_000_000)
     client_timeout_seconds: float = Field(10, ge=0.1, le=3600, allow_inf_nan=False)
     keep_alive_seconds: float = Field(75, ge=0.1, le=86400, allow_inf_nan=False)
+    drain_seconds: float = Field(5, ge=0, le=600, allow_inf_nan=False)
     shutdown_seconds: float = Field(4, gt=0, le=600, allow_inf_nan=False)
 
     cors_origins: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ START_SECONDS: Final = 90.0
 OPTIONAL: Final = ("front", "grafana")
 """Left out where their programs are not to be had: the rest is whole without them."""
 NOT_NATIVE: Final = ("own-volumes",)
-DEFAULTS: Final = {"ADMIN_TOKEN": "the-admin-token-of-the-stack", "FAULTS_ENABLED": ""}
+DEFAULTS: Final = {"ADMIN_TOKEN": "the-admin-token-of-the-stack", "FAULTS_ENABLED": "", "DRAIN_SECONDS": "0"}
 
 
 class StackError(RuntimeError):

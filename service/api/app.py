@@ -147,7 +147,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             context.telemetry.serving_peers(),
         ):
             yield
-            context.draining = True
     finally:
         await context.aclose()
         await flush_last(context.rejections, context.windows)

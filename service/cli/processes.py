@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from service.processes.fleet import Endpoints, FleetSpec
+    from service.processes.signals import StopRequest
     from service.settings import Settings
     from telemetry import Telemetry
 
@@ -47,7 +48,9 @@ def run() -> None:
 
     settings = _settings()
     workers, crowd = settings.order_workers, _crowd_of(settings)
-    _start(settings, FleetSpec(api=settings.workers, workers=workers, crowd=crowd, demo=True))
+    # What ends is all there is, unless the operator says otherwise: nobody in front has another one to turn to.
+    drain = settings.drain_seconds if "drain_seconds" in settings.model_fields_set else 0
+    _start(settings, FleetSpec(api=settings.workers, workers=workers, crowd=crowd, demo=True, drain_seconds=drain))
 
 
 def _crowd_of(settings: "Settings") -> float:
@@ -67,7 +70,7 @@ def api() -> None:
     from service.processes.fleet import FleetSpec
 
     settings = _with_a_store(_settings())
-    _start(settings, FleetSpec(api=settings.workers))
+    _start(settings, FleetSpec(api=settings.workers, drain_seconds=settings.drain_seconds))
 
 
 def worker() -> None:
@@ -113,7 +116,7 @@ def process(
 
 def _server_of(
     slot: str, listener: socket.socket | None
-) -> "Callable[[Settings, Telemetry, str, asyncio.Event], Coroutine[Any, Any, None]]":
+) -> "Callable[[Settings, Telemetry, str, StopRequest], Coroutine[Any, Any, None]]":
     """Load what serves this slot, and no more."""
     if not slot.startswith("api-"):
         from service.processes.worker import serve_worker

@@ -3,21 +3,20 @@
 import asyncio
 import socket
 
-import uvicorn
-
 from service.api.app import create_app
 from service.api.context import ApiContext
 from service.faults import faulty_shards, watched
-from service.processes.server import http_server, serve_until
+from service.processes.server import HttpServer, http_server, serve_until
+from service.processes.signals import StopRequest
 from service.processes.startup import open_shards
 from service.settings import Settings
 from telemetry import Telemetry
 
 
 async def serve_api(
-    settings: Settings, telemetry: Telemetry, store_url: str, stop: asyncio.Event, *, listener: socket.socket
+    settings: Settings, telemetry: Telemetry, store_url: str, stop: StopRequest, *, listener: socket.socket
 ) -> None:
-    """Serve the API on a socket that listens, until `stop` is set.
+    """Serve the API on a socket that listens, until `stop` is set, and then for as long as it drains.
 
     Raises:
         Stopped: `stop` was set while the store was waited for.
@@ -28,9 +27,18 @@ async def serve_api(
         open_shards(settings, store_url, name=slot, tracer=tracer, stop=stop) as real,
         watched(settings, store_url, slot) as faults,
     ):
-        server: uvicorn.Server
+        server: HttpServer
         shards = faulty_shards(real, faults)
         context = ApiContext(settings, telemetry, shards, lambda: len(server.server_state.connections), faults)
         server = http_server(create_app(context), settings, telemetry, listener)
-        async with context.ending.begins_with(stop):
-            await serve_until(stop, server, listener)
+        closing = asyncio.Event()
+
+        async def drain() -> None:
+            await stop.wait()
+            context.draining = True
+            server.drain()
+            await stop.drained(settings.drain_seconds)
+            closing.set()
+
+        async with context.ending.begins_with(closing):
+            await serve_until(drain, server, listener)

@@ -48,6 +48,7 @@ class Connections:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.draining = False
         self.refused = Counter(dict.fromkeys(map(str, HTTP_REFUSED.attributes["reason"] or ()), 0))
         self._silent: dict[Evictable, None] = {}  # have sent no whole request yet; oldest first
         self._idle: dict[Evictable, None] = {}  # were answered, and may ask again; longest idle first

@@ -19,6 +19,7 @@ from service.cancellation import unless_stopped
 from service.directories import temporary_directory
 from service.ledger.catalogue import ProductCatalogue
 from service.ledger.demo import stock_demo
+from service.processes.signals import StopRequest
 from service.processes.sockets import is_loopback, listen, url_of
 from service.processes.startup import open_shards
 from service.processes.supervisor import ChildSpec, Supervisor
@@ -46,6 +47,8 @@ class FleetSpec:
     crowd: float = 0
     demo: bool = False
     worker_port: tuple[str, int] | None = None
+    drain_seconds: float = 0
+    """How long an API process goes on when it is told to end: as long as those in front need to turn to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ def _absolute(directory: Path) -> Path:
 
 
 async def run_fleet(
-    settings: Settings, fleet: FleetSpec, announce: Callable[[Endpoints], None], stop: asyncio.Event
+    settings: Settings, fleet: FleetSpec, announce: Callable[[Endpoints], None], stop: StopRequest
 ) -> None:
     """Start everything, and end everything when `stop` is set or a part cannot be kept alive.
 
@@ -117,22 +120,22 @@ async def run_fleet(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="flash-sale-", dir=temporary_directory()))
         )
         endpoints = _endpoints(settings, fleet, url, store, sockets)
-        env = _environment(url, endpoints.admin_token, directory)
+        env = _environment(fleet, url, endpoints.admin_token, directory)
         supervisor = Supervisor(_specs(fleet, sockets, endpoints.url, env), grace_seconds=settings.shutdown_seconds + 1)
         announce(endpoints)
         await _keep(supervisor, store, stop)
 
 
-async def _keep(supervisor: Supervisor, store: EmbeddedStore | None, stop: asyncio.Event) -> None:
+async def _keep(supervisor: Supervisor, store: EmbeddedStore | None, stop: StopRequest) -> None:
     """Keep the children and the embedded store; the store outlives them, so that they can finish."""
     if store is None:
-        await supervisor.run(stop)
+        await supervisor.run(stop, stop.at_once)
         return
     ended = asyncio.Event()
     keeper = asyncio.create_task(store.keep_running(ended))
     keeper.add_done_callback(lambda _: stop.set())
     try:
-        await supervisor.run(stop)
+        await supervisor.run(stop, stop.at_once)
     finally:
         ended.set()
         await keeper
@@ -173,10 +176,11 @@ def _without_secrets(url: str) -> str:
     return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
-def _environment(url: str, token: str | None, directory: Path) -> dict[str, str]:
+def _environment(fleet: FleetSpec, url: str, token: str | None, directory: Path) -> dict[str, str]:
     env = {
         "REDIS_URL": url,
         "REDIS_URL_FILE": "",
+        "DRAIN_SECONDS": str(fleet.drain_seconds),
         "FLEET_ID": secrets.token_hex(8),
         "TELEMETRY_SOCKET_DIR": str(directory),
         "PYTHONUNBUFFERED": "1",
@@ -185,20 +189,18 @@ def _environment(url: str, token: str | None, directory: Path) -> dict[str, str]
 
 
 def _specs(fleet: FleetSpec, sockets: Mapping[str, socket.socket], url: str, env: Mapping[str, str]) -> list[ChildSpec]:
-    def child(name: str, stage: StopStage, *args: str, fds: tuple[int, ...] = ()) -> ChildSpec:
-        argv = [sys.executable, "-P", "-m", "service", "process", name, *args]  # -P: no code of the current directory
-        return ChildSpec(name=name, argv=argv, env=env, pass_fds=fds, stage=stage)
+    def child(name: str, stage: StopStage, *args: str, serves: str = "") -> ChildSpec:
+        given = (sockets[serves],) if serves in sockets else ()
+        fd = [word for listening in given for word in ("--fd", str(listening.fileno()))]
+        # -P: no code of the current directory
+        argv = [sys.executable, "-P", "-m", "service", "process", name, *fd, *args]
+        drain = fleet.drain_seconds if stage is StopStage.API else 0
+        return ChildSpec(name=name, argv=argv, env=env, sockets=given, stage=stage, drain_seconds=drain)
 
-    specs = []
-    for slot in range(fleet.api):
-        fd = sockets["api"].fileno()
-        specs.append(child(f"api-{slot}", StopStage.API, "--fd", str(fd), fds=(fd,)))
-    for slot in range(fleet.workers):
-        if slot == 0 and "worker" in sockets:
-            fd = sockets["worker"].fileno()
-            specs.append(child("order-0", StopStage.WORKERS, "--fd", str(fd), fds=(fd,)))
-        else:
-            specs.append(child(f"order-{slot}", StopStage.WORKERS))
+    specs = [child(f"api-{slot}", StopStage.API, serves="api") for slot in range(fleet.api)]
+    specs += [
+        child(f"order-{slot}", StopStage.WORKERS, serves="" if slot else "worker") for slot in range(fleet.workers)
+    ]
     if fleet.crowd:
         specs.append(child("crowd", StopStage.CROWD, "--url", url, "--rate", str(fleet.crowd)))
     return specs

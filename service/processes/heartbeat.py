@@ -11,13 +11,14 @@ from functools import partial
 from typing import Final
 
 from service.background import background_tasks, every
+from service.processes.signals import StopRequest
 
 VARIABLE: Final = "FLASH_SALE_HEARTBEAT_FD"
 INTERVAL_SECONDS: Final = 1.0
 
 
 async def with_heartbeat(
-    environ: Mapping[str, str], serve: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event
+    environ: Mapping[str, str], serve: Callable[[StopRequest], Awaitable[None]], stop: StopRequest
 ) -> None:
     """Serve, and say so to whoever started this process, if they asked for it.
 

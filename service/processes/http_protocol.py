@@ -15,7 +15,7 @@ from service.api.errors import raw_answer
 from service.deadline import Deadline
 from service.problems import Problem
 from service.processes.connections import PROBES, Connections
-from service.processes.http_framing import BETWEEN, BODY, FramedProtocol
+from service.processes.http_framing import BETWEEN, BODY, HEAD, FramedProtocol
 
 SLICE_BYTES = 16 * 1024
 LINGER_SECONDS = 1.0
@@ -51,6 +51,7 @@ class HttpProtocol(FramedProtocol):
         self._all = connections
         self._client_seconds = client_seconds
         self._probes_only = False
+        self._made = 0.0
         self._refusal: Problem | None = None
         self._held = b""  # received, and not looked at while parsed requests wait for the one in front
         self._arrival = Deadline(self.loop)  # of a head or a body
@@ -64,6 +65,8 @@ class HttpProtocol(FramedProtocol):
         self._flow = self.flow = HoldingFlow(self.transport)
         self._arrival.start(self._client_seconds, self._too_slow)
         self._probes_only = not self._all.opened(self, len(self.connections))
+        self.leaving = self._all.draining
+        self._made = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
         """Take data in, unless what came before was refused."""
@@ -107,15 +110,30 @@ class HttpProtocol(FramedProtocol):
 
     # The server's calls
 
+    def drain(self) -> None:
+        """Take one more request, or finish those that run; the last answer says that it is the last."""
+        self.leaving = True
+        for cycle in list(self.unanswered())[-1:]:
+            cycle.keep_alive = False
+
     def shutdown(self) -> None:
         """End the connection when its requests are answered; a failure is this connection's alone."""
-        self.leaving = True
+        self.drain()
         try:
+            if self.idle() and (seconds := self._arrives_within()):
+                self._arrival.start(seconds, self._close)
+                return
             super().shutdown()
             self._cut_if_unread(LINGER_SECONDS)
         except Exception:  # noqa: BLE001 - whatever it is, the others must be closed
             structlog.get_logger("service.processes.http").exception("a connection could not be closed in order")
             self.transport.abort()
+
+    def _arrives_within(self) -> float:
+        """Return how long to wait for a request that is on its way: whoever has just connected is about to send one."""
+        if self.part is HEAD:
+            return LINGER_SECONDS
+        return max(self._made + LINGER_SECONDS - self.loop.time(), 0) if self.cycle is None else 0
 
     def evict(self) -> None:
         """Make room for somebody else, who counts from now on in its stead."""

@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import cast
 
@@ -24,6 +24,8 @@ from service.processes.sockets import BACKLOG, is_loopback
 from service.settings import Settings
 from telemetry import Telemetry
 
+READ_SECONDS = 0.02
+"""What a turn or two of the event loop takes: what clients have sent is read before their connections are closed."""
 SECURITY_HEADERS = {
     "Content-Security-Policy": "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -34,7 +36,7 @@ SECURITY_HEADERS = {
 """What the server says with every answer. A page adds a policy of its own: a browser obeys all that it is given."""
 
 
-def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry, listener: socket.socket) -> uvicorn.Server:
+def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry, listener: socket.socket) -> "HttpServer":
     """Make a uvicorn server that leaves logging, sockets and the bounds on a client to us.
 
     Args:
@@ -46,7 +48,7 @@ def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry, listener
     host_names = HostNames(settings.allowed_hosts, loopback=is_loopback(listener))
     connections = Connections(allow_connections(settings.max_connections))
     telemetry.observe(HTTP_REFUSED, lambda: [(n, {"reason": reason}) for reason, n in connections.refused.items()])
-    return _Server(
+    return HttpServer(
         uvicorn.Config(
             app,
             log_config=None,
@@ -64,7 +66,8 @@ def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry, listener
             timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type] # a timer takes fractions
             reset_contextvars=True,  # else a pipelined request starts inside the span of the one before
             timeout_graceful_shutdown=Ending(settings.shutdown_seconds).work_seconds,  # type: ignore[arg-type] # ditto
-        )
+        ),
+        connections,
     )
 
 
@@ -110,19 +113,64 @@ async def serving(
         await task
 
 
-async def serve_until(stop: asyncio.Event, server: uvicorn.Server, listener: socket.socket) -> None:
-    """Serve until told to stop, or until the server ends by itself; then let it finish what it has begun."""
+async def serve_until(drained: Callable[[], Awaitable[None]], server: "HttpServer", listener: socket.socket) -> None:
+    """Serve until `drained` returns, or until the server ends by itself; then let it finish what it has begun."""
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    stopping = asyncio.create_task(stop.wait())
+    stopping = asyncio.ensure_future(drained())
     await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
     await task
     await cancel_and_wait((stopping,))
 
 
-class _Server(uvicorn.Server):
-    """Leaves signals to the process: uvicorn raises the one that ended it once more when it is done."""
+class HttpServer(uvicorn.Server):
+    """uvicorn's, which resets nobody at its end.
+
+    Args:
+        config: As uvicorn's.
+        connections: All of the process.
+    """
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+
+    def drain(self) -> None:
+        """Answer on as before; each answer says that its connection ends with it, so that nobody is left on one."""
+        self._connections.draining = True
+        for connection in self.server_state.connections:
+            if isinstance(connection, HttpProtocol):
+                connection.drain()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End in order; who has connected and was not taken in yet still is, and what was sent already is read."""
+        waiting = [client for listening in sockets or () for client in _connected(listening)]
+        for server in self.servers:
+            server.close()
+        for listening in sockets or ():
+            listening.close()
+        loop = asyncio.get_running_loop()
+        for client in waiting:
+            with suppress(OSError):  # it has gone already
+                await loop.connect_accepted_socket(self._new_protocol, client)
+        await asyncio.sleep(READ_SECONDS)
+        await super().shutdown(sockets)
+
+    def _new_protocol(self) -> asyncio.Protocol:
+        kind = self.config.http_protocol_class
+        return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg] # as uvicorn
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the process: uvicorn raises the one that ended it once more when it is done."""
         yield
+
+
+def _connected(listening: socket.socket) -> Iterator[socket.socket]:
+    """Take in who has connected: the kernel resets them when nobody listens any more."""
+    listening.setblocking(False)  # noqa: FBT003 - the library's
+    while True:
+        try:
+            yield listening.accept()[0]
+        except OSError:  # nobody more, or nothing to take them with
+            return

@@ -8,14 +8,16 @@ A role that speaks through its pipe (`service.processes.heartbeat`) and then fal
 or hangs: it is killed and started again.
 
 Roles end in stages: SIGTERM to all of stage 0, up to `grace_seconds` for them to finish, SIGKILL to the rest. Stage 1
-is told when stage 0 has ended, or `HEAD_START_SECONDS` later if that takes long, and so on. A role is in a session of
-its own, so Ctrl-C in a terminal reaches only the parent; it ends with the parent, even a killed one
-(`service.parent_death`). Run it in the main thread.
+is told when stage 0 has ended, or `HEAD_START_SECONDS` later if that takes long, and so on. A role that drains goes on
+for `drain_seconds` before any of these times begin; SIGINT ends its drain. A role is in a session of its own, so Ctrl-C
+in a terminal reaches only the parent; it ends with the parent, even a killed one (`service.parent_death`). Run it in
+the main thread.
 """
 
 import asyncio
 import os
 import signal
+import socket
 import time
 from asyncio.subprocess import DEVNULL, Process, create_subprocess_exec
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +28,7 @@ from typing import Final
 import structlog
 
 from service.background import background_tasks
+from service.cancellation import cancel_and_wait
 from service.parent_death import die_with_parent
 from service.processes import heartbeat
 from service.processes.heartbeat import Listener
@@ -49,10 +52,14 @@ class ChildSpec:
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     """Added to the environment of this process."""
-    pass_fds: tuple[int, ...] = ()
+    sockets: tuple[socket.socket, ...] = ()
+    """Listening sockets that it inherits. They are closed here when it is told to end: the port then refuses as soon as
+    nobody takes connections any more, where a caller would wait for an answer that never comes."""
     restart: bool = True
     stage: int = 0
     """Lower stages end first."""
+    drain_seconds: float = 0
+    """How long it goes on when it is told to end, unless it is told so by SIGINT."""
 
 
 class ChildFailed(RuntimeError):  # noqa: N818 - says what happened, in one line
@@ -98,7 +105,7 @@ class _Child:
             self.process = await create_subprocess_exec(
                 *die_with_parent(self.spec.argv),
                 env={**os.environ, **self.spec.env, heartbeat.VARIABLE: str(listener.write_end)},
-                pass_fds=(*self.spec.pass_fds, listener.write_end),
+                pass_fds=(*(listening.fileno() for listening in self.spec.sockets), listener.write_end),
                 stdin=DEVNULL,
                 start_new_session=True,
             )
@@ -139,6 +146,13 @@ class _Child:
         except TimeoutError:
             self.pause = min(2 * self.pause, MAX_PAUSE_SECONDS)
 
+    def tell_to_end(self, *, at_once: bool) -> None:
+        """Tell the process to end, and start it no more; whom it would have served is refused from now on."""
+        self.ending.set()
+        for listening in self.spec.sockets:
+            listening.close()
+        self.signal(signal.SIGINT if at_once and self.spec.drain_seconds else signal.SIGTERM)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process; SIGKILL goes to all of its group."""
         if self.process is None or self.process.returncode is not None:
@@ -170,8 +184,12 @@ class Supervisor:
             if child.process is not None and child.process.returncode is None
         }
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, at_once: asyncio.Event | None = None) -> None:
         """Keep the roles until `stop` is set or none of them is left, then end them in stages.
+
+        Args:
+            stop: Set when they are to end.
+            at_once: Set when none of them is to drain, or to drain any longer.
 
         Raises:
             ChildFailed: a role could not be brought up; the others have been ended.
@@ -184,7 +202,7 @@ class Supervisor:
             await self._watch(stopping)
         finally:
             stopping.cancel()
-            await self._end()
+            await self._end(at_once or asyncio.Event())
         for task in self._children:
             task.result()
 
@@ -196,20 +214,34 @@ class Supervisor:
             if any(task in self._children and task.exception() for task in done):
                 return
 
-    async def _end(self) -> None:
+    async def _end(self, at_once: asyncio.Event) -> None:
         ending = []
         for stage in sorted({spec.stage for spec in self._specs}):
             tasks = {task for task, child in self._children.items() if child.spec.stage == stage}
+            await self._drain(tasks, at_once)
             ending.append(asyncio.create_task(self._end_stage(tasks)))
             await asyncio.wait(ending[-1:], timeout=HEAD_START_SECONDS)
         await asyncio.gather(*ending)
 
+    async def _drain(self, tasks: set[asyncio.Task[None]], at_once: asyncio.Event) -> None:
+        """Tell roles to end, and wait while they drain."""
+        children = [self._children[task] for task in tasks]
+        for child in children:
+            child.tell_to_end(at_once=at_once.is_set())
+        seconds = max((child.spec.drain_seconds for child in children), default=0)
+        if not seconds or at_once.is_set():
+            return
+        told = asyncio.create_task(at_once.wait())
+        ended = asyncio.create_task(asyncio.wait(tasks))
+        await asyncio.wait((told, ended), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await cancel_and_wait((told, ended))
+        if at_once.is_set():
+            for child in children:
+                child.tell_to_end(at_once=True)
+
     async def _end_stage(self, tasks: set[asyncio.Task[None]]) -> None:
         if not tasks:
             return
-        for task in tasks:
-            self._children[task].ending.set()
-            self._children[task].signal(signal.SIGTERM)
         _, late = await asyncio.wait(tasks, timeout=self._grace_seconds)
         for task in late:
             _log.warning("role killed", role=task.get_name(), after_seconds=self._grace_seconds)

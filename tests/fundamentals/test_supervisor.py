@@ -1,9 +1,9 @@
 """The supervisor: roles live, come back, end in order, and leave neither zombies nor orphans."""
 
 import asyncio
-import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -152,18 +152,54 @@ async def test_roles_that_may_end_end_the_run() -> None:
 async def test_a_role_has_its_session_its_environment_and_its_descriptors(tmp_path: Path) -> None:
     """Ctrl-C in the terminal of the parent does not reach it; a listening socket can be handed down."""
     out = tmp_path / "out"
-    read, write = os.pipe()
+    listening = socket.create_server(("127.0.0.1", 0))
     script = (
-        f"import os; os.fstat({read}); own = os.getsid(0) == os.getpid();"
+        f"import os; os.fstat({listening.fileno()}); own = os.getsid(0) == os.getpid();"
         f"open({str(out)!r}, 'w').write(f'{{own}} {{os.environ[\"COLOUR\"]}}')"
     )
-    role = python(script, env={"COLOUR": "red"}, pass_fds=(read,), restart=False)
-    try:
-        await asyncio.wait_for(Supervisor([role]).run(asyncio.Event()), 10)
-    finally:
-        os.close(read)
-        os.close(write)
+    role = python(script, env={"COLOUR": "red"}, sockets=(listening,), restart=False)
+    await asyncio.wait_for(Supervisor([role]).run(asyncio.Event()), 10)
+    assert listening.fileno() == -1, "closed, so that nobody waits at a port that no role serves"
     assert out.read_text() == "True red"
+
+
+DRAINING = """
+import signal, sys
+def write(word):
+    with open({out!r}, "a") as out: out.write(word + " ")
+def drain(*_):
+    write("told")
+    signal.setitimer(signal.ITIMER_REAL, {seconds})
+def end(word):
+    write(word)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, drain)
+signal.signal(signal.SIGALRM, lambda *_: end("drained"))
+signal.signal(signal.SIGINT, lambda *_: end("early"))
+with open({out!r} + ".0", "w"): pass
+while True: signal.pause()
+"""
+
+
+@pytest.mark.parametrize(("seconds", "hurry", "written"), [(0.4, False, "drained"), (60, True, "early")])
+async def test_a_stage_is_told_to_end_when_the_one_before_it_has_drained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, hurry: bool, written: str
+) -> None:
+    """The grace, and the turn of the next stage, begin then; whoever is in a hurry ends the drain."""
+    monkeypatch.setattr(supervisor, "HEAD_START_SECONDS", 0.0)
+    out = tmp_path / "out"
+    first = python(DRAINING.format(out=str(out), seconds=seconds), "first", drain_seconds=seconds)
+    keeper = Supervisor([first, python(appender(out, "1"), "second", stage=1)], grace_seconds=5)
+    stop, at_once = asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(keeper.run(stop, at_once))
+    await wait_until(lambda: all((tmp_path / f"out.{stage}").exists() for stage in (0, 1)), what="handlers are set")
+    stop.set()
+    if hurry:
+        await wait_until(lambda: out.exists() and out.read_text() == "told ", what="the first is told")
+        at_once.set()
+    await asyncio.wait_for(task, 10)
+    assert sorted(out.read_text().split()[:2]) == sorted(["told", written])
+    assert out.read_text().endswith("1 ")
 
 
 async def test_stopping_while_a_role_rests_or_starts_does_not_wait() -> None:

@@ -68,6 +68,7 @@ class Fleet:
             "WORKERS": str(api),
             "ORDER_WORKERS": str(workers),
             "CROWD": "0",
+            "DRAIN_SECONDS": "0",
             "ADMIN_TOKEN": ADMIN_TOKEN,
             "PAYMENT_LATENCY_SECONDS": "0.01",
             "REDIS_URL": store if isinstance(store, str) else "",
