@@ -34,6 +34,7 @@ from service.store.preflight import Durability
 from service.token_keys import SYMMETRIC, algorithms_of
 
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
+_KEY_PREFIX = re.compile(r"[A-Za-z0-9._:-]{0,64}")
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+/?")
 _SERVICE_LINK = re.compile(r"[A-Z0-9_]+_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)\w*)?)")
 _NEARLY = 0.88
@@ -109,6 +110,7 @@ class Settings(BaseModel):
     data_dir: Path = Path(".data")
     durability: Durability = "fast"
     store_fsync: Literal["always", "everysec"] = "always"
+    store_prefix: str = ""
     store_shards: int = Field(1, ge=1, le=100)
     store_timeout_seconds: float = Field(0.8, gt=0, le=60, allow_inf_nan=False)
 
@@ -158,6 +160,13 @@ class Settings(BaseModel):
         if url is not None:
             parse_url(url.get_secret_value())
         return url
+
+    @field_validator("store_prefix")
+    @classmethod
+    def _starts_keys(cls, given: str) -> str:
+        if not _KEY_PREFIX.fullmatch(given):
+            raise ValueError(f"{given[:80]!r} is not up to 64 letters, digits, and . _ : -")
+        return given
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod

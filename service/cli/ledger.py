@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli.errors import OperatorError
 from service.cli.store import check_order_ids, in_store, time_text
 from service.cli.streams import write_line
 
 if TYPE_CHECKING:
     from service.ledger.audit import LedgerDump, Violation
+    from service.ledger.migration import Migration
     from service.ledger.orders import Order
     from service.settings import Settings
     from service.store import Shards
@@ -25,6 +27,7 @@ Json = Annotated[bool, typer.Option("--json", help="as JSON")]
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("audit")(audit)
+    app.command("migrate")(migrate)
     letters = typer.Typer(
         no_args_is_help=True, help="Orders that could not be processed: look at them, try again, or drop."
     )
@@ -50,6 +53,33 @@ async def _audit(shards: "Shards", settings: "Settings") -> "tuple[LedgerDump, l
 
     dump = await dump_ledger(shards)
     return dump, violations(dump), store_name(settings)
+
+
+def migrate(as_json: Json = False) -> None:
+    """Bring a store that an older version made forward to the form of this one; end what runs on it first.
+
+    Safe to stop and to do again. A store in this form already is left as it is, one in a newer form is refused.
+    """
+    done, where = asyncio.run(in_store(_migrate, prepare=False))
+    if as_json:
+        report = {"store": where, "from": done.before, "to": done.after, "orders": done.orders, "shards": done.shards}
+        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+        return
+    write_line(f"store   {where}")
+    if done.before == done.after:
+        write_line(f"form {done.after} already: nothing to do")
+    else:
+        write_line(f"form {done.before} -> {done.after}: {done.orders} orders listed in {done.shards} shards")
+
+
+async def _migrate(shards: "Shards", settings: "Settings") -> "tuple[Migration, str]":
+    from service.ledger.migration import StoreInUseError, migrate
+    from service.processes.fleet import store_name
+
+    try:
+        return await migrate(shards), store_name(settings)
+    except StoreInUseError as error:
+        raise OperatorError(f"{store_name(settings)}: {error}") from None
 
 
 def _report(dump: "LedgerDump", found: "list[Violation]", where: str) -> None:

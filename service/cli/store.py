@@ -22,22 +22,25 @@ READ_SECONDS = 30.0
 """How long one answer may take: an audit reads every order."""
 
 
-async def in_store(work: "Callable[[Shards, Settings], Awaitable[T]]", *, create: bool = False) -> T:
+async def in_store(
+    work: "Callable[[Shards, Settings], Awaitable[T]]", *, create: bool = False, prepare: bool = True
+) -> T:
     """Do something in the store that the settings name.
 
     Args:
         work: What to do.
         create: Whether a store that was never used becomes one of ours.
+        prepare: Whether it is made ready first, which refuses another form; else it is taken as it is.
 
     Raises:
         OperatorError: There is no such store, it was never used, or it does not answer.
     """
-    async with _opened(create=create) as (shards, settings):
+    async with _opened(create=create, prepare=prepare) as (shards, settings):
         return await work(shards, settings)
 
 
 @asynccontextmanager
-async def _opened(*, create: bool) -> "AsyncIterator[tuple[Shards, Settings]]":
+async def _opened(*, create: bool, prepare: bool) -> "AsyncIterator[tuple[Shards, Settings]]":
     from redis.exceptions import RedisClusterException, RedisError
 
     from service.processes.fleet import store_name, store_of
@@ -57,7 +60,8 @@ async def _opened(*, create: bool) -> "AsyncIterator[tuple[Shards, Settings]]":
                 raise not_there(settings)
             store.start()
         try:
-            async with open_shards(patient, url, name="flash-sale-cli", wait_seconds=0, create=create) as shards:
+            opening = open_shards(patient, url, name="flash-sale-cli", wait_seconds=0, create=create, prepare=prepare)
+            async with opening as shards:
                 yield shards, settings
         except StoreUnusedError:
             raise not_there(settings) from None

@@ -59,20 +59,18 @@ class FaultRule(BaseModel):
     ttl_seconds: float = Field(60.0, ge=1, le=MAX_SECONDS, allow_inf_nan=False, description="off again after that")
 
 
-def _key(fault: Fault) -> str:
-    return f"{keys.prefix(0)}fault:{fault}"
-
-
 class Faults:
     """The faults as one process sees them.
 
     Args:
         client: A client of its own: the fault `store_outage` must not hide that it is off again.
         slot: The slot of this process, such as `api-0`.
+        prefix: What stands before the hash tag of each key.
     """
 
-    def __init__(self, client: StoreClient, slot: str) -> None:
+    def __init__(self, client: StoreClient, slot: str, prefix: str = "") -> None:
         self._client = client
+        self._prefix = prefix
         self._slot = slot
         self._on: dict[Fault, FaultRule] = {}
         self._read = monotonic()
@@ -91,7 +89,7 @@ class Faults:
         Raises:
             redis.exceptions.RedisError: The store is down.
         """
-        await self._client.set(_key(fault), rule.model_dump_json(), px=int(rule.ttl_seconds * 1000))
+        await self._client.set(self._key(fault), rule.model_dump_json(), px=int(rule.ttl_seconds * 1000))
         self._log.warning("a fault was switched on", fault=fault, **rule.model_dump())
         await self.read()
 
@@ -101,7 +99,7 @@ class Faults:
         Raises:
             redis.exceptions.RedisError: The store is down.
         """
-        await self._client.delete(*map(_key, faults))
+        await self._client.delete(*map(self._key, faults))
         self._log.warning("faults were switched off", faults=list(faults))
         await self.read()
 
@@ -111,10 +109,13 @@ class Faults:
         Raises:
             redis.exceptions.RedisError: The store is down.
         """
-        found = await self._client.mget([_key(fault) for fault in Fault])
+        found = await self._client.mget([self._key(fault) for fault in Fault])
         self._on = {fault: rule for fault, text in zip(Fault, found, strict=True) if text and (rule := _read(text))}
         self._read = monotonic()
         return dict(self._on)
+
+    def _key(self, fault: Fault) -> str:
+        return f"{keys.prefix(0, self._prefix)}fault:{fault}"
 
     async def watch(self) -> None:
         """Read twice a second until it is cancelled."""
@@ -140,6 +141,6 @@ async def watched(settings: Settings, store_url: str, slot: str) -> AsyncIterato
         return
     structlog.get_logger("service.faults").warning("FAULTS_ENABLED is set: an admin can break this service")
     async with connect(store_url, name=f"{slot}-faults", timeout_seconds=settings.store_timeout_seconds) as client:
-        faults = Faults(client, slot)
+        faults = Faults(client, slot, settings.store_prefix)
         async with background_tasks(faults.watch):
             yield faults

@@ -4,6 +4,7 @@ Each invariant is one function from a `LedgerDump` to what it finds wrong.
 
 `dump_ledger` reads a shard in one script, so that a sale that goes on meanwhile cannot blur what it finds. The store
 serves nobody else for that long, about 15 us an order; so a large shard is read in parts, and again if it moved.
+Before, all keys are gone through in small steps, for what the ledger's own lists do not name.
 """
 
 import asyncio
@@ -15,11 +16,13 @@ from typing import Any
 from service.ledger.orders import Order, Status, at
 from service.ledger.products import Product
 from service.ledger.snapshot import Snapshot
-from service.store import Shards, is_store_down, keys, named, outage_reason
+from service.store import Arg, Shards, is_store_down, keys, named, outage_reason
+from service.store.scan import scan_keys
 
 LIVE = (Status.PENDING, Status.PROCESSING)
 BOUGHT = (Status.CONFIRMED, Status.REFUNDED)
 MAX_ORDERS = 30_000
+PART = 1000
 TRIES = 5
 EMPTY = "empty, though it was in use"
 
@@ -68,7 +71,9 @@ async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
         SaleMovesError: A larger shard did not keep still while it was read.
         redis.exceptions.RedisError: No shard answers.
     """
-    found = await asyncio.gather(*(_read_shard(shards, shard, limit) for shard in shards), return_exceptions=True)
+    by_keys = await _named(shards)
+    reading = (_read_shard(shards, shard, limit, by_keys[shard]) for shard in shards)
+    found = await asyncio.gather(*reading, return_exceptions=True)
     dumps = [one for one in found if not isinstance(one, BaseException)]
     away: dict[int, str] = {}
     for shard, error in zip(shards, found, strict=True):
@@ -101,24 +106,48 @@ async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
     )
 
 
-async def _read_shard(shards: Shards, shard: int, limit: int) -> dict[str, Any]:
+async def _named(shards: Shards) -> dict[int, set[str]]:
+    """Return what the keys of each shard name, as `dump` takes it: `o` and an order's id, `u` and a user.
+
+    The list of all orders names them, too; whatever it lacks is found here.
+    """
+    found: dict[int, set[str]] = {shard: set() for shard in shards}
+    async for shard, name in scan_keys(shards, "[ou]:*"):
+        kind, _, rest = name.partition(b":")
+        found[shard].add(f"o{shard:02d}{rest.hex()}" if kind == b"o" else "u" + rest.decode(errors="replace"))
+    return found
+
+
+def _others(named_by_keys: set[str], orders: list[list[Any]]) -> list[str]:
+    """Return what the keys name and the orders that were read do not."""
+    return sorted(named_by_keys - {f"o{row[0]}" for row in orders} - {f"u{row[3]}" for row in orders})
+
+
+async def _read_shard(shards: Shards, shard: int, limit: int, by_keys: set[str]) -> dict[str, Any]:
     whole = named(await shards.run("dump", shard, limit, "", empty_too=True) or [])
-    return whole or await _read_in_parts(shards, shard)
+    if whole and (others := _others(by_keys, whole["orders"])):  # read with the rest, at one instant
+        whole = named(await shards.run("dump", shard, limit, "", *others, empty_too=True) or [])
+    return whole or await _read_in_parts(shards, shard, by_keys)
 
 
-async def _read_in_parts(shards: Shards, shard: int) -> dict[str, Any]:
+async def _read_in_parts(shards: Shards, shard: int, by_keys: set[str]) -> dict[str, Any]:
     """Read a large shard bit by bit, between two readings of everything else that must be the same."""
     for _ in range(TRIES):
         before = named(await shards.run("dump", shard, 0, "", empty_too=True))
         read: dict[str, list[Any]] = {"orders": [], "buyers": [], "unlisted": []}
-        cursor = "0"
-        while True:
-            part = named(await shards.run("dump", shard, 0, cursor, empty_too=True))
+
+        async def add(*args: Arg, read: dict[str, list[Any]] = read) -> str:
+            part = named(await shards.run("dump", shard, 0, *args, empty_too=True))
             for name, found in read.items():
                 found.extend(part[name])
-            cursor = part["cursor"]
-            if cursor == "0":
-                break
+            return str(part["cursor"])
+
+        cursor = await add("0")
+        while cursor != "0":
+            cursor = await add(cursor)
+        others = _others(by_keys, read["orders"])
+        for first in range(0, len(others), PART):
+            await add("named", *others[first : first + PART])
         after = named(await shards.run("dump", shard, 0, "", empty_too=True))
         if _lasting(before) == _lasting(after):
             return after | read

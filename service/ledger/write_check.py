@@ -162,7 +162,7 @@ class WriteCheck:
                 await self._shards.run("beat", shard, "1" if shard in self._known else "")
                 self._known.add(shard)
                 if self._shards.replicas_wait_seconds:
-                    replicas = await online_replicas(self._shards.client, keys.synced(shard))
+                    replicas = await online_replicas(self._shards.client, keys.synced(shard, self._shards.prefix))
                     self._shards.replicas.setdefault(shard, ReplicaCount()).note(self._clock(), replicas)
         except STORE_ERRORS as error:
             return error

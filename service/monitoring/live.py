@@ -140,7 +140,11 @@ def open_windows(
     """
     silence = max(silence, MIN_SILENCE)
     return RequestWindows(
-        shards.client, f"{keys.prefix(WINDOWS_SHARD)}live:", worker=slot, heartbeat=heartbeat, silence=silence
+        shards.client,
+        f"{keys.prefix(WINDOWS_SHARD, shards.prefix)}live:",
+        worker=slot,
+        heartbeat=heartbeat,
+        silence=silence,
     )
 
 

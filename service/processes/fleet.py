@@ -165,9 +165,10 @@ def refuse_strangers(settings: Settings, listener: socket.socket) -> None:
 
 def store_name(settings: Settings) -> str:
     """Return where the store of these settings is, and the variable that says so; without secrets."""
+    keys = f", keys behind {settings.store_prefix} (STORE_PREFIX)" if settings.store_prefix else ""
     if settings.redis_url is not None:
-        return f"{_without_secrets(settings.redis_url.get_secret_value())} (REDIS_URL)"
-    return f"{settings.data_dir.resolve()} (DATA_DIR)"
+        return f"{_without_secrets(settings.redis_url.get_secret_value())} (REDIS_URL){keys}"
+    return f"{settings.data_dir.resolve()} (DATA_DIR){keys}"
 
 
 def _without_secrets(url: str) -> str:

@@ -59,6 +59,7 @@ async def open_shards(
     block_seconds: float = 0.0,
     wait_seconds: float = 30.0,
     create: bool = True,
+    prepare: bool = True,
     stop: asyncio.Event | None = None,
 ) -> AsyncIterator[Shards]:
     """Connect, check the server and prepare the shards; close the clients at the end.
@@ -71,6 +72,7 @@ async def open_shards(
         block_seconds: How long a read may block; 0 where none does.
         wait_seconds: How long a store that does not answer yet is waited for; 0: it is asked once.
         create: Whether a store that was never used becomes one of ours.
+        prepare: Whether the shards are made ready; else they are taken as they are.
         stop: Ends the wait when it is set.
 
     Raises:
@@ -90,10 +92,17 @@ async def open_shards(
             blocking = connect(url, name=f"{name}-reader", timeout_seconds=timeout, block_seconds=block_seconds)
             clients.push_async_callback(blocking.aclose)
         scripts = ledger_scripts()
-        shards = Shards(client, scripts, count=settings.store_shards, tracer=tracer, blocking_client=blocking)
+        shards = Shards(
+            client,
+            scripts,
+            count=settings.store_shards,
+            tracer=tracer,
+            blocking_client=blocking,
+            prefix=settings.store_prefix,
+        )
         if settings.durability == "replicated":
             shards.replicas_wait_seconds = timeout * WAIT_SHARE
-        start = _Start(shards, settings.durability, create=create)
+        start = _Start(shards, settings.durability, create=create, prepare=prepare)
         await unless_stopped(start.within(wait_seconds), stop or asyncio.Event())
         yield shards
 
@@ -104,10 +113,11 @@ class _Start:
     Both go by the clock alone: an attempt may hang for as long as STORE_TIMEOUT_SECONDS.
     """
 
-    def __init__(self, shards: Shards, durability: Durability, *, create: bool) -> None:
+    def __init__(self, shards: Shards, durability: Durability, *, create: bool, prepare: bool) -> None:
         self._shards = shards
         self._durability = durability
         self._create = create
+        self._prepare = prepare
         self._error = "no answer yet"
         self._log = structlog.get_logger("service.store")
 
@@ -132,7 +142,7 @@ class _Start:
         """Try once; return whether the store is ready."""
         try:
             facts = await check(self._shards.client, self._durability)
-            away = await self._shards.prepare(create=self._create)
+            away = await self._shards.prepare(create=self._create) if self._prepare else {}
         except STORE_ERRORS as error:
             if (never := refusal(error)) is not None:
                 raise never from None

@@ -1,13 +1,14 @@
 """The store: how it is reached, what must be true of it, and how steps run in it. Redis >= 7 or Valkey >= 8."""
 
 from service.store.client import STORE_ERRORS, StoreClient, connect, data_directory, is_store_down, outage_reason
-from service.store.scripts import load_scripts, named
+from service.store.scripts import Arg, load_scripts, named
 from service.store.shard_batcher import ShardBatcher
 from service.store.shards import BatchTrace, Gathered, SchemaMismatchError, Shards, StoreUnusedError
 from service.store.shared_read import SharedRead
 
 __all__ = [
     "STORE_ERRORS",
+    "Arg",
     "BatchTrace",
     "Gathered",
     "SchemaMismatchError",

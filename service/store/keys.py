@@ -1,8 +1,9 @@
 """Key names: one prefix a shard, and the few keys that are read without a script.
 
-Every key starts with the shard's hash tag `{fs:NN}`, so that all of a product and its orders lies in one
-slot of a Redis Cluster (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
-The names behind the prefix stand at the head of `service/ledger/scripts/_ledger.lua`.
+Every key starts with the shard's hash tag `{fs:NN}`, behind `STORE_PREFIX` where there is one (`before`), so that all
+of a product and its orders lies in one slot of a Redis Cluster
+(https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/). The names behind the prefix stand at the
+head of `service/ledger/scripts/_ledger.lua`.
 """
 
 import hashlib
@@ -19,9 +20,9 @@ SCHEMA_VERSION = "4"
 """How orders are written; a store that holds another form is refused."""
 
 
-def prefix(shard: int) -> str:
+def prefix(shard: int, before: str = "") -> str:
     """Return the start of every key of a shard."""
-    return f"{{fs:{shard:02d}}}:"
+    return f"{before}{{fs:{shard:02d}}}:"
 
 
 def slot(shard: int) -> int:
@@ -29,29 +30,29 @@ def slot(shard: int) -> int:
     return key_slot(prefix(shard).encode())
 
 
-def queue(shard: int) -> str:
+def queue(shard: int, before: str = "") -> str:
     """Return the key of the stream of orders that wait or are being processed."""
-    return prefix(shard) + "queue"
+    return prefix(shard, before) + "queue"
 
 
-def beat() -> str:
+def beat(before: str = "") -> str:
     """Return a key that whoever uses the store writes once a second."""
-    return prefix(0) + "beat"
+    return prefix(0, before) + "beat"
 
 
-def identity(shard: int) -> str:
+def identity(shard: int, before: str = "") -> str:
     """Return the key that every shard in use has: which store it is a part of. No step runs in a shard without one."""
-    return prefix(shard) + "store"
+    return prefix(shard, before) + "store"
 
 
-def synced(shard: int) -> str:
+def synced(shard: int, before: str = "") -> str:
     """Return a key that is written behind each step whose replication is waited for."""
-    return prefix(shard) + "synced"
+    return prefix(shard, before) + "synced"
 
 
-def settings() -> str:
+def settings(before: str = "") -> str:
     """Return the key of what must stay as it was when the store was first used."""
-    return prefix(0) + "settings"
+    return prefix(0, before) + "settings"
 
 
 def shard_of(name: str, shards: int) -> int:

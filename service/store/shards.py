@@ -74,6 +74,7 @@ class Shards:
         count: The number of shards.
         tracer: Makes the spans of store calls.
         blocking_client: The client that reads the queue, which waits longer for an answer; else `client`.
+        prefix: What stands before the hash tag of each key (`STORE_PREFIX`): two services share a store by it.
     """
 
     def __init__(
@@ -84,8 +85,11 @@ class Shards:
         count: int = 1,
         tracer: Tracer | None = None,
         blocking_client: StoreClient | None = None,
+        prefix: str = "",
     ) -> None:
         self.client = client
+        self.prefix = prefix
+        self.settings_key = keys.settings(prefix)
         self.blocking_client = blocking_client or client
         self.count = count
         self.numbers: tuple[int, ...] = tuple(range(count))  # until the store was looked at
@@ -130,8 +134,10 @@ class Shards:
         Raises:
             redis.exceptions.RedisError: The store is down, or refused; the step may have run.
         """
-        there = keys.identity(shard)
-        names = (keys.prefix(shard), there, there) if empty_too else (keys.prefix(shard), there)
+        there = keys.identity(shard, self.prefix)
+        names = (
+            (keys.prefix(shard, self.prefix), there, there) if empty_too else (keys.prefix(shard, self.prefix), there)
+        )
         durable = self.replicas_wait_seconds > 0 and step in ACKNOWLEDGING
         direct: Callable[..., Awaitable[Any]] = self.client.execute_command
         call = partial(self._replicated, shard) if durable else direct
@@ -143,7 +149,7 @@ class Shards:
 
     async def _replicated(self, shard: int, *command: Arg) -> Any:  # noqa: ANN401 - each caller types its reply
         replicas = self.replicas[shard].wanted if shard in self.replicas else 1
-        key, seconds = keys.synced(shard), self.replicas_wait_seconds
+        key, seconds = keys.synced(shard, self.prefix), self.replicas_wait_seconds
         return await run_replicated(self.client, key, command, replicas=replicas, wait_seconds=seconds)
 
     async def gather(self, step: str, *args: Arg, trace: BatchTrace = CURRENT, among: int | None = None) -> Gathered:
@@ -189,7 +195,7 @@ class Shards:
         milliseconds = None if block is None else block // timedelta(milliseconds=1)
         try:
             reply: Any = await self.blocking_client.xreadgroup(
-                keys.GROUP, consumer, {keys.queue(shard): after}, count=limit, block=milliseconds
+                keys.GROUP, consumer, {keys.queue(shard, self.prefix): after}, count=limit, block=milliseconds
             )
         except ResponseError as error:
             if not str(error).startswith("NOGROUP"):
@@ -219,7 +225,7 @@ class Shards:
             if not in_use or len(errors) == self.count or not is_store_down(error):
                 raise error
         if not in_use:
-            await self.client.hsetnx(keys.settings(), "complete", "1")
+            await self.client.hsetnx(self.settings_key, "complete", "1")
         return errors
 
     async def _agree(self, *, create: bool) -> tuple[str, bool]:
@@ -228,13 +234,16 @@ class Shards:
         Returns:
             The store's name, and whether every shard had it once.
         """
-        agreed: list[Any] = await self.client.hmget(keys.settings(), ["shards", "form", "store", "complete", "numbers"])
+        agreed: list[Any] = await self.client.hmget(
+            self.settings_key, ["shards", "form", "store", "complete", "numbers"]
+        )
         held, form, name, complete, numbers = agreed
         if held is not None and int(held) != self.count:
             raise SchemaMismatchError(f"STORE_SHARDS is {self.count}, but this store was first used with {held}")
         if (held, form) != (None, None) and form != keys.SCHEMA_VERSION:
             raise SchemaMismatchError(
-                f"this store holds orders in form {form or 1}, and this version reads {keys.SCHEMA_VERSION}"
+                f"this store holds orders in form {form or 1}, and this version reads {keys.SCHEMA_VERSION}: "
+                "an older one is brought forward by `flash-sale migrate`"
             )
         if None not in (held, name):
             self.numbers = tuple(map(int, numbers.split())) if numbers else tuple(range(self.count))
@@ -242,24 +251,24 @@ class Shards:
         if (held, form) == (None, None) and not create and not await self._used():
             raise StoreUnusedError("no service has ever used this store")
         if held is None and self.count > 1 and is_spread(self.client):
-            await self.client.hsetnx(keys.settings(), "numbers", " ".join(map(str, keys.spread(self.count))))
-        await self.client.hsetnx(keys.settings(), "form", keys.SCHEMA_VERSION)
-        await self.client.hsetnx(keys.settings(), "store", secrets.token_hex(8))
-        await self.client.hsetnx(keys.settings(), "shards", str(self.count))
+            await self.client.hsetnx(self.settings_key, "numbers", " ".join(map(str, keys.spread(self.count))))
+        await self.client.hsetnx(self.settings_key, "form", keys.SCHEMA_VERSION)
+        await self.client.hsetnx(self.settings_key, "store", secrets.token_hex(8))
+        await self.client.hsetnx(self.settings_key, "shards", str(self.count))
         return await self._agree(create=create)
 
     async def _used(self) -> bool:
         """Whether a service works here, although its settings are gone, as after a FLUSHALL."""
-        return bool(await self.client.exists(keys.beat(), keys.queue(0)))
+        return bool(await self.client.exists(keys.beat(self.prefix), keys.queue(0, self.prefix)))
 
     async def _join(self, shard: int, store: str, *, in_use: bool) -> None:
         """Make a shard a part of the store; one that was, and is empty now, is not made so again: see the runbook."""
         if not in_use:
-            await self.client.set(keys.identity(shard), store, nx=True)
-        found = await self.client.get(keys.identity(shard))
+            await self.client.set(keys.identity(shard, self.prefix), store, nx=True)
+        found = await self.client.get(keys.identity(shard, self.prefix))
         if found not in (None, store):
             raise SchemaMismatchError(
-                f"shard {shard} is a part of another store: the settings that {keys.settings()} held are gone"
+                f"shard {shard} is a part of another store: the settings that {self.settings_key} held are gone"
             )
         await self.ensure_group(shard)
 

@@ -98,10 +98,10 @@ class Auditor:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, url: str) -> AsyncIterator["Auditor"]:
-        """Open the store at `url`."""
+    async def of(cls, url: str, prefix: str = "") -> AsyncIterator["Auditor"]:
+        """Open the store at `url`; `prefix` as `STORE_PREFIX` has it."""
         async with connect(url, name="auditor", timeout_seconds=10) as client:
-            yield cls(Shards(client, ledger_scripts()))
+            yield cls(Shards(client, ledger_scripts(), prefix=prefix))
 
     @property
     def client(self) -> Redis:
@@ -122,14 +122,14 @@ class Auditor:
             return None
 
     async def _what_waits(self) -> str:
-        dump, queue = await dump_ledger(self.shards), keys.queue(0)
+        dump, queue = await dump_ledger(self.shards), keys.queue(0, self.shards.prefix)
         live = [order for order in dump.orders.values() if order.status in LIVE]
         held = await self.client.xpending_range(queue, keys.GROUP, "-", "+", 20)
         return f"live: {live[:5]}\nheld: {held}\nworkers: {dump.snapshot.workers}\ndelayed: {dump.delayed}"
 
     async def no_refund_owed(self) -> bool:
         """Whether every payment that had to be given back has been looked after."""
-        return await self.client.zcard(keys.prefix(0) + "refunds") == 0
+        return await self.client.zcard(keys.prefix(0, self.shards.prefix) + "refunds") == 0
 
     async def at_rest(self, deadline_seconds: float = SETTLE_SECONDS) -> LedgerDump:
         """Wait until every order has its end, and read the ledger."""

@@ -15,21 +15,22 @@ from tests.support.stores import Kind
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 
 
-def rights() -> list[str]:
-    """Read the rule as it is written down."""
+def rights(prefix: str) -> list[str]:
+    """Read the rule as it is written down, for keys behind a prefix."""
     found = re.search(r"^ACL SETUSER flash-sale (.*)$", DOCUMENT.read_text(), re.MULTILINE)
     assert found
-    return found[1].replace(">PASSWORD", ">secret").replace("'", "").split()
+    return found[1].replace(">PASSWORD", ">secret").replace("'", "").replace("~", f"~{prefix}").split()
 
 
-@pytest.mark.parametrize("kind", ["valkey", "redis"])
-async def test_a_sale_with_the_fewest_rights(make_server: MakeServer, kind: Kind) -> None:
-    """From start to audit; the store's log of refused commands stays empty."""
+@pytest.mark.parametrize(("kind", "prefix"), [("valkey", ""), ("redis", "shop-2:")])
+async def test_a_sale_with_the_fewest_rights(make_server: MakeServer, kind: Kind, prefix: str) -> None:
+    """From start to audit, in its own keys alone; the store's log of refused commands stays empty."""
     store = make_server(kind)
     admin = store.sync_client()
-    admin.execute_command("ACL", "SETUSER", "flash-sale", *rights())  # type: ignore[no-untyped-call]
+    admin.execute_command("ACL", "SETUSER", "flash-sale", *rights(prefix))  # type: ignore[no-untyped-call]
     url = store.url.replace("redis://", "redis://flash-sale:secret@")
-    async with Auditor.of(url) as auditor, sale(url) as (api, _):
+    env = {"STORE_PREFIX": prefix}
+    async with Auditor.of(url, prefix) as auditor, sale(url, env=env, api_env=env) as (api, _):
         await put_product(api.url, stock=100)
         await buy(api.url, 5)
         assert statuses(await auditor.at_rest()) == {"confirmed": 5}

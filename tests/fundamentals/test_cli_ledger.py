@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from service.ledger.orders import Status
 from tests.orders.sale import AT_ONCE, Sale
+from tests.orders.test_migration import older
 from tests.support import RedisServer, eventually
 from tests.support.cli import complaint, flash_sale
 from tests.support.service import ADMIN, Fleet
@@ -185,3 +186,20 @@ def test_a_crowd_brings_its_own_sale(valkey_server: RedisServer) -> None:
         assert flash_sale(*arguments, env=env).returncode == 0
         again = client.get("/inventory").json()["products"]
         assert [p["initial_stock"] for p in again] == [p["initial_stock"] for p in products]
+
+
+async def test_a_store_of_an_older_form_is_migrated(valkey: Redis, valkey_server: RedisServer) -> None:
+    """Every other command refuses it and says how to bring it forward; a second time there is nothing to do."""
+    await older(valkey)
+    env = {"REDIS_URL": valkey_server.url, "STORE_SHARDS": "3"}
+    refused = complaint(flash_sale("audit", env=env), 2)
+    assert refused.endswith("an older one is brought forward by `flash-sale migrate`")
+    done = flash_sale("migrate", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1:] == ["form 3 -> 4: 240 orders listed in 3 shards"]
+    assert flash_sale("audit", env=env).returncode == 0
+    again = json.loads(flash_sale("migrate", "--json", env=env).stdout)
+    assert {name: again[name] for name in ("from", "to", "orders")} == {"from": "4", "to": "4", "orders": 0}
+    await valkey.hset("{fs:00}:settings", "form", "5")
+    assert "holds orders in form 5" in complaint(flash_sale("migrate", env=env), 2)
+    assert "no service has ever used the store" in complaint(flash_sale("migrate", env=env | {"STORE_PREFIX": "x"}), 1)

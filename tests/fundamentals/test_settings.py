@@ -51,6 +51,7 @@ BAD = [
     *(("REDIS_URL", value) for value in ("nonsense", "http://localhost", "redis://", "redis://h:0", "redis://h/x")),
     *(("STORE_FSYNC", value) for value in ("never", "ALWAYS")),
     *(("STORE_SHARDS", value) for value in ("0", "101")),
+    *(("DRAIN_SECONDS", value) for value in ("-1", "601", "soon", "nan")),
     *(("STORE_TIMEOUT_SECONDS", value) for value in ("0", "-1", "nan", "61")),
     *(("RESERVATION_TTL_SECONDS", value) for value in ("0", "inf", "1e12")),
     *(("IDEMPOTENCY_TTL_SECONDS", value) for value in ("0", "nan")),

@@ -1,7 +1,7 @@
 -- The words and steps that every script of the ledger shares. The loader puts this text before each script.
 --
--- KEYS[1] is the prefix of one shard, '{fs:NN}:'. Every key below starts with it, so that a script touches
--- one slot of a cluster; the order ids that name the other keys are only known inside the script.
+-- KEYS[1] is the prefix of one shard, '{fs:NN}:', behind STORE_PREFIX where there is one. Every key below starts with it, so
+-- that a script touches one slot of a cluster; the order ids that name the other keys are only known inside the script.
 -- KEYS[2] is the key 'store' of the shard. One key that never exists and one that does: so a cluster runs no script in a
 -- slot that moves, on either side (TRYAGAIN, ASK). And in a shard without it, which lost what it held, no script runs but
 -- those that get KEYS[3], too.
@@ -45,7 +45,7 @@ if THERE == 0 and not KEYS[3] then
   return redis.error_reply('SHARDGONE this shard of the store is empty, though it was in use')
 end
 local P = KEYS[1]
-local SHARD = string.sub(P, 5, 6)
+local SHARD = string.sub(P, -4, -3)
 local GROUP = 'workers'
 local STATES = {'pending', 'processing', 'confirmed', 'failed', 'expired', 'cancelled', 'refunded'}
 local STATE = {pending = 1, processing = 2, confirmed = 3, failed = 4, expired = 5, cancelled = 6, refunded = 7}

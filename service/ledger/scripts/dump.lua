@@ -1,42 +1,76 @@
 -- Reads everything that the shard holds, at one instant. Writes nothing. Others wait meanwhile, so it gives up when there
--- are more orders than the caller allows; then the caller reads a part at a time, and the rest with 0.
+-- are more orders than the caller allows; then the caller reads a part at a time, and the rest with 0. It finds orders by
+-- the list of all orders, and users by their orders, so what else is in the store costs nothing; the caller names others.
 -- Keys:    1 the shard's prefix, 2 its key `store`
--- Args:    1 how many orders at most; 2 where a part begins: '0', then the cursor of the part before; '' for no part
+-- Args:    1 how many orders at most; 2 where a part begins: '0', then the cursor of the part before; '' for no part,
+--          'named' for what is named alone; then 'o' and an order's id, or 'u' and a user, for each that is named
 -- Returns: names and values: snapshot, orders (rows), queued (ids), delayed (ids), deadlines (ids), dead (ids), buyers
 --          (triples of product, user and units), unlisted (ids that the list of all orders lacks), damaged (what and when,
 --          in turn), there (0: the shard lost what it held), or nil if there are too many;
 --          of a part: cursor of the next, '0' after the last; orders; buyers; unlisted; and some may be there twice
+local PART = 1000
 local orders, buyers, unlisted = {}, {}, {}
+local known, users = {}, {}
 
-local function read_part(from)
-  local found = redis.call('SCAN', from, 'MATCH', P .. '[ou]:*', 'COUNT', 1000)
-  for _, key in ipairs(found[2]) do
-    local name = string.sub(key, #P + 3)
-    if key == P .. 'o:' .. name then
-      local order = load_order(long(name))
-      orders[#orders + 1] = row(order)
-      if order and not entry_of(order) then unlisted[#unlisted + 1] = order.id end
-    else
-      local counted = redis.call('ZRANGEBYSCORE', user_key(name), '-inf', '(' .. FIRST_TIME, 'WITHSCORES')
-      for i = 1, #counted, 2 do
-        buyers[#buyers + 1] = string.sub(counted[i], 2)
-        buyers[#buyers + 1] = name
-        buyers[#buyers + 1] = counted[i + 1]
-      end
-    end
+local function read_user(name)
+  if users[name] then return end
+  users[name] = true
+  local counted = redis.call('ZRANGEBYSCORE', user_key(name), '-inf', '(' .. FIRST_TIME, 'WITHSCORES')
+  for i = 1, #counted, 2 do
+    buyers[#buyers + 1] = string.sub(counted[i], 2)
+    buyers[#buyers + 1] = name
+    buyers[#buyers + 1] = counted[i + 1]
   end
-  return found[1]
 end
 
-if ARGV[2] ~= '' then return {'cursor', read_part(ARGV[2]), 'orders', orders, 'buyers', buyers,
-                               'unlisted', unlisted} end
+local function read_order(id)
+  if known[id] then return end
+  known[id] = true
+  local order = load_order(id)
+  if not order then return end
+  orders[#orders + 1] = row(order)
+  if not entry_of(order) then unlisted[#unlisted + 1] = id end
+  read_user(order.user)
+end
+
+local function read_named()
+  for i = 3, #ARGV do
+    local name = string.sub(ARGV[i], 2)
+    if string.sub(ARGV[i], 1, 1) == 'o' then read_order(name) else read_user(name) end
+  end
+end
+
+-- What is no stream is not ours, and lists nothing.
+local function read_part(from)
+  local entries = redis.pcall('XRANGE', ACCEPTED, from == '0' and '-' or '(' .. from, '+', 'COUNT', PART)
+  local first = #orders
+  for _, entry in ipairs(entries) do
+    for _, id in ipairs(ids_in(entry)) do
+      if #id == SIZE then read_order(long(id)) end
+    end
+    from = entry[1]
+    if #orders - first >= PART then return from end
+  end
+  return #entries == PART and from or '0'
+end
+
+local function found(cursor)
+  return {'cursor', cursor, 'orders', orders, 'buyers', buyers, 'unlisted', unlisted}
+end
+
+if ARGV[2] == 'named' then
+  read_named()
+  return found('0')
+end
+if ARGV[2] ~= '' then return found(read_part(ARGV[2])) end
 
 local limit, cursor = tonumber(ARGV[1]), '0'
 while limit > 0 do
   cursor = read_part(cursor)
-  if #orders > limit then return false end
+  if #orders + #ARGV - 2 > limit then return false end
   if cursor == '0' then break end
 end
+read_named()
 
 local queued = {}
 for _, entry in ipairs(redis.call('XRANGE', P .. 'queue', '-', '+')) do queued[#queued + 1] = entry[2][2] end
