@@ -27,6 +27,7 @@ class _FaultyShards(Shards):
             count=real.count,
             tracer=real.tracer,
             blocking_client=real.blocking_client,
+            prefix=real.prefix,
         )
         self.server, self.numbers = real.server, real.numbers
         self.replicas_wait_seconds = real.replicas_wait_seconds

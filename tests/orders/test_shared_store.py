@@ -7,6 +7,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.client import NEVER_DECODE
 
+from service.faults import Fault, FaultRule, Faults, faulty_shards
 from service.ledger.audit import dump_ledger, violations
 from service.ledger.ledger import ledger_scripts
 from service.settings import Settings, SettingsError
@@ -19,10 +20,12 @@ NEVER: dict[str, Any] = {NEVER_DECODE: True}
 
 
 async def opened(client: Redis, prefix: str, count: int = 1) -> Sale:
-    """Open a sale behind a prefix."""
+    """Open a sale behind a prefix, as a process does in which faults may be switched on."""
     shards = Shards(client, ledger_scripts(), count=count, prefix=prefix)
     await shards.prepare()
-    return Sale(shards)
+    faults = Faults(client, "api-0", prefix)
+    await faults.switch_on(Fault.PAYMENT_DELAY, FaultRule())
+    return Sale(faulty_shards(shards, faults))
 
 
 async def test_two_services_share_a_store_without_seeing_each_other(store: Redis) -> None:
