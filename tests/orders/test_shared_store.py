@@ -80,8 +80,8 @@ async def test_an_audit_finds_what_no_list_names(store: Redis, limit: int) -> No
     await sale.place(*[sale.request(user_id=f"user-{n}") for n in range(20)])
     lost = await sale.buy(user_id="ann")
     start = keys.prefix(0)
-    (entry,) = await store.xrevrange(start + "accepted", count=1)
-    await store.xdel(start + "accepted", entry[0])
+    newest: Any = await store.xrevrange(start + "accepted", count=1)
+    await store.xdel(start + "accepted", newest[0][0])
     await store.zadd(start + "u:ghost", {"=phone": 3})
     found = [violation.detail for violation in violations(await dump_ledger(sale.shards, limit))]
     assert found == ["ghost has 0 of phone, counted as 3", f"order {lost.order_id} is not in the list"]
