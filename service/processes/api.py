@@ -3,6 +3,8 @@
 import asyncio
 import socket
 
+import structlog
+
 from service.api.app import create_app
 from service.api.context import ApiContext
 from service.faults import faulty_shards, watched
@@ -37,6 +39,9 @@ async def serve_api(
             await stop.wait()
             context.draining = True
             server.drain()
+            if settings.drain_seconds and not stop.at_once.is_set():
+                log = structlog.get_logger("service.processes")
+                log.info("not ready any more, serving on", drain_seconds=settings.drain_seconds)
             await stop.drained(settings.drain_seconds)
             closing.set()
 

@@ -188,7 +188,7 @@ async def test_a_stage_is_told_to_end_when_the_one_before_it_has_drained(
     """The grace, and the turn of the next stage, begin then; whoever is in a hurry ends the drain."""
     monkeypatch.setattr(supervisor, "HEAD_START_SECONDS", 0.0)
     out = tmp_path / "out"
-    first = python(DRAINING.format(out=str(out), seconds=seconds), "first", drain_seconds=seconds)
+    first = python(DRAINING.format(out=str(out), seconds=seconds), "first", drain_seconds=60)
     keeper = Supervisor([first, python(appender(out, "1"), "second", stage=1)], grace_seconds=5)
     stop, at_once = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(keeper.run(stop, at_once))

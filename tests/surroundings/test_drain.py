@@ -14,8 +14,10 @@ from tests.security.wire import connected, received, request
 from tests.support.service import ADMIN, Fleet
 from tests.support.waiting import eventually
 
-DRAIN_SECONDS = 2.0
-AT_ONCE_SECONDS = 1.9
+DRAIN_SECONDS = 4.0
+AT_ONCE_SECONDS = 20.0
+"""Of a busy machine, where the drain would take a minute."""
+DRAINS = "not ready any more, serving on"
 LAMP = {"name": "Lamp", "price": 1, "currency": "EUR", "stock": 100_000, "per_user_limit": None}
 ORDER = {"product_id": "lamp", "user_id": "ada", "quantity": 1}
 GET = request("GET /inventory/lamp HTTP/1.1")
@@ -39,7 +41,7 @@ def test_it_answers_on_while_it_says_that_it_ends(fleet: Fleet) -> None:
         assert late.recv(65536).startswith(b"HTTP/1.1 200")
         began = perf_counter()
         fleet.program.process.send_signal(signal.SIGTERM)
-        eventually(lambda: httpx.get(f"{url}/readyz").status_code == httpx.codes.SERVICE_UNAVAILABLE, 1, "not ready")
+        eventually(lambda: httpx.get(f"{url}/readyz").status_code == httpx.codes.SERVICE_UNAVAILABLE, 5, "not ready")
         assert httpx.get(f"{url}/readyz").json()["code"] == "overloaded"
         assert httpx.get(f"{url}/healthz").status_code == httpx.codes.OK
         answer = used.post("/orders", json=ORDER)
@@ -49,7 +51,7 @@ def test_it_answers_on_while_it_says_that_it_ends(fleet: Fleet) -> None:
         assert perf_counter() - began < DRAIN_SECONDS, "all of this was said while it drained"
         assert idle.recv(1) == b"", "closed, not reset"
         assert perf_counter() - began >= DRAIN_SECONDS
-        eventually(lambda: refused(url), 1, "the other process has stopped listening, too, and so has the parent")
+        eventually(lambda: refused(url), 5, "the other process has stopped listening, too, and so has the parent")
     assert fleet.program.process.wait(10) == 0
     assert "Traceback" not in fleet.log
 
@@ -62,11 +64,9 @@ def refused(url: str) -> bool:
         return True
 
 
-@pytest.mark.parametrize(
-    "signals", [(signal.SIGINT,), (signal.SIGHUP,), (signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)]
-)
+@pytest.mark.parametrize("signals", [(signal.SIGINT,), (signal.SIGTERM, signal.SIGTERM)])
 def test_whoever_is_in_a_hurry_waits_for_nobody(tmp_path: Path, signals: tuple[signal.Signals, ...]) -> None:
-    """Ctrl-C, a terminal that goes, and any second signal."""
+    """Ctrl-C, and any second signal."""
     with Fleet(tmp_path, command="api", env={"DRAIN_SECONDS": "60"}) as fleet:
         url = fleet.url
         for number in signals[:-1]:
@@ -75,6 +75,7 @@ def test_whoever_is_in_a_hurry_waits_for_nobody(tmp_path: Path, signals: tuple[s
         began = perf_counter()
         assert fleet.terminate(signals[-1]) == 0
         assert perf_counter() - began < AT_ONCE_SECONDS
+        assert (DRAINS in fleet.log) == (len(signals) > 1)
         assert "role killed" not in fleet.log
 
 
@@ -88,6 +89,7 @@ def test_everything_in_one_command_drains_only_if_told_to(tmp_path: Path, settin
             assert client.get("/monitoring/health").json()["status"] == "ok", "orders are worked off meanwhile"
             fleet.program.process.send_signal(signal.SIGTERM)
         assert fleet.program.process.wait(AT_ONCE_SECONDS) == 0
+        assert (DRAINS in fleet.log) == drains
 
 
 def test_who_gets_through_at_the_very_end_is_answered(tmp_path: Path) -> None:
