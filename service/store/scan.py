@@ -26,19 +26,15 @@ async def scan_keys(shards: Shards, pattern: str) -> AsyncIterator[tuple[int, by
         redis.exceptions.RedisError: The only server there is does not answer, or refused.
     """
     client: Any = shards.client
-    nodes = client.get_primaries() if isinstance(client, ClusterClient) else [None]
     match = f"{shards.prefix}{{fs:[0-9][0-9]}}:{pattern}"
-    for node in nodes:
-        where = {} if node is None else {"target_nodes": node}
+    for node in client.get_primaries() if isinstance(client, ClusterClient) else [client]:
         cursor = 0
         while True:
             try:
                 # As bytes: a short order id is no text.
-                reply = await client.execute_command(
-                    "SCAN", cursor, "MATCH", match, "COUNT", STEP, NEVER_DECODE=True, **where
-                )
+                reply = await node.execute_command("SCAN", cursor, "MATCH", match, "COUNT", STEP, NEVER_DECODE=True)
             except Exception as error:
-                if node is None or not is_store_down(error):
+                if node is client or not is_store_down(error):
                     raise
                 break
             cursor = int(reply[0])

@@ -23,13 +23,14 @@ local function read_user(name)
   end
 end
 
-local function read_order(id)
+-- `listed` is the time of an entry that names the order, nil when it was found elsewhere.
+local function read_order(id, listed)
   if known[id] then return end
   known[id] = true
   local order = load_order(id)
   if not order then return end
   orders[#orders + 1] = row(order)
-  if not entry_of(order) then unlisted[#unlisted + 1] = id end
+  if not (listed and listed >= order.accepted) and not entry_of(order) then unlisted[#unlisted + 1] = id end
   read_user(order.user)
 end
 
@@ -45,8 +46,9 @@ local function read_part(from)
   local entries = redis.pcall('XRANGE', ACCEPTED, from == '0' and '-' or '(' .. from, '+', 'COUNT', PART)
   local first = #orders
   for _, entry in ipairs(entries) do
+    local moment = tonumber(string.match(entry[1], '^%d+'))
     for _, id in ipairs(ids_in(entry)) do
-      if #id == SIZE then read_order(long(id)) end
+      if #id == SIZE then read_order(long(id), moment) end
     end
     from = entry[1]
     if #orders - first >= PART then return from end
