@@ -1,5 +1,6 @@
 """What a `Telemetry` does for applications: it intercepts their requests, runs with them and answers `/metrics`."""
 
+import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
@@ -10,26 +11,32 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
+from opentelemetry import metrics, trace
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ._extras import needs
 from .export.termination import before_termination
 from .host import environment_beside_host
 from .http import installation
 from .http import instrumentation as interceptor
+from .http.first_request import before_first_request
 from .http.options import RequestChoices, RequestOptions
 from .http.parts import Parts
 from .http.request_metrics import RequestListener
 from .prometheus.responses import respond
 from .prometheus.server import metrics_server
 from .settings import TelemetrySettings
+from .without_lifespan import BEGIN_SECONDS, run_until_exit
 
 if TYPE_CHECKING:
+    import httpx
     from fastapi.telemetry import TelemetryConfig
 
 INSTALLED = "truemeter"
 """In the state of an application: the telemetry that is installed in it."""
+_logger = logging.getLogger(__name__)
 
 
 class ApplicationTelemetry(ABC):
@@ -60,6 +67,25 @@ class ApplicationTelemetry(ABC):
         """Export what is left, and stop."""
 
     @abstractmethod
+    def _flush(self) -> None:
+        """Export what there is by now; may wait for the collector."""
+
+    @property
+    @abstractmethod
+    def _has_started(self) -> bool:
+        """Whether it was started, and may be shut down since."""
+
+    @property
+    @abstractmethod
+    def tracer_provider(self) -> trace.TracerProvider:
+        """Where this process's tracers come from."""
+
+    @property
+    @abstractmethod
+    def meter_provider(self) -> metrics.MeterProvider:
+        """Where the instruments of this process come from; their series carry ``worker``."""
+
+    @abstractmethod
     async def exposition_of_all(self, accept: str | None = None) -> tuple[bytes, str]:
         """Give the answer to ``GET /metrics``."""
 
@@ -74,8 +100,9 @@ class ApplicationTelemetry(ABC):
         """Do all that an application needs: its requests, its lifespan and ``GET /metrics``.
 
         Each request gets one server span and two metrics, with no code in any handler. The telemetry starts before the
-        application's own lifespan and ends after it. Call it before the application serves; a second call does nothing.
-        Several applications may have one telemetry: it ends with the last of them.
+        application's own lifespan and ends after it; where nobody runs that, it starts with the first request. Call it
+        before the application serves; a second call does nothing. Several applications may have one telemetry: it ends
+        with the last of them.
 
         Args:
             app: an application of FastAPI's or Starlette's. FastAPI's own telemetry in it is set as is needed.
@@ -96,6 +123,7 @@ class ApplicationTelemetry(ABC):
         if metrics_path is not None:
             installation.add_metrics_route(app, metrics_path, self.scrape)
         installation.wrap_lifespan(app, self.running)
+        before_first_request(app, self._run_without_lifespan)
         setattr(app.state, INSTALLED, self)
 
     def instrument(self, app: Starlette) -> None:
@@ -134,6 +162,18 @@ class ApplicationTelemetry(ABC):
             finally:
                 await self._end_run()
 
+    async def _run_without_lifespan(self) -> None:
+        if self._has_started or self.settings.sdk_disabled:
+            return
+        _logger.warning(
+            "nobody ran the application's lifespan: the telemetry of %s starts with its first request, and what ends "
+            "in the last moments of this process may not be sent; run the server with its lifespan on",
+            self.settings.service_name,
+        )
+        self.start()
+        begun = run_until_exit(self.running, self._flush, self.shutdown)
+        await anyio.to_thread.run_sync(begun.wait, BEGIN_SECONDS)  # the first request may be a scrape, of all processes
+
     def _serving_metrics(self) -> AbstractAsyncContextManager[None]:
         settings = self.settings
         return metrics_server(settings.metrics_address, settings.service_name, partial(respond, self.exposition_of_all))
@@ -149,6 +189,13 @@ class ApplicationTelemetry(ABC):
         """Be an application's whole lifespan, when it has no other: ``FastAPI(lifespan=telemetry.lifespan)``."""
         async with self.running():
             yield
+
+    def instrument_client(self, client: "httpx.AsyncClient | httpx.Client") -> None:
+        """Give each request of an HTTP client a client span, and its trace context to the server."""
+        with needs("httpx"):
+            from .traces.client_spans import instrument_client  # noqa: PLC0415 - only where it is asked for
+
+        instrument_client(client, self.tracer_provider, self.meter_provider)
 
     async def scrape(self, request: Request) -> Response:
         """Answer ``GET /metrics``: ``app.add_route("/metrics", telemetry.scrape)``.

@@ -5,6 +5,7 @@ by its provider, sampled by its sampler and sent by its exporters, those of requ
 the same; what is counted for it is told to the host's meter provider as well.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,7 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from .export.shutdown import Pipeline
 from .metrics.provider import AggregatingMeterProvider
 
-_PLACEHOLDERS = ("opentelemetry.trace", "opentelemetry.metrics")
+_PLACEHOLDERS = ("opentelemetry.trace", "opentelemetry.metrics", "opentelemetry._logs")
 _Provider = TypeVar("_Provider")
 _PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
 
@@ -31,16 +32,23 @@ class Host:
     Attributes:
         tracers: makes its spans; None where we do.
         meters: is told of metrics, too; None where nobody else is.
+        logs: sends log lines; None where it does not.
     """
 
     tracers: trace.TracerProvider | None = None
     meters: metrics.MeterProvider | None = None
+    logs: object | None = None
 
     def pipelines(self) -> list[Pipeline]:
         """Return what is to be handed over at the end: under uvicorn, nobody may get to do it later."""
-        given = {"the host's spans": self.tracers, "the host's metrics": self.meters}
+        given = {"the host's spans": self.tracers, "the host's metrics": self.meters, "the host's log lines": self.logs}
         flushes = {name: getattr(provider, "force_flush", None) for name, provider in given.items()}
         return [Pipeline(name, flush, None) for name, flush in flushes.items() if flush is not None]
+
+    def flush(self) -> None:
+        """Hand over what there is by now."""
+        for pipeline in self.pipelines():
+            pipeline.stop()
 
 
 def find_host(tracers: trace.TracerProvider | None, meters: metrics.MeterProvider | None, *, look_around: bool) -> Host:
@@ -55,7 +63,7 @@ def find_host(tracers: trace.TracerProvider | None, meters: metrics.MeterProvide
         tracers = _set_by_host(trace.get_tracer_provider())
     if meters is None and look_around:
         meters = _set_by_host(metrics.get_meter_provider())
-    return Host(tracers, meters)
+    return Host(tracers, meters, _log_provider() if look_around else None)
 
 
 def environment_beside_host(environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -66,6 +74,12 @@ def environment_beside_host(environ: Mapping[str, str]) -> Mapping[str, str]:
     if environ.get(_PROTOCOL) != "grpc" or _set_by_host(trace.get_tracer_provider()) is None:
         return environ
     return {name: text for name, text in environ.items() if name != _PROTOCOL}
+
+
+def _log_provider() -> object | None:
+    """Return that of the host's log lines; its interface has no public name yet, and is not needed for more."""
+    get = getattr(sys.modules.get("opentelemetry._logs"), "get_logger_provider", None)
+    return None if get is None else _set_by_host(get())
 
 
 def _set_by_host(provider: _Provider) -> _Provider | None:

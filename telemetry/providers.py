@@ -5,7 +5,9 @@ the SDK's own handlers would hold up the end of the process.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING
 
 from opentelemetry import metrics
@@ -40,6 +42,7 @@ from .metrics.exemplars import Exemplars, ExportedTraces
 from .metrics.instruments import Counter
 from .metrics.provider import AggregatingMeterProvider
 from .metrics.specs import CounterSpec
+from .metrics.views import Views
 from .prometheus.multiprocess import PeerProcesses
 from .prometheus.peer_scrape import LOST, UNREACHABLE, PeerEvents
 from .prometheus.reader import PrometheusReader, ReaderCollector
@@ -47,6 +50,10 @@ from .settings import BatchSettings, TelemetrySettings
 
 if TYPE_CHECKING:
     from .logs.otlp import OtlpLogSink
+
+
+_of_one_name: defaultdict[str, Iterator[int]] = defaultdict(count)
+"""Two of one name in a process are two services: each finds its like, made in the same place, in other processes."""
 
 
 def have_the_sdk_count() -> bool:
@@ -67,48 +74,53 @@ def make_resource(settings: TelemetrySettings) -> ProcessResource:
 def process_meter_provider(
     resource: Resource,
     registry: CollectorRegistry,
-    views: Mapping[str, View | None],
+    kept: Mapping[str, View | None],
     exported: ExportedTraces | None = None,
     also: Sequence[metrics.MeterProvider | None] = (),
+    views: Views | None = None,
 ) -> AggregatingMeterProvider:
     """Return the provider of series that carry ``worker``; the interceptor's metrics are among them.
 
     Args:
         resource: from `make_resource`.
         registry: what ``/metrics`` reads.
-        views: what is kept of the interceptor's metrics.
+        kept: what is, of the interceptor's metrics.
         exported: the traces that an exemplar may name; None for every recorded one.
         also: are told of the same measurements.
+        views: the service's own.
     """
     reader = PrometheusReader(Exemplars(exported), resource, resource_labels=[WORKER], target_info=True)
-    return _meters(reader, resource, registry, views, also=also)
+    return _meters(reader, resource, registry, kept, also, views)
 
 
-def reader_provider(readers: Sequence[MetricReader], resource: Resource) -> MeterProvider | None:
+def reader_provider(readers: Sequence[MetricReader], resource: Resource, views: Views) -> MeterProvider | None:
     """Return the SDK's provider for readers of the service's own; None without any."""
-    return MeterProvider(readers, resource, shutdown_on_exit=False) if readers else None
+    return MeterProvider(readers, resource, shutdown_on_exit=False, views=views.sdk) if readers else None
 
 
-def fleet_meter_provider(resource: Resource, registry: CollectorRegistry) -> AggregatingMeterProvider:
+def fleet_meter_provider(
+    resource: Resource, registry: CollectorRegistry, views: Views | None = None
+) -> AggregatingMeterProvider:
     """Return the provider of series that describe all processes together; they have no exemplars."""
     # The reader measures itself as the other one does, and two families of one name are no valid exposition.
     own = SdkView(instrument_name="otel.sdk.*", aggregation=DropAggregation())
-    return _meters(PrometheusReader(Exemplars(), resource, target_info=False), resource, registry, {}, [own])
+    reader = PrometheusReader(Exemplars(), resource, target_info=False)
+    return _meters(reader, resource, registry, {}, (), views, own)
 
 
 def _meters(
     reader: PrometheusReader,
     resource: Resource,
     registry: CollectorRegistry,
-    views: Mapping[str, View | None],
-    sdk_views: Sequence[SdkView] = (),
-    also: Sequence[metrics.MeterProvider | None] = (),
+    kept: Mapping[str, View | None],
+    also: Sequence[metrics.MeterProvider | None],
+    views: Views | None,
+    *own: SdkView,
 ) -> AggregatingMeterProvider:
     registry.register(ReaderCollector(reader))
-    off = AlwaysOffExemplarFilter()
-    meters = AggregatingMeterProvider(
-        MeterProvider([reader], resource, shutdown_on_exit=False, views=sdk_views, exemplar_filter=off), views, also
-    )
+    off, views = AlwaysOffExemplarFilter(), views or Views()
+    inside = MeterProvider([reader], resource, shutdown_on_exit=False, views=[*views.sdk, *own], exemplar_filter=off)
+    meters = AggregatingMeterProvider(inside, kept, also, views)
     reader.add_producer(meters.metrics)
     return meters
 
@@ -127,7 +139,8 @@ def peer_processes(
         render: gives the text of this process's series.
         counter: counts what goes wrong.
     """
-    place = settings.socket_dir or settings.service_name
+    number = next(_of_one_name[settings.service_name])
+    place = settings.socket_dir or f"{settings.service_name}/{number}"
     if settings.worker is not None and settings.socket_dir is None:
         return None
     missed, lost = counter(UNREACHABLE), counter(LOST)
@@ -219,11 +232,13 @@ def metric_export(
         return exporter
 
     def of_process() -> Iterable[Metric]:
-        return process.metrics(take_exemplars=False)
+        return process.all_metrics()
 
     def of_fleet() -> Iterable[Metric]:
-        return fleet.metrics(take_exemplars=False) if exports_fleet() else ()
+        return fleet.all_metrics() if exports_fleet() else ()
 
+    for meters in (process, fleet):
+        meters.read_inside()
     made = PeriodicMetricExport((of_process, of_fleet), resource, make, chosen.interval_seconds, chosen.temporality)
     process.flush = fleet.flush = made.flush
     return made

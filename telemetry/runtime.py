@@ -14,10 +14,11 @@ import threading
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import Self, Unpack
 
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.sampling import Sampler
@@ -26,7 +27,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
 from . import providers
-from ._extras import needs
 from .applications import ApplicationTelemetry
 from .export.health import FAILURES, CountFailure, Health, SafeSpanProcessor
 from .export.metrics import PeriodicMetricExport
@@ -38,23 +38,21 @@ from .http.options import RequestChoices
 from .http.parts import Parts
 from .identity import ProcessResource
 from .logs.handler import LOG_LINES_DROPPED, dropped
+from .measuring import MeasuringTelemetry
 from .metrics.exemplars import ExportedTraces
-from .metrics.instruments import Counter, Histogram, Instruments, ObserveCallback, UpDownCounter
-from .metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
+from .metrics.instruments import Instruments
+from .metrics.views import Views
 from .prometheus.endpoint import Exposition, MetricsEndpoint
 from .settings import TelemetrySettings
 from .spans import SpanChoices, Spans
 from .traces.safe_propagator import SafePropagator
 from .traces.sampling import SAMPLING_RATIO, TraceBudget
 
-if TYPE_CHECKING:
-    import httpx
-
 SHUTDOWN_SECONDS = 3.0
 _logger = logging.getLogger(__name__)
 
 
-class Telemetry(ApplicationTelemetry):
+class Telemetry(ApplicationTelemetry, MeasuringTelemetry):
     """The telemetry of one process; a context manager.
 
     Instruments, tracers and `instrument` may be used once it is constructed; spans are exported from `start` on.
@@ -69,6 +67,8 @@ class Telemetry(ApplicationTelemetry):
         sampler: decides on spans, instead of what the settings say.
         span_processors: further destinations of finished spans.
         metric_readers: the SDK's readers of the metrics, besides ``/metrics``.
+        views: the SDK's, of every metric wherever it goes: its name, description, bounds, attributes, or that it is
+            dropped.
         registries: the host's own of prometheus_client, which ``/metrics`` shows as well.
         requests: ``exclude``, ``labels``, ``buckets``, ``server_request_hook``, ``client_request_hook`` and
             ``client_response_hook``: see `telemetry.http.options.RequestOptions`.
@@ -87,6 +87,7 @@ class Telemetry(ApplicationTelemetry):
         meter_provider: metrics.MeterProvider | None = None,
         sampler: Sampler | None = None,
         metric_readers: Sequence[MetricReader] = (),
+        views: Sequence[View] = (),
         span_processors: Sequence[SpanProcessor] = (),
         registries: Sequence[Collector] = (),
         **requests: Unpack[RequestChoices],
@@ -102,12 +103,13 @@ class Telemetry(ApplicationTelemetry):
         self._resource = resource = providers.make_resource(settings)
         self._exposition = Exposition(lambda: resource.worker, lambda: self.fleet_exporter, registries)
         self._host = find_host(tracer_provider, meter_provider, look_around=set_global)
-        self._readers = providers.reader_provider(metric_readers, resource)
+        chosen = Views(views)
+        self._readers = providers.reader_provider(metric_readers, resource, chosen)
         self._exported = ExportedTraces() if settings.otlp is not None and self._host.tracers is None else None
-        registry, views = self._exposition.process, self._options.views
+        registry, kept = self._exposition.process, self._options.kept
         also = (self._host.meters, self._readers)
-        self._process = providers.process_meter_provider(resource, registry, views, self._exported, also)
-        self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet)
+        self._process = providers.process_meter_provider(resource, registry, kept, self._exported, also, chosen)
+        self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet, chosen)
         choices = SpanChoices(sampler=sampler, processors=span_processors)
         self._spans = Spans(settings, self._host, choices, resource, self._process, self._exported, counts=counts)
         self._instruments = Instruments(self.meter_provider, self._off_or(self._fleet), strict=strict)
@@ -225,6 +227,17 @@ class Telemetry(ApplicationTelemetry):
         self._spans.processors.remove_ended()
         return drained
 
+    @property
+    def _has_started(self) -> bool:
+        return self._started
+
+    def _flush(self) -> None:
+        self._host.flush()
+        self._spans.flush()
+        for sent in (self._metric_export, self._logs):
+            if sent is not None:
+                sent.flush()
+
     def sample_with(self, sampler: Sampler) -> Sampler:
         """Have this sampler decide from now on, as a test does; return the one before."""
         return self._spans.sample_with(sampler)
@@ -236,28 +249,6 @@ class Telemetry(ApplicationTelemetry):
     def tracer(self, name: str) -> trace.Tracer:
         """Return a tracer; ``name`` is the module that makes the spans."""
         return self.tracer_provider.get_tracer(name)
-
-    def counter(self, spec: CounterSpec) -> Counter:
-        """Return the counter of a spec; with closed sets of attributes it exists at 0 from now on."""
-        return self._instruments.counter(spec)
-
-    def up_down_counter(self, spec: UpDownCounterSpec) -> UpDownCounter:
-        """Return the up-down counter of a spec; with closed sets of attributes it exists at 0 from now on."""
-        return self._instruments.up_down_counter(spec)
-
-    def histogram(self, spec: HistogramSpec) -> Histogram:
-        """Return the histogram of a spec."""
-        return self._instruments.histogram(spec)
-
-    def observe(self, spec: CounterSpec | UpDownCounterSpec | GaugeSpec, read: ObserveCallback) -> None:
-        """Read a counter or a gauge at each scrape.
-
-        Args:
-            spec: what the values are.
-            read: gives pairs of a value and its attributes. It reads memory only and returns at once. A
-                series that it does not give is not exported: no stale value, and never a false 0.
-        """
-        self._instruments.observe(spec, read)
 
     def exposition(self, accept: str | None = None) -> tuple[bytes, str]:
         """Return the body and the content type of an answer to ``GET /metrics``.
@@ -275,13 +266,6 @@ class Telemetry(ApplicationTelemetry):
         """Let the other processes of this server ask for this one's series while the block lasts."""
         return self._endpoint.serving_peers()
 
-    def instrument_client(self, client: "httpx.AsyncClient | httpx.Client") -> None:
-        """Give each request of an HTTP client a client span, and its trace context to the server."""
-        with needs("httpx"):
-            from .traces.client_spans import instrument_client  # noqa: PLC0415 - only where it is asked for
-
-        instrument_client(client, self.tracer_provider, self.meter_provider)
-
     def _parts(self) -> Parts:
         return Parts(
             self.settings,
@@ -291,6 +275,7 @@ class Telemetry(ApplicationTelemetry):
             self._spans.head_sampler,
             self._late_spans,
             self._options,
+            is_global=self._set_global and self._host.tracers is None and self._host.meters is None,
         )
 
     def _safe(self, processor: SpanProcessor) -> SafeSpanProcessor:

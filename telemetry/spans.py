@@ -104,6 +104,10 @@ class Spans:
         """Have this sampler decide from now on, and return the one before; that of a host's provider stays."""
         return sampler if self._sampler is None else self._sampler.use(sampler)
 
+    def flush(self) -> None:
+        """Hand over those that have ended; a host's provider does so by itself."""
+        self.processors.force_flush()
+
     def pipelines(self) -> list[Pipeline]:
         """Return what is to be ended; a host's provider is the host's to end."""
         return [Pipeline("spans", self._shutdown, self.exporter)] if self._host.tracers is None else []

@@ -35,6 +35,7 @@ OBEYED = (
     # the instrumentations
     *("OTEL_SEMCONV_STABILITY_OPT_IN", "OTEL_INSTRUMENTATION_HTTP_*", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"),
     *("OTEL_PYTHON_*_EXCLUDED_URLS", "OTEL_PYTHON_INSTRUMENTATION_*"),
+    "OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED",  # opentelemetry-instrument
 )
 """Those with an effect; a star is for any text."""
 

@@ -19,8 +19,8 @@ from .head_sampling import HeadSampler
 from .late_spans import LateSpans
 from .measurement import RequestMeasurement
 from .request_metrics import RequestMetrics
-from .routes import NATIVE, Routes, route_of
-from .semantics import INSIDE, Scope
+from .routes import Routes, route_of
+from .semantics import INSIDE, NATIVE, Scope
 
 
 class BypassMiddleware:

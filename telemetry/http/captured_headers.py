@@ -48,8 +48,7 @@ class CapturedHeaders:
 
     def record_request(self, span: Span, scope: Scope) -> None:
         """Put those of a request on its span."""
-        if self.request:
-            self._record(span, scope, self.request, normalise_request_header_name)
+        _set(span, self.of_request(scope))
 
     def recording(self, span: Span, send: Send) -> Send:
         """Return what sends an answer, and puts its headers on the span of its request."""
@@ -58,15 +57,28 @@ class CapturedHeaders:
 
         async def recorded(message: Message) -> None:
             if "headers" in message:
-                self._record(span, message, self.response, normalise_response_header_name)
+                _set(span, self.of_response(message))
             await send(message)
 
         return recorded
 
-    def _record(self, span: Span, carrier: Any, patterns: list[str], normalise: Callable[[str], str]) -> None:  # noqa: ANN401 - a scope or a message
+    def of_request(self, scope: Scope) -> dict[str, list[str]]:
+        """Return the attributes that those of a request make."""
+        return self._attributes(scope, self.request, normalise_request_header_name)
+
+    def of_response(self, message: Message) -> dict[str, list[str]]:
+        """Return the attributes that those of an answer make, from the message that begins it."""
+        return self._attributes(message, self.response, normalise_response_header_name)
+
+    def _attributes(self, carrier: Any, patterns: list[str], normalise: Callable[[str], str]) -> dict[str, list[str]]:  # noqa: ANN401 - a scope or a message
+        if not patterns:
+            return {}
         try:
-            found = collect_custom_headers_attributes(carrier, self._sanitize, patterns, normalise)
+            return collect_custom_headers_attributes(carrier, self._sanitize, patterns, normalise)
         except UnicodeError:  # it decodes all headers, one of which has odd bytes
-            return
-        for name, values in found.items():
-            span.set_attribute(name, values)
+            return {}
+
+
+def _set(span: Span, attributes: dict[str, list[str]]) -> None:
+    for name, values in attributes.items():
+        span.set_attribute(name, values)

@@ -35,8 +35,8 @@ from .last_byte import CURRENT, until_last_byte
 from .late_spans import LateSpans
 from .measurement import RequestMeasurement
 from .parts import Parts, change_stack, is_fastapi
-from .routes import NATIVE, RequestRoute, Routes, route_of
-from .semantics import INSIDE, Scope, span_name
+from .routes import RequestRoute, Routes, route_of
+from .semantics import INSIDE, NATIVE, Scope, span_name
 
 _ENTERED = "telemetry.entered"
 _TRUE_SCOPE = "telemetry.scope"

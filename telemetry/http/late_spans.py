@@ -19,8 +19,10 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TracerProvider, get_current_span
 from opentelemetry.util.types import AttributeValue
+from starlette.types import Message
 
 from ..metrics.specs import CounterSpec
+from .captured_headers import CapturedHeaders
 from .head_sampling import extract_context
 from .semantics import Scope, request_method, span_name
 
@@ -154,6 +156,7 @@ class LateSpans:
     def __init__(self, writer: LateSpanWriter, slow_seconds: float) -> None:
         self._writer = writer
         self._slow_seconds = slow_seconds
+        self._captured = CapturedHeaders()
 
     def is_due(self, status: int, seconds: float, error: BaseException | None) -> bool:
         """Return whether a request that ended so gets its span."""
@@ -167,6 +170,7 @@ class LateSpans:
         status: int,
         seconds: float,
         error: BaseException | None,
+        begun: Message | None = None,
     ) -> None:
         """Write the span of a request that has ended.
 
@@ -177,15 +181,17 @@ class LateSpans:
             status: that of its answer; 0 when it had none.
             seconds: how long it took, up to the last part of its answer.
             error: what the application raised.
+            begun: the message that began the answer; None where there was none.
         """
         if not context.is_valid or context.trace_flags.sampled:
             return
         failed = error is not None or status >= _SERVER_ERROR
         try:
+            captured = self._captured.of_request(scope) | (self._captured.of_response(begun) if begun else {})
             self._writer.write(
                 context,
                 span_name(scope, route),
-                _attributes(scope, route, status, error, failed=failed),
+                {**_attributes(scope, route, status, error, failed=failed), **captured},
                 headers=scope["headers"],
                 seconds=seconds,
                 failed=failed,

@@ -40,7 +40,7 @@ class RequestMeasurement:
     """
 
     __slots__ = (
-        *("_begun", "_scope", "_send", "_with_trailers"),
+        *("_answer", "_begun", "_scope", "_send", "_with_trailers"),
         *("method", "metrics", "recorded", "route", "seconds", "span_context", "status"),
     )
 
@@ -49,6 +49,7 @@ class RequestMeasurement:
         self._scope = scope
         self._send = send
         self._with_trailers = False
+        self._answer: Message | None = None
         self.method = request_method(scope)
         self.metrics = metrics
         self.recorded = False
@@ -61,7 +62,7 @@ class RequestMeasurement:
         """Pass a part of the answer on; note its status and its end."""
         kind = message["type"]
         if kind == "http.response.start":
-            self.status = message["status"]
+            self._answer, self.status = message, message["status"]
             if "trailers" in message:
                 self._with_trailers = message["trailers"]
         elif self.seconds < 0:
@@ -98,4 +99,6 @@ class RequestMeasurement:
                 self.status = _SERVER_ERROR  # it is what the layer outside answers
             self.end()
         if late_spans is not None and not self.recorded and late_spans.is_due(self.status, self.seconds, error):
-            late_spans.write(self.span_context, self._scope, self.template(), self.status, self.seconds, error)
+            late_spans.write(
+                self.span_context, self._scope, self.template(), self.status, self.seconds, error, self._answer
+            )

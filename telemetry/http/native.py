@@ -16,13 +16,14 @@ from starlette.types import ASGIApp, Receive, Send
 from ..redaction import redact_query
 from .captured_headers import CapturedHeaders
 from .duration_listener import with_listener
+from .exclusion import Around
 from .last_byte import CURRENT, until_last_byte
 from .late_spans import LateSpans
 from .measurement import RequestMeasurement
 from .parts import Parts, change_stack
 from .request_metrics import RequestMetrics
-from .routes import NATIVE, RequestRoute, Routes
-from .semantics import INSIDE, Scope
+from .routes import RequestRoute, Routes
+from .semantics import INSIDE, NATIVE, Scope
 
 _logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def instrument(app: Starlette, parts: Parts) -> None:
             stack.app = _ExceptionEvents(stack.app)
         else:
             _logger.error("FastAPI builds another stack than it did; exceptions are no events of its spans")
-        return NativeMiddleware(parts.options.with_hooks(stack), routes, metrics, parts.late_spans)
+        return NativeMiddleware(parts.options.with_hooks(stack), routes, metrics, parts.late_spans, parts.around())
 
     change_stack(app, change)
 
@@ -55,7 +56,7 @@ def config(parts: Parts) -> TelemetryConfig:
         "logs": False,
         "operation_spans": False,
         "auto_configure": False,
-        "exclude": parts.excludes(),
+        "exclude": parts.excludes_for_fastapi(),
     }
 
 
@@ -67,10 +68,19 @@ class NativeMiddleware:
         routes: the application's routes.
         metrics: where a request is recorded at its last byte; one without is recorded by FastAPI.
         late_spans: writes the spans of requests that failed or were slow and are not recorded; None writes none.
+        around: knows of applications that this one is mounted in.
     """
 
-    def __init__(self, app: ASGIApp, routes: Routes, metrics: RequestMetrics, late_spans: LateSpans | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: Routes,
+        metrics: RequestMetrics,
+        late_spans: LateSpans | None,
+        around: Around,
+    ) -> None:
         self._app = app
+        self._around = around
         self._headers = CapturedHeaders()
         self._routes = routes
         self._metrics = metrics
@@ -79,7 +89,8 @@ class NativeMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         telemetry = scope.get(NATIVE)
-        if telemetry is None or INSIDE in scope or scope["type"] != "http":
+        foreign = self._around.is_foreign(scope)
+        if telemetry is None or INSIDE in scope or scope["type"] != "http" or self._around.measures(scope):
             if telemetry is not None and INSIDE not in scope:
                 scope[INSIDE] = True
                 send = self._capture(get_current_span(), scope, send)
@@ -92,6 +103,8 @@ class NativeMiddleware:
         request.recorded, request.span_context = span.is_recording(), span.get_span_context()
         if request.recorded and scope.get("query_string"):
             span.set_attribute("url.query", redact_query(scope["query_string"].decode("latin-1")))
+        if foreign:  # it measures for somebody else
+            self._metrics.add_active(request.method, 1)
         error: BaseException | None = None
         token = CURRENT.set(request)
         try:
@@ -101,7 +114,7 @@ class NativeMiddleware:
             raise
         finally:
             CURRENT.reset(token)
-            if request.seconds < 0:
+            if request.seconds < 0 and not foreign:
                 request.metrics = None
             request.finish(error, self._late_spans)
 

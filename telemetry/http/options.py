@@ -39,7 +39,7 @@ class RequestOptions:
     Attributes:
         exclude: those patterns.
         labels: what reads them; None where there are none.
-        views: what is kept of the interceptor's metrics.
+        kept: what is, of the interceptor's metrics.
 
     Raises:
         TypeError: a pattern is given where several are taken.
@@ -65,7 +65,7 @@ class RequestOptions:
             raise ValueError(f"buckets are seconds above 0, each more than the one before, not {bounds}")
         names = (*(DURATION_VIEW.attributes or ()), *(self.labels.names if self.labels else ()))
         duration = replace(DURATION_VIEW, attributes=names, buckets=tuple(bounds))
-        self.views: Mapping[str, View | None] = {**HTTP_VIEWS, DURATION: duration}
+        self.kept: Mapping[str, View | None] = {**HTTP_VIEWS, DURATION: duration}
         self._hooks = (server_request_hook, client_request_hook, client_response_hook)
 
     def with_hooks(self, app: ASGIApp) -> ASGIApp:

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from ..metrics.provider import AggregatingMeterProvider
 from ..settings import TelemetrySettings
-from .exclusion import Excludes, excludes
+from .exclusion import Around, Excludes, excludes
 from .head_sampling import HeadSampler
 from .late_spans import LateSpans
 from .options import RequestOptions
@@ -29,6 +29,7 @@ class Parts:
         head_sampler: decides for ``lean`` which requests are recorded.
         late_spans: writes the spans of requests that failed or were slow and are not recorded; None writes none.
         options: labels, buckets and hooks.
+        is_global: whether the providers are OpenTelemetry's global ones.
     """
 
     settings: TelemetrySettings
@@ -38,6 +39,7 @@ class Parts:
     head_sampler: HeadSampler
     late_spans: LateSpans | None
     options: RequestOptions
+    is_global: bool
 
     def without(self, path: str) -> "Parts":
         """Return the same for an application of which one path more leaves no telemetry."""
@@ -46,7 +48,15 @@ class Parts:
 
     def excludes(self) -> Excludes:
         """Return what says which requests leave no telemetry."""
-        return excludes(self.settings)
+        return self.around().excluding(excludes(self.settings))
+
+    def excludes_for_fastapi(self) -> Excludes:
+        """Return the same for FastAPI's own telemetry of the application itself."""
+        return self.around().marking(excludes(self.settings))
+
+    def around(self) -> Around:
+        """Return what knows of applications that this one is mounted in."""
+        return Around(is_global=self.is_global)
 
     def request_metrics(self) -> RequestMetrics:
         """Return where requests are recorded."""

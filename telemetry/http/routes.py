@@ -19,7 +19,7 @@ from starlette.routing import Host, Match
 
 from .._private import get_route_path
 from ..metrics.specs import MAX_SERIES
-from .semantics import Scope, span_method
+from .semantics import NATIVE, Scope, span_method
 
 if TYPE_CHECKING or find_spec("fastapi"):
     from fastapi.routing import RouteContext, iter_route_contexts
@@ -28,8 +28,6 @@ if TYPE_CHECKING or find_spec("fastapi"):
 else:
     from .plain import RequestTelemetry, RouteContext, iter_route_contexts
 
-NATIVE = "fastapi.telemetry"
-"""Where FastAPI keeps its telemetry of a request; an application that finds it there leaves its own off."""
 _MOUNTED = "/{path}"  # FastAPI's word for whatever is inside an application that it does not know
 LOOK_AGAIN_SECONDS = 1.0
 

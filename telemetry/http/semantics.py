@@ -10,6 +10,8 @@ Scope = MutableMapping[str, Any]
 
 INSIDE = "telemetry.inside"
 """Marks a request that is measured: it is one, however many instrumented applications are mounted in one another."""
+NATIVE = "fastapi.telemetry"
+"""Where FastAPI keeps its telemetry of a request; an application that finds it there leaves its own off."""
 OTHER_METHOD = "_OTHER"
 
 

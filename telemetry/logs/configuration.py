@@ -6,7 +6,7 @@ has ``timestamp`` (RFC 3339, UTC), ``level``, ``logger`` and ``event``; inside a
 never logged.
 
 While a `telemetry.Telemetry` with an endpoint for logs runs, each line also goes to the collector: the same fields,
-redacted in the same pass.
+redacted in the same pass. Where a host sends its log lines itself (`telemetry.logs.host_handlers`), it is given them.
 
 uvicorn configures logging itself unless it is told not to: run it with ``log_config=None``.
 """
@@ -21,7 +21,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from ..redaction import REDACTED, is_secret, redact_text
-from . import sink
+from . import host_handlers, sink
 from .handler import LineHandler
 
 _UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
@@ -72,6 +72,7 @@ def configure_logging(*, level: str | int = "INFO", stream: TextIO, json: bool =
         known.close()
     root.addHandler(handler)
     root.setLevel(level)
+    host_handlers.take_over()
     for name in _UVICORN:
         logger = logging.getLogger(name)
         logger.handlers.clear()

@@ -142,6 +142,10 @@ class OtlpLogSink:
         )
         self._buffer.hand_to(queue)
 
+    def flush(self) -> None:
+        """Send what there is by now."""
+        self._buffer.force_flush()
+
     def stop(self) -> None:
         """Send what is left, and keep what comes meanwhile; waits for the collector."""
         queue = self._buffer.release()

@@ -9,6 +9,7 @@ LogSink = Callable[[Mapping[str, Any]], None]
 
 class _Outputs:
     sink: LogSink | None = None
+    host: LogSink | None = None
 
 
 _outputs = _Outputs()
@@ -19,7 +20,13 @@ def set_sink(sink: LogSink | None) -> None:
     _outputs.sink = sink
 
 
+def set_host(host: LogSink | None) -> None:
+    """Give every line from now on to what a host sends its lines with, and none to the sink."""
+    _outputs.host = host
+
+
 def emit(event: Mapping[str, Any]) -> None:
-    """Give one line to the sink, if there is one."""
-    if _outputs.sink is not None:
-        _outputs.sink(event)
+    """Give one line to whoever sends it, if there is somebody."""
+    send = _outputs.host or _outputs.sink
+    if send is not None:
+        send(event)

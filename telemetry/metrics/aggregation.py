@@ -51,10 +51,19 @@ class View:
     Attributes:
         attributes: these; None keeps all.
         buckets: the bounds; None keeps those that the instrument was made with.
+        keeps: says of an attribute whether it is kept, where not all are named beforehand.
     """
 
     attributes: tuple[str, ...] | None = None
     buckets: tuple[float, ...] | None = None
+    keeps: Callable[[str], bool] | None = None
+
+    def clean(self, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what is kept of a measurement's attributes."""
+        names, keeps = self.attributes, self.keeps
+        if names is not None:
+            return {name: attributes[name] for name in names if name in attributes}
+        return attributes if keeps is None else {name: value for name, value in attributes.items() if keeps(name)}
 
 
 class _SumSeries:
@@ -88,16 +97,19 @@ _Series = TypeVar("_Series", _SumSeries, _HistogramSeries)
 class _SeriesTable(Generic[_Series]):
     """The series of one instrument; its lock is held by whoever uses them."""
 
-    def __init__(self, attributes: tuple[str, ...] | None, make: Callable[[Mapping[str, Any]], _Series]) -> None:
+    def __init__(self, view: View, make: Callable[[Mapping[str, Any]], _Series]) -> None:
         self.lock = threading.Lock()
         self.by_name: dict[str, _Series] = {}
-        self._attributes = attributes
+        self._view = view
+        self._attributes, self._keeps = view.attributes, view.keeps
         self._make: Callable[[Mapping[str, Any]], _Series] = make
         self._known: dict[Hashable, _Series] = {}
 
     def get(self, given: Attributes) -> _Series:
         """Return the series of these attributes."""
         attributes: Mapping[str, Any] = given or _NOTHING
+        if self._keeps is not None:
+            attributes = self._view.clean(attributes)
         if self._attributes is None:
             # With the types, for 1, 1.0 and True are equal and differ as labels.
             key: Hashable = (*attributes.items(), *map(type, attributes.values()))
@@ -115,9 +127,7 @@ class _SeriesTable(Generic[_Series]):
 
     def _look_up(self, attributes: Mapping[str, Any]) -> tuple[_Series, bool]:
         """Return the series, made if need be; and whether it is not that of the overflow."""
-        clean = dict(BoundedAttributes(attributes=attributes))
-        if self._attributes is not None:
-            clean = {name: clean[name] for name in self._attributes if name in clean}
+        clean = self._view.clean(dict(BoundedAttributes(attributes=attributes)))
         name = json.dumps(clean, sort_keys=True, default=str)
         if name in self.by_name:
             return self.by_name[name], True
@@ -135,18 +145,15 @@ Tell = Callable[[float, Attributes, Context | None], None]
 class _Told:
     """Others to whom an instrument's measurements are told: the same ones of the host's meter provider."""
 
-    _view: View
     _tells: tuple[Tell, ...] = ()
+    _told = View()
 
-    def tell(self, tell: Tell) -> None:
-        """Tell somebody of each measurement from now on."""
-        self._tells = (*self._tells, tell)
+    def tell(self, tell: Tell, view: View) -> None:
+        """Tell somebody of each measurement from now on; all are told of the attributes that this view keeps."""
+        self._tells, self._told = (*self._tells, tell), view
 
     def _tell(self, amount: float, attributes: Attributes, context: Context | None) -> None:
-        kept: Mapping[str, Any] = attributes or _NOTHING
-        names = self._view.attributes
-        if names is not None:
-            kept = {name: kept[name] for name in names if name in kept}
+        kept = self._told.clean(attributes or _NOTHING)
         for tell in self._tells:
             tell(amount, kept, context)
 
@@ -165,10 +172,9 @@ class _SumInstrument(_Told):
     """What a counter and an up-down counter share."""
 
     def __init__(self, name: str, unit: str, description: str, view: View, least: float) -> None:
-        self._view = view
         self._name, self._unit, self._description = name, unit, description
         self._least = least
-        self._series: _SeriesTable[_SumSeries] = _SeriesTable(view.attributes, _SumSeries)
+        self._series: _SeriesTable[_SumSeries] = _SeriesTable(view, _SumSeries)
 
     def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         """Add to the series of these attributes."""
@@ -229,12 +235,11 @@ class Histogram(_Told, metrics.Histogram):
     """A distribution."""
 
     def __init__(self, name: str, unit: str, description: str, view: View) -> None:
-        self._view = view
         self._name, self._unit, self._description = name, unit, description
         bounds = view.buckets or DEFAULT_BUCKETS
         self._bounds = bounds
         self._series: _SeriesTable[_HistogramSeries] = _SeriesTable(
-            view.attributes, lambda attributes: _HistogramSeries(attributes, len(bounds) + 1)
+            view, lambda attributes: _HistogramSeries(attributes, len(bounds) + 1)
         )
 
     def record(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:

@@ -20,6 +20,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics.export import AggregationTemporality, Gauge, Metric, NumberDataPoint, Sum
 
+from .aggregation import View
 from .specs import MAX_SERIES, AttributeValues, InstrumentSpec
 
 Callback = Callable[[CallbackOptions], Iterable[Observation]]
@@ -105,9 +106,14 @@ class LazyDataPoints(Sequence[NumberDataPoint]):
 class ObservableInstrument:
     """What all of them share."""
 
-    def __init__(self, name: str, unit: str, description: str, callbacks: Sequence[Callback]) -> None:
+    _adds_up = False  # two observations of one callback that a view makes the same series
+
+    def __init__(
+        self, name: str, unit: str, description: str, callbacks: Sequence[Callback], view: View | None = None
+    ) -> None:
         self._name, self._unit, self._description = name, unit, description
         self._callbacks = list(callbacks)
+        self._view = view or View()
 
     def metric(self, *, take_exemplars: bool = True) -> Metric:
         """Return what it shows now; of two observations of the same attributes the later, `MAX_SERIES` at most."""
@@ -117,15 +123,20 @@ class ObservableInstrument:
     def _points(self) -> Sequence[NumberDataPoint]:
         now = time_ns()
         points: dict[Hashable, NumberDataPoint] = {}
+        adds_up = self._adds_up and self._view.keeps is not None
         for callback in self._callbacks:
             try:
                 given = callback(CallbackOptions())
-                if isinstance(given, Observations) and len(self._callbacks) == 1:
+                if isinstance(given, Observations) and len(self._callbacks) == 1 and self._view.keeps is None:
                     return LazyDataPoints(given.values)
+                seen: set[Hashable] = set()
                 for observation in islice(given, MAX_SERIES):
-                    attributes = observation.attributes or {}
+                    attributes = self._view.clean(observation.attributes or {})
                     if math.isfinite(observation.value):
-                        points[(*attributes.items(),)] = NumberDataPoint(attributes, now, now, observation.value)
+                        key = (*attributes.items(),)
+                        before = points[key].value if adds_up and key in seen else 0
+                        seen.add(key)
+                        points[key] = NumberDataPoint(attributes, now, now, before + observation.value)
             except Exception:  # telemetry never breaks its host
                 _logger.exception("%s could not be read", self._name)
         return list(points.values())
@@ -141,12 +152,16 @@ class ObservableGauge(ObservableInstrument, metrics.ObservableGauge):
 class ObservableCounter(ObservableInstrument, metrics.ObservableCounter):
     """A total that somebody else keeps."""
 
+    _adds_up = True
+
     def _data(self, points: Sequence[NumberDataPoint]) -> Sum | Gauge:
         return Sum(points, AggregationTemporality.CUMULATIVE, is_monotonic=True)
 
 
 class ObservableUpDownCounter(ObservableInstrument, metrics.ObservableUpDownCounter):
     """A sum that somebody else keeps, and that may fall."""
+
+    _adds_up = True
 
     def _data(self, points: Sequence[NumberDataPoint]) -> Sum | Gauge:
         return Sum(points, AggregationTemporality.CUMULATIVE, is_monotonic=False)

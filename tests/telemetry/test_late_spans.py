@@ -159,6 +159,38 @@ async def test_a_slow_request_leaves_one_that_is_no_error(shop: Shop) -> None:
     assert SLOW_SECONDS <= (span.end_time - span.start_time) / 1e9 < 5  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("kind", ["503", "slow"])
+async def test_it_has_the_headers_that_are_captured(
+    settings: TelemetrySettings, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that a recorded request's span has, and what is hidden there is hidden here."""
+    names = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS"
+    monkeypatch.setenv(f"{names}_SERVER_REQUEST", "x-ref.*,x-code,authorization")
+    monkeypatch.setenv(f"{names}_SERVER_RESPONSE", "x-trace.*,content-type")
+    monkeypatch.setenv(f"{names}_SANITIZE_FIELDS", "x-code")
+    headers = {"x-referrer": "newsletter", "x-code": "abc", "authorization": "Bearer x", "x-other": "no"}
+    captured = []
+    for chosen in (settings, replace(settings, sampler="always_on")):
+        with capture(chosen) as seen:
+            async with serve(build(seen)) as base, httpx.AsyncClient(base_url=base) as client:
+                answer = await client.get(f"/task/{kind}", headers=headers)
+            [span] = seen.spans()
+        found = {key: value for key, value in (span.attributes or {}).items() if ".header." in key}
+        assert found.pop("http.response.header.x_traceparent") == (answer.headers["x-traceparent"],)
+        assert (MARK in (span.attributes or {})) is (chosen is settings)
+        captured.append(found)
+    assert (
+        captured[0]
+        == captured[1]
+        == {
+            "http.request.header.x_referrer": ("newsletter",),
+            "http.request.header.x_code": ("[REDACTED]",),
+            "http.request.header.authorization": ("[REDACTED]",),
+            "http.response.header.content_type": ("application/json",),
+        }
+    )
+
+
 async def test_it_continues_the_trace_of_the_client(shop: Shop) -> None:
     """The client's span is its parent, although its sampled flag is not obeyed."""
     await shop.client.get("/task/500", headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
