@@ -5,6 +5,7 @@ by its provider, sampled by its sampler and sent by its exporters, those of requ
 the same; what is counted for it is told to the host's meter provider as well.
 """
 
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,12 @@ from .export.shutdown import Pipeline
 from .metrics.provider import AggregatingMeterProvider
 
 _PLACEHOLDERS = ("opentelemetry.trace", "opentelemetry.metrics", "opentelemetry._logs")
+_LATE = (
+    "a global %s provider was set after Telemetry was made: what it makes and what is made here do not belong "
+    "together; make Telemetry after it, or give it that provider"
+)
 _Provider = TypeVar("_Provider")
+_logger = logging.getLogger(__name__)
 _PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
 
 
@@ -64,6 +70,24 @@ def find_host(tracers: trace.TracerProvider | None, meters: metrics.MeterProvide
     if meters is None and look_around:
         meters = _set_by_host(metrics.get_meter_provider())
     return Host(tracers, meters, _log_provider() if look_around else None)
+
+
+def become_global(host: Host, tracers: trace.TracerProvider, meters: metrics.MeterProvider) -> None:
+    """Make our providers the global ones, where the host has none.
+
+    One that was set since we looked is told, for traces are torn by it; that of another `Telemetry` stays.
+    """
+    late = find_host(None, None, look_around=True)
+    if host.tracers is None and late.tracers is None:
+        if not isinstance(trace.get_tracer_provider(), OwnTracerProvider):
+            trace.set_tracer_provider(tracers)
+    elif host.tracers is None:
+        _logger.warning(_LATE, "tracer")
+    if host.meters is None and late.meters is None:
+        if not isinstance(metrics.get_meter_provider(), AggregatingMeterProvider):
+            metrics.set_meter_provider(meters)
+    elif host.meters is None:
+        _logger.warning(_LATE, "meter")
 
 
 def environment_beside_host(environ: Mapping[str, str]) -> Mapping[str, str]:

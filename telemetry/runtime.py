@@ -31,7 +31,7 @@ from .applications import ApplicationTelemetry
 from .export.health import FAILURES, CountFailure, Health, SafeSpanProcessor
 from .export.metrics import PeriodicMetricExport
 from .export.shutdown import Pipeline, drain
-from .host import find_host
+from .host import become_global, find_host
 from .http.conventions import use_stable_conventions
 from .http.late_spans import LATE_SPANS, LateSpans
 from .http.options import RequestChoices
@@ -188,10 +188,7 @@ class Telemetry(ApplicationTelemetry, MeasuringTelemetry):
                 if export is not None:
                     export.start()
         if self._set_global and is_first:
-            if self._host.tracers is None:
-                trace.set_tracer_provider(self.tracer_provider)
-            if self._host.meters is None:
-                metrics.set_meter_provider(self.meter_provider)
+            become_global(self._host, self.tracer_provider, self.meter_provider)
             if self.settings.keep_propagators or self._host.tracers is not None:
                 propagate.set_global_textmap(SafePropagator(propagate.get_global_textmap(), self._failed))
             else:

@@ -168,9 +168,23 @@ from telemetry import Telemetry
 with Telemetry("shop") as telemetry:
     assert trace.get_tracer_provider() is telemetry.tracer_provider
     assert metrics.get_meter_provider() is telemetry.meter_provider
-    other = Telemetry("another")
-    assert other.tracer_provider is not telemetry.tracer_provider
+    with Telemetry("another") as other:
+        assert other.tracer_provider is not telemetry.tracer_provider
+        assert trace.get_tracer_provider() is telemetry.tracer_provider
 print("ours", flush=True)
+"""
+LATE = """
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+from telemetry import Telemetry
+telemetry = Telemetry("shop")
+tracers, meters = TracerProvider(), MeterProvider()
+trace.set_tracer_provider(tracers)
+metrics.set_meter_provider(meters)
+with telemetry:
+    assert trace.get_tracer_provider() is tracers and metrics.get_meter_provider() is meters
+print("kept", flush=True)
 """
 
 
@@ -178,6 +192,14 @@ print("ours", flush=True)
 def test_global_providers_of_the_host_stay_and_else_ours_become_global(script: str, said: str) -> None:
     with Program([sys.executable, "-W", "error::DeprecationWarning:telemetry", "-c", script]) as program:
         program.wait_for_line(said, 60)
+        assert "Overriding" not in program.output
+
+
+def test_a_host_that_comes_too_late_is_told() -> None:
+    """Its traces and ours are torn apart; one line for each provider says what to do."""
+    with Program([sys.executable, "-c", LATE]) as program:
+        program.wait_for_line("kept", 60)
+        assert program.output.count("make Telemetry after it") == 2
         assert "Overriding" not in program.output
 
 
