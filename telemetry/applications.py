@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from ._extras import needs
 from .export.termination import before_termination
+from .export.without_lifespan import BEGIN_SECONDS, run_until_exit
 from .host import environment_beside_host
 from .http import installation
 from .http import instrumentation as interceptor
@@ -28,7 +29,6 @@ from .http.request_metrics import RequestListener
 from .prometheus.responses import respond
 from .prometheus.server import metrics_server
 from .settings import TelemetrySettings
-from .without_lifespan import BEGIN_SECONDS, run_until_exit
 
 if TYPE_CHECKING:
     import httpx

@@ -41,6 +41,7 @@ from .logs.handler import LOG_LINES_DROPPED, dropped
 from .measuring import MeasuringTelemetry
 from .metrics.exemplars import ExportedTraces
 from .metrics.instruments import Instruments
+from .metrics.provider import AggregatingMeterProvider
 from .metrics.views import Views
 from .prometheus.endpoint import Exposition, MetricsEndpoint
 from .settings import TelemetrySettings
@@ -103,12 +104,9 @@ class Telemetry(ApplicationTelemetry, MeasuringTelemetry):
         self._resource = resource = providers.make_resource(settings)
         self._exposition = Exposition(lambda: resource.worker, lambda: self.fleet_exporter, registries)
         self._host = find_host(tracer_provider, meter_provider, look_around=set_global)
-        chosen = Views(views)
-        self._readers = providers.reader_provider(metric_readers, resource, chosen)
+        self._readers = providers.reader_provider(metric_readers, resource, chosen := Views(views))
         self._exported = ExportedTraces() if settings.otlp is not None and self._host.tracers is None else None
-        registry, kept = self._exposition.process, self._options.kept
-        also = (self._host.meters, self._readers)
-        self._process = providers.process_meter_provider(resource, registry, kept, self._exported, also, chosen)
+        self._process = self._make_process_meters(chosen)
         self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet, chosen)
         choices = SpanChoices(sampler=sampler, processors=span_processors)
         self._spans = Spans(settings, self._host, choices, resource, self._process, self._exported, counts=counts)
@@ -118,6 +116,11 @@ class Telemetry(ApplicationTelemetry, MeasuringTelemetry):
         self._logs = providers.log_sink(settings, resource, self._process, self._failed) if set_global else None
         self._metric_export = self._make_metric_export(resource)
         self._endpoint = self._make_endpoint(resource)
+
+    def _make_process_meters(self, views: Views) -> AggregatingMeterProvider:
+        registry, kept = self._exposition.process, self._options.kept
+        also = (self._host.meters, self._readers)
+        return providers.process_meter_provider(self._resource, registry, kept, self._exported, also, views)
 
     def _make_endpoint(self, resource: ProcessResource) -> MetricsEndpoint:
         peers = providers.peer_processes(self.settings, resource, self._exposition.render_own, self.counter)

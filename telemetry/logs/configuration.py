@@ -66,6 +66,15 @@ def configure_logging(*, level: str | int = "INFO", stream: TextIO, json: bool =
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+    _put_on_root(handler, level)
+    for name in _UVICORN:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.captureWarnings(capture=True)
+
+
+def _put_on_root(handler: LineHandler, level: str | int) -> None:
     root = logging.getLogger()
     for known in [known for known in root.handlers if isinstance(known, LineHandler)]:
         root.removeHandler(known)
@@ -73,11 +82,6 @@ def configure_logging(*, level: str | int = "INFO", stream: TextIO, json: bool =
     root.addHandler(handler)
     root.setLevel(level)
     host_handlers.take_over()
-    for name in _UVICORN:
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True
-    logging.captureWarnings(capture=True)
 
 
 def _emit_to_sink(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

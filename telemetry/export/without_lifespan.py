@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 import anyio
 
-from .export.termination import at_termination
+from .termination import at_termination
 
 BEGIN_SECONDS = 1.0
 """How long the first request waits until the other processes can ask for this one's series."""
