@@ -113,9 +113,10 @@ def _clean(root: Path, version: str) -> None:
 
 
 def _image_has_the_version(root: Path, version: str) -> None:
-    for named in re.findall(r"image: flash-sale:(\S+)", (root / "docker-compose.yml").read_text()):
+    images = re.findall(r"image: (flash-sale(?:-crowd)?):(\S+)", (root / "docker-compose.yml").read_text())
+    for image, named in images:
         if named != version:
-            raise NotReadyError(f"docker-compose.yml builds flash-sale:{named}, pyproject.toml has {version}")
+            raise NotReadyError(f"docker-compose.yml builds {image}:{named}, pyproject.toml has {version}")
 
 
 def _tag_is_free(root: Path, version: str) -> None:

@@ -255,6 +255,7 @@ def every_shard_is_there(dump: LedgerDump) -> Iterator[str]:
 
 
 INVARIANTS: tuple[Callable[[LedgerDump], Iterator[str]], ...] = (
+    every_shard_is_there,
     units_add_up,
     nothing_is_negative,
     orders_explain_units,
@@ -269,5 +270,4 @@ INVARIANTS: tuple[Callable[[LedgerDump], Iterator[str]], ...] = (
 
 def violations(dump: LedgerDump) -> list[Violation]:
     """List everything in a dump that must not be, and first what could not be looked at."""
-    checks = (every_shard_is_there, *INVARIANTS)
-    return [Violation(check.__name__, detail) for check in checks for detail in check(dump)]
+    return [Violation(check.__name__, detail) for check in INVARIANTS for detail in check(dump)]

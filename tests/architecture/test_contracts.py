@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,3 +69,40 @@ def test_each_arrow_that_is_forbidden_is_seen(copy: Path) -> None:
         if not re.search(rf"^-\s+{re.escape(source)} -> {re.escape(other)} ", told.get(contract, ""), re.MULTILINE)
     ]
     assert missed == []
+
+
+def children(package: str) -> set[str]:
+    """Return the modules and packages in a package."""
+    found = (ROOT / package).glob("*")
+    names = {path.stem for path in found if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    return {f"{package}.{name}" for name in names - {"__init__"}}
+
+
+def contract(name: str) -> dict[str, Any]:
+    """Return a contract by the beginning of its name."""
+    (found,) = [one for one in CONFIGURATION["contracts"] if one["name"].startswith(name)]
+    return dict(found)
+
+
+@pytest.mark.parametrize("package", ["service", "telemetry"])
+def test_each_module_has_its_layer(package: str) -> None:
+    layers = contract(f"{'the ' if package == 'service' else ''}{package} flows one way")["layers"]
+    assert {name for layer in layers for name in re.split(r"\s*[:|]\s*", layer)} == children(package)
+
+
+@pytest.mark.parametrize(
+    ("name", "exempt"),
+    [
+        ("only the edge knows", {"service.api", "service.processes"}),
+        ("only the crowd and the truth report", {"service.crowd", "service.truth"}),
+    ],
+)
+def test_a_contract_exempts_nobody_but_whom_it_names(name: str, exempt: set[str]) -> None:
+    """A new module is held by it, too."""
+    assert set(contract(name)["source_modules"]) - {"telemetry"} | exempt == children("service")
+
+
+def test_all_of_the_telemetry_but_its_doors_is_closed_to_the_service() -> None:
+    closed = {".".join(name.split(".")[:2]) for name in contract("the service uses")["forbidden_modules"]}
+    doors = {"telemetry.testing", "telemetry.self_metrics"}
+    assert closed | doors == children("telemetry")
