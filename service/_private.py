@@ -1,7 +1,8 @@
-"""Names that libraries keep to themselves and that the service cannot do without: all of them, and nowhere else.
+"""Names that libraries keep to themselves and that the service imports all the same: here, and nowhere else.
 
 Each is looked up only by the choice that needs it, so a name that moves stops nothing else.
-`tests/architecture/test_private_names.py` has a test for each.
+`tests/architecture/test_private_names.py` has a test for each, and one for each private member that a class of ours
+overrides or uses where it extends a class of a library.
 """
 
 

@@ -1,7 +1,8 @@
-"""Names that libraries keep to themselves and that this package cannot do without: all of them, and nowhere else.
+"""Names that libraries keep to themselves and that this package imports all the same: here, and nowhere else.
 
 A name is looked up when a module that needs it is first imported, and such a module is imported only where it was
-chosen; so a name that moves stops nobody else. `tests/telemetry/test_private_names.py` has a test for each.
+chosen; so a name that moves stops nobody else. `tests/telemetry/test_private_names.py` has a test for each, and
+`tests/architecture/test_private_names.py` one for each private member that is used where a library's class is extended.
 """
 
 from importlib import import_module
