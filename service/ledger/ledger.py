@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from service.ledger.orders import Cancellation, NewOrder, Order, Outcome, Placement, Status, shard_of_order
 from service.ledger.refunds import OwedRefund
-from service.store import Shards, keys, load_scripts
+from service.store import Shards, keys, load_scripts, named
 from service.store.shards import CURRENT, BatchTrace
 
 REFUSALS_REMEMBERED = timedelta(hours=1)
@@ -231,7 +231,7 @@ class Ledger:
     async def reclaim(self, shard: int, consumer: str, silence: timedelta, limit: int) -> list[Entry]:
         """Note that `consumer` is alive and give it entries of consumers that are silent."""
         entries = await self.shards.run("reclaim", shard, consumer, milliseconds(silence), limit)
-        return [read_entry(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in entries]
+        return [read_entry(entry_id, named(flat)) for entry_id, flat in entries]
 
     async def leave(self, shard: int, consumer: str) -> int:
         """Leave the queue; return how many entries stay for others."""

@@ -85,7 +85,3 @@ class Product:
             archived=int(value["archived"]),
             always_open=value["opens"].startswith("-"),
         )
-
-
-def _milliseconds(time: datetime | None) -> str:
-    return "" if time is None else str(round(time.timestamp() * 1000))

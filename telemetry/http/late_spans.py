@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 
 from opentelemetry import propagate
 from opentelemetry.context import Context
@@ -27,7 +28,6 @@ from .head_sampling import extract_context
 from .semantics import Scope, request_method, span_name
 
 MARK = "telemetry.written_afterwards"
-_SERVER_ERROR = 500
 _NANOS = 1_000_000_000
 _logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ class LateSpans:
 
     def is_due(self, status: int, seconds: float, error: BaseException | None) -> bool:
         """Return whether a request that ended so gets its span."""
-        return seconds >= self._slow_seconds or status >= _SERVER_ERROR or error is not None
+        return seconds >= self._slow_seconds or status >= HTTPStatus.INTERNAL_SERVER_ERROR or error is not None
 
     def write(
         self,
@@ -185,7 +185,7 @@ class LateSpans:
         """
         if not context.is_valid or context.trace_flags.sampled:
             return
-        failed = error is not None or status >= _SERVER_ERROR
+        failed = error is not None or status >= HTTPStatus.INTERNAL_SERVER_ERROR
         try:
             captured = self._captured.of_request(scope) | (self._captured.of_response(begun) if begun else {})
             self._writer.write(

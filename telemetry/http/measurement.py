@@ -5,6 +5,7 @@ tasks that the application then runs. A request without a whole answer ends with
 """
 
 from collections.abc import Awaitable
+from http import HTTPStatus
 from time import perf_counter
 
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext
@@ -17,7 +18,6 @@ from .semantics import Scope, request_method
 
 _BODIES = frozenset(("http.response.body", "http.response.pathsend", "http.response.zerocopysend"))
 _TRAILERS = "http.response.trailers"
-_SERVER_ERROR = 500
 
 
 class RequestMeasurement:
@@ -96,7 +96,7 @@ class RequestMeasurement:
         """
         if self.seconds < 0:
             if isinstance(error, Exception) and not self.status:
-                self.status = _SERVER_ERROR  # it is what the layer outside answers
+                self.status = HTTPStatus.INTERNAL_SERVER_ERROR.value  # it is what the layer outside answers
             self.end()
         if late_spans is not None and not self.recorded and late_spans.is_due(self.status, self.seconds, error):
             late_spans.write(

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection
 
-_EOF = b"# EOF\n"
+from .text_format import EOF
+
 _HELP = b"\n# HELP "
 
 
@@ -22,7 +23,7 @@ def merge(texts: list[bytes]) -> bytes:
                 families[name] = [_HELP[1:] + lines]
             elif samples := lines[_end_of_head(lines) :]:
                 known.append(samples)
-    end = _EOF if any(text.endswith(_EOF) for text in texts) else b""
+    end = EOF if any(text.endswith(EOF) for text in texts) else b""
     return b"".join(b"\n".join([*blocks, b""]) for blocks in families.values()) + end
 
 
@@ -35,13 +36,13 @@ def select(text: bytes, names: Collection[str]) -> bytes:
     """
     wanted = {name.encode(errors="replace") for name in names}
     kept = [b"".join([_HELP[1:], lines, b"\n"]) for each in _split(text) if (lines := _selected(each, wanted))]
-    return b"".join(kept) + (_EOF if text.endswith(_EOF) else b"")
+    return b"".join(kept) + (EOF if text.endswith(EOF) else b"")
 
 
 def _split(text: bytes) -> list[bytes]:
     """Return the lines of each family, from the name in its HELP line on."""
     # A label or a HELP line has no line feed, so this begins a family wherever it stands.
-    return [block.removesuffix(b"\n") for block in (b"\n" + text.removesuffix(_EOF)).split(_HELP)[1:]]
+    return [block.removesuffix(b"\n") for block in (b"\n" + text.removesuffix(EOF)).split(_HELP)[1:]]
 
 
 def _selected(lines: bytes, wanted: Collection[bytes]) -> bytes:

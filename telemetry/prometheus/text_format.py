@@ -22,7 +22,7 @@ from .content_negotiation import Format
 
 _WRITERS: dict[Format, Callable[..., bytes]] = {Format.TEXT: text, Format.OPENMETRICS: openmetrics}
 _logger = logging.getLogger(__name__)
-_EOF = b"# EOF\n"
+EOF = b"# EOF\n"
 _TYPES = ("counter", "gauge", "histogram")
 _SPECIAL = ("_created", "_gsum", "_gcount")
 _PLAIN_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -84,7 +84,7 @@ def write(families: Iterable[Metric], form: Format) -> bytes:
             others.append(family)
     rest = _by_prometheus_client(others, form)
     lines = "".join(ours).encode(errors="replace")  # half a surrogate pair has no UTF-8
-    return rest.removesuffix(_EOF) + lines + _EOF if form is Format.OPENMETRICS else rest + lines
+    return rest.removesuffix(EOF) + lines + EOF if form is Format.OPENMETRICS else rest + lines
 
 
 def _by_prometheus_client(families: list[Metric], form: Format) -> bytes:
@@ -95,8 +95,8 @@ def _by_prometheus_client(families: list[Metric], form: Format) -> bytes:
         if len(families) == 1:
             _logger.exception("%s cannot be written", families[0].name)
             families = []
-        parts = [_by_prometheus_client([family], form).removesuffix(_EOF) for family in families]
-        return b"".join(parts) + (_EOF if form is Format.OPENMETRICS else b"")
+        parts = [_by_prometheus_client([family], form).removesuffix(EOF) for family in families]
+        return b"".join(parts) + (EOF if form is Format.OPENMETRICS else b"")
 
 
 def sample_prefix(name: str, labels: Mapping[str, str]) -> str:

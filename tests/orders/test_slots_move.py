@@ -1,6 +1,7 @@
 """Slots that move between the nodes of a real cluster: a step runs whole or not at all, and no order gets lost."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from service.ledger.orders import Order, Outcome
 from service.store import connect, is_store_down, keys, outage_reason
 from tests.orders.sale import LONG, Sale
 from tests.orders.shoppers import Shoppers
+from tests.support.cli import flash_sale
 from tests.support.clusters import Cluster, command, known_to, node_id
 from tests.support.stores import RedisServer
 
@@ -185,3 +187,10 @@ async def test_a_shard_that_lost_what_it_held_is_not_taken_for_a_new_one(cluster
         told = [f"shard {one} is missing (empty, though it was in use)" for one in lost]
         found = [one for one in violations(await dump_ledger(sale.shards)) if one.invariant == "every_shard_is_there"]
         assert [one.detail.partition(":")[0] for one in found] == told
+    env = {"REDIS_URL": cluster.url, "STORE_SHARDS": str(SHARDS)}
+    audit = await asyncio.to_thread(flash_sale, "audit", env=env)
+    assert (audit.returncode, "BROKEN  every_shard_is_there" in audit.stdout) == (1, True), audit
+    assert [one for one in told if one not in audit.stdout] == []
+    audit = await asyncio.to_thread(flash_sale, "audit", "--json", env=env)
+    report = json.loads(audit.stdout)["invariants"]["every_shard_is_there"]
+    assert [one.partition(":")[0] for one in report] == told

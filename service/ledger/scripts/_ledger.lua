@@ -29,6 +29,7 @@
 --   dead               sorted set: orders given up -> when
 --   lease:<name>       string: who has a lease, ends with its time to live
 --   claim:<digest>     string: the fingerprint of the request that has an idempotency key, where its product is elsewhere
+--   rate:<digest>      string: when in us the next request of somebody is due, at the rate that is allowed; ends then
 --   refunds            sorted set: keys of payments to be given back -> when to try, unless nothing was captured; '.' and a
 --                      number behind it: of a confirmed order that part, see `load_order`
 --   totals             hash: how many orders reached each status, `requeued`, and of the orders that were forgotten how many
