@@ -43,6 +43,7 @@ from .metrics.instruments import Counter
 from .metrics.provider import AggregatingMeterProvider
 from .metrics.specs import CounterSpec
 from .metrics.views import Views
+from .prometheus.endpoint import Exposition
 from .prometheus.multiprocess import PeerProcesses
 from .prometheus.peer_scrape import LOST, UNREACHABLE, PeerEvents
 from .prometheus.reader import PrometheusReader, ReaderCollector
@@ -128,7 +129,7 @@ def _meters(
 def peer_processes(
     settings: TelemetrySettings,
     resource: ProcessResource,
-    render: Callable[[str], bytes],
+    exposition: Exposition,
     counter: Callable[[CounterSpec], Counter],
 ) -> PeerProcesses | None:
     """Return the other processes of this server; None for one with a name and no directory, which stands alone.
@@ -136,7 +137,7 @@ def peer_processes(
     Args:
         settings: what is known of them.
         resource: is given the name of this process.
-        render: gives the text of this process's series.
+        exposition: gives them the text of its series.
         counter: counts what goes wrong.
     """
     number = next(_of_one_name[settings.service_name])
@@ -145,7 +146,7 @@ def peer_processes(
         return None
     missed, lost = counter(UNREACHABLE), counter(LOST)
     events = PeerEvents(resource.name_process, lambda: missed.add(1), lambda: lost.add(1))
-    return PeerProcesses(place, settings.worker, render, events)
+    return PeerProcesses(place, settings.worker, exposition.render_own, exposition.render_fleet, events)
 
 
 def log_sink(

@@ -123,7 +123,7 @@ class Telemetry(ApplicationTelemetry, MeasuringTelemetry):
         return providers.process_meter_provider(self._resource, registry, kept, self._exported, also, views)
 
     def _make_endpoint(self, resource: ProcessResource) -> MetricsEndpoint:
-        peers = providers.peer_processes(self.settings, resource, self._exposition.render_own, self.counter)
+        peers = providers.peer_processes(self.settings, resource, self._exposition, self.counter)
         return MetricsEndpoint(self._exposition, peers, self._instruments.guard.reraise)
 
     def _make_failure_count(self) -> CountFailure:

@@ -91,8 +91,6 @@ LEDGER = (
         alerts=("SnapshotStale",),
         fault="fault store_outage in one of three API processes",
         begin=_fault("store_outage", worker="api-1"),
-        # It may be the process that answers the scrapes of the replica that exports the ledger.
-        also=frozenset(("LedgerSeriesMissing",)),
     ),
     Scenario(
         alerts=("StoreDown",),

@@ -3,12 +3,13 @@
 One `Exposition` gathers the families of this process from three sources: the series of the process (label
 ``worker``), the figures of the process itself, and the series of the fleet, which are left out while another
 process exports them. The text is OpenMetrics 1.0 with exemplars for those who prefer it, version 0.0.4 for everyone
-else. `MetricsEndpoint` puts the series of its peers, the other processes of the service, into the same answer.
+else. `MetricsEndpoint` puts the series of its peers, the other processes of the service, into the same answer. Those of
+the fleet are in it once: this process's, or, where it has none, those of the first peer that has some.
 """
 
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 from opentelemetry import context
@@ -48,9 +49,10 @@ class Exposition:
         self.own = CollectorRegistry()
         self._lock = threading.Lock()
         self._names = FirstOfEachName()
+        self._fleet_families: list[Metric] = []
         process = _ConditionalCollector(lambda: True, self.process)
         figures = _ExtraLabelCollector(ProcessCollector(registry=CollectorRegistry()), "worker", worker)
-        fleet = _ConditionalCollector(exports_fleet, self.fleet)
+        fleet = self._exported_fleet = _ConditionalCollector(exports_fleet, self.fleet)
         hosts = _ExtraLabelCollector(HostRegistries(registries), "worker", worker)
         for registry, collectors in (
             (self.own, (process, figures, hosts)),
@@ -66,23 +68,34 @@ class Exposition:
             accept: the request's ``Accept`` header.
         """
         form = negotiate(accept)
-        return self._write(self.registry, form), form.value
+        return self._write(self.registry.collect(), form), form.value
 
     def render_own(self, accept: str | None = None) -> bytes:
         """Return this process's part of the answer that a peer gives, in the format that the peer prefers."""
-        return self._write(self.own, negotiate(accept))
+        return self._write(self.own.collect(), negotiate(accept), after=self._fleet_families)
+
+    def render_fleet(self, accept: str | None = None) -> bytes:
+        """Return the fleet's part of an answer; nothing while this process exports no such series."""
+        with self._reading():
+            families = self._fleet_families = list(self._exported_fleet.collect())
+        return self._write(families, negotiate(accept)) if any(family.samples for family in families) else b""
 
     def families(self) -> list[Metric]:
         """Return the families of one scrape, as prometheus_client's objects."""
         with self._lock:
             return list(self._names.filter(self.registry.collect()))
 
-    def _write(self, registry: CollectorRegistry, form: Format) -> bytes:
+    def _write(self, families: Iterable[Metric], form: Format, after: Iterable[Metric] = ()) -> bytes:
+        with self._reading():
+            return write(self._names.filter(families, after), form)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
         # A scrape that is itself traced must not become the exemplar of what is read during it.
         token = context.attach(context.Context())
         try:
             with self._lock:  # the readers take one scrape at a time
-                return write(self._names.filter(registry.collect()), form)
+                yield
         finally:
             context.detach(token)
 
@@ -119,12 +132,16 @@ class MetricsEndpoint:
     async def _render_all(self, form: Format) -> tuple[bytes, str]:
         if self._peers is None:
             return self.render(form.value)
-        async with self._peers.scrape_peers(form.value) as answers:
-            body, content_type = self.render(form.value)
+        fleet = self._exposition.render_fleet(form.value)
+        async with self._peers.scrape_peers(form.value, fleet_too=not fleet) as answers:
+            own = self._exposition.render_own(form.value)
             given = await answers()
             if None in given:  # this scrape says that it lacks one, not the next
-                body, content_type = self.render(form.value)
-            return merge([body, *(text for text in given if text is not None)]), content_type
+                own = self._exposition.render_own(form.value)
+            self._reraise()
+            answered = [answer for answer in given if answer is not None]
+            fleet = fleet or next((answer.fleet for answer in answered if answer.fleet), b"")
+            return merge([own, fleet, *(answer.own for answer in answered)]), form.value
 
     @asynccontextmanager
     async def serving_peers(self) -> AsyncIterator[None]:

@@ -49,11 +49,16 @@ class FirstOfEachName:
     def __init__(self) -> None:
         self._told: set[str] = set()
 
-    def filter(self, families: Iterable[Metric]) -> Iterator[Metric]:
-        """Return those that stay."""
-        taken: dict[str, Metric] = {}
+    def filter(self, families: Iterable[Metric], after: Iterable[Metric] = ()) -> Iterator[Metric]:
+        """Return those that stay.
+
+        Args:
+            families: in the order in which they take their names.
+            after: others, whose names are taken already.
+        """
+        taken = {name: family for family in after for name in _names(family)}
         for family in families:
-            names = [family.name, *(family.name + suffix for suffix in _SUFFIXES.get(family.type, ()))]
+            names = _names(family)
             other = next((taken[name] for name in names if name in taken), None)
             if other is None:
                 taken.update(dict.fromkeys(names, family))
@@ -61,6 +66,10 @@ class FirstOfEachName:
             elif family.documentation != other.documentation and family.name not in self._told:
                 self._told.add(family.name)
                 _logger.warning("%s of a registry is not exported: another metric has that name", family.name)
+
+
+def _names(family: Metric) -> list[str]:
+    return [family.name, *(family.name + suffix for suffix in _SUFFIXES.get(family.type, ()))]
 
 
 def with_labels(family: Metric, labels: Mapping[str, str]) -> Metric:

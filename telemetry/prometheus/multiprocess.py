@@ -5,8 +5,9 @@ process carries the label ``worker``, so two processes never give the same serie
 process that was killed had counted is gone with it, its socket goes at the next scrape or with its successor, and
 `LOST` counts that, once. A peer that hangs, or whose socket somebody removed, costs `TIMEOUT_SECONDS` at most and is
 counted, it never fails the scrape; a process makes its socket anew within `LOOK_SECONDS`. A request is one line that
-says, as an ``Accept`` header would, which format is wanted. An answer begins with its length in `LENGTH_BYTES`, so that
-half an answer is none.
+says, as an ``Accept`` header would, which format is wanted, and by `FLEET_TOO` that the fleet's series are wanted, too:
+whoever is scraped may have lost what they are read from. An answer is two texts, the process's and the fleet's, each
+after its length in `LENGTH_BYTES`, so that half an answer is none.
 """
 
 import logging
@@ -22,13 +23,14 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from .background import in_background
 from .meeting_place import meeting_place, private_directory
-from .peer_scrape import BROKEN, LENGTH_BYTES, TIMEOUT_SECONDS, PeerEvents, PeerScrape
+from .peer_scrape import BROKEN, LENGTH_BYTES, TIMEOUT_SECONDS, PeerAnswer, PeerEvents, PeerScrape
 from .slots import SOCKET_SUFFIX, Slot, SlotTakenError, claim, of_this_process
 
 LOOK_SECONDS = 1.0
 """How often a process looks whether its socket is still there."""
 GONE_SECONDS = 60.0
 """For how long a peer that has answered and whose socket is gone is missed; after that it has ended for good."""
+FLEET_TOO = "; fleet"
 _MAX_REQUEST_BYTES = 4096
 _RETRY_SECONDS = 0.02
 _logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class PeerProcesses:
             found.
         name: This process's own, the same as its label ``worker``; None for that of the first free slot.
         render: The text of this process's series, as ``/metrics`` would show them to this ``Accept`` header.
+        render_fleet: The same of the fleet's, if this process exports them.
         events: Told what happens.
     """
 
@@ -50,11 +53,12 @@ class PeerProcesses:
         place: Path | str,
         name: str | None,
         render: Callable[[str], bytes],
+        render_fleet: Callable[[str], bytes],
         events: PeerEvents,
     ) -> None:
         self._place = place
         self._name = name
-        self._render = render
+        self._render, self._render_fleet = render, render_fleet
         self._events = events
         self._slot: Slot | None = None
         self._listener: SocketListener | None = None
@@ -152,16 +156,21 @@ class PeerProcesses:
     async def _answer(self, stream: SocketStream) -> None:
         async with stream, _logged():
             with suppress(*BROKEN), anyio.move_on_after(TIMEOUT_SECONDS):  # after that, nobody waits for the answer
-                accept = await BufferedByteReceiveStream(stream).receive_until(b"\n", _MAX_REQUEST_BYTES)
-                text = self._render(accept.decode("latin-1").strip())
-                await stream.send(len(text).to_bytes(LENGTH_BYTES, "big") + text)
+                line = await BufferedByteReceiveStream(stream).receive_until(b"\n", _MAX_REQUEST_BYTES)
+                accept, fleet_too, _ = line.decode("latin-1").strip().partition(FLEET_TOO)
+                fleet = self._render_fleet(accept) if fleet_too else b""
+                for text in (self._render(accept), fleet):
+                    await stream.send(len(text).to_bytes(LENGTH_BYTES, "big") + text)
 
     @asynccontextmanager
-    async def scrape_peers(self, accept: str) -> AsyncIterator[Callable[[], Awaitable[list[bytes | None]]]]:
+    async def scrape_peers(
+        self, accept: str, *, fleet_too: bool
+    ) -> AsyncIterator[Callable[[], Awaitable[list[PeerAnswer | None]]]]:
         """Ask every peer for its series; inside the block the requests are on their way, and all answer at one time.
 
         Args:
             accept: the format, as an ``Accept`` header of one line.
+            fleet_too: whether the fleet's series are wanted as well.
 
         Yields:
             What waits for the answers, by name, for `TIMEOUT_SECONDS` from then on; None for a peer without one.
@@ -170,9 +179,9 @@ class PeerProcesses:
         try:
             async with anyio.create_task_group() as tasks:
                 for scrape in scrapes:
-                    tasks.start_soon(scrape.send, accept)
+                    tasks.start_soon(scrape.send, accept + FLEET_TOO if fleet_too else accept)
 
-            async def answers() -> list[bytes | None]:
+            async def answers() -> list[PeerAnswer | None]:
                 async with anyio.create_task_group() as tasks:
                     for scrape in scrapes:
                         tasks.start_soon(scrape.receive)

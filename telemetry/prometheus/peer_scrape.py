@@ -51,6 +51,19 @@ class PeerEvents:
     lost: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class PeerAnswer:
+    """What a peer gives.
+
+    Attributes:
+        own: the text of its own series.
+        fleet: the text of the fleet's series; empty when it was not asked for, or when the peer exports none.
+    """
+
+    own: bytes
+    fleet: bytes
+
+
 class PeerScrape:
     """What one peer is asked; one that could not be asked has no answer.
 
@@ -60,23 +73,23 @@ class PeerScrape:
 
     Attributes:
         path: as above.
-        answer: its series; None until it answers.
+        answer: its series, and the fleet's if they were asked for; None until it answers.
         ended: whether its process is no more.
     """
 
     def __init__(self, path: Path, events: PeerEvents) -> None:
         self.path = path
-        self.answer: bytes | None = None
+        self.answer: PeerAnswer | None = None
         self.ended = False
         self._events = events
         self._stream: SocketStream | None = None
 
-    async def send(self, accept: str) -> None:
-        """Ask it, in a format as an ``Accept`` header of one line says it."""
+    async def send(self, question: str) -> None:
+        """Ask it, by one line."""
         try:
             with anyio.fail_after(TIMEOUT_SECONDS):
                 self._stream = await anyio.connect_unix(self.path)
-                await self._stream.send(accept.encode("latin-1") + b"\n")
+                await self._stream.send(question.encode("latin-1") + b"\n")
         except FileNotFoundError:
             self.ended = has_ended(self.path)
             if not self.ended:
@@ -97,8 +110,7 @@ class PeerScrape:
         stream = BufferedByteReceiveStream(self._stream)
         try:
             with anyio.fail_after(TIMEOUT_SECONDS):
-                length = int.from_bytes(await stream.receive_exactly(LENGTH_BYTES), "big")
-                self.answer = await stream.receive_exactly(length)
+                self.answer = PeerAnswer(await _part(stream), await _part(stream))
         except BROKEN:
             self._events.unreachable()
 
@@ -106,3 +118,8 @@ class PeerScrape:
         """Ask no more."""
         if self._stream is not None:
             await anyio.aclose_forcefully(self._stream)
+
+
+async def _part(stream: BufferedByteReceiveStream) -> bytes:
+    length = int.from_bytes(await stream.receive_exactly(LENGTH_BYTES), "big")
+    return await stream.receive_exactly(length) if length else b""
