@@ -3,11 +3,13 @@
 import asyncio
 import json
 import sys
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli.admin_log import admin_act
 from service.cli.errors import OperatorError
 from service.cli.store import check_order_ids, in_store, time_text
 from service.cli.streams import write_line
@@ -149,7 +151,10 @@ def requeue_letters(order_ids: OrderIds = None, everything: All = False, as_json
     async def requeue(shards: "Shards", settings: "Settings") -> dict[str, str]:
         chosen = await _chosen(shards, order_ids)
         keep = timedelta(seconds=settings.reservation_ttl_seconds)
-        return {key: str(result) for key, result in (await DeadLetters(shards).requeue(chosen, keep)).items()}
+        with _act("requeue", order_ids, "requeued") as results:
+            found = await DeadLetters(shards).requeue(chosen, keep)
+            results.update({order_id: str(result) for order_id, result in found.items()})
+        return results
 
     _tell(asyncio.run(in_store(requeue)), "requeued", as_json=as_json)
 
@@ -162,10 +167,16 @@ def drop_letters(order_ids: OrderIds = None, everything: All = False, as_json: J
 
     async def drop(shards: "Shards", _: "Settings") -> dict[str, str]:
         chosen = await _chosen(shards, order_ids)
-        dropped = await DeadLetters(shards).drop(chosen)
-        return {order_id: "dropped" if done else "not_dead" for order_id, done in dropped.items()}
+        with _act("drop", order_ids, "dropped") as results:
+            dropped = await DeadLetters(shards).drop(chosen)
+            results.update({order_id: "dropped" if done else "not_dead" for order_id, done in dropped.items()})
+        return results
 
     _tell(asyncio.run(in_store(drop)), "dropped", as_json=as_json)
+
+
+def _act(name: str, order_ids: list[str] | None, good: str) -> AbstractContextManager[dict[str, str]]:
+    return admin_act(" ".join(["dead-letters", name, *(order_ids or ["--all"])]), good)
 
 
 def _tell(results: dict[str, str], good: str, *, as_json: bool) -> None:

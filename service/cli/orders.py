@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from service.cli.admin_log import admin_act
 from service.cli.errors import OperatorError
 from service.cli.store import check_order_ids, in_store, time_text
 from service.cli.streams import write_line
@@ -120,10 +121,11 @@ def export_orders(
         from service.api.order_list import EXPORTED, csv_lines, orders_csv, orders_ndjson
         from service.ledger.order_list import OrderList
 
-        if form is Format.CSV:
-            _write(csv_lines([EXPORTED]))
-        async for orders in OrderList(shards).pages(wanted, PAGE):
-            _write(orders_csv(orders) if form is Format.CSV else orders_ndjson(orders))
+        with admin_act("orders export", ""):
+            if form is Format.CSV:
+                _write(csv_lines([EXPORTED]))
+            async for orders in OrderList(shards).pages(wanted, PAGE):
+                _write(orders_csv(orders) if form is Format.CSV else orders_ndjson(orders))
 
     asyncio.run(in_store(write))
 
@@ -147,7 +149,10 @@ def refund(
         wanted = Refund(
             order_id=order_id, quantity=quantity, return_to_stock=not keep_units, reason=" ".join(reason.split())[:128]
         )
-        return await refund_order(shards, wanted)
+        with admin_act(f"orders refund {order_id}", "refunded") as results:
+            answer = await refund_order(shards, wanted)
+            results[order_id] = str(answer.result)
+        return answer
 
     answer = asyncio.run(in_store(book))
     if as_json:

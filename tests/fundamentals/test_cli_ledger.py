@@ -11,7 +11,7 @@ from service.ledger.orders import Status
 from tests.orders.sale import AT_ONCE, Sale
 from tests.orders.test_migration import older
 from tests.support import RedisServer, eventually
-from tests.support.cli import complaint, flash_sale
+from tests.support.cli import admin_line, complaint, flash_sale
 from tests.support.service import ADMIN, Fleet
 from tests.support.shop import PRODUCT
 
@@ -146,13 +146,16 @@ def test_dead_letters_are_listed_requeued_and_dropped(valkey_server: RedisServer
 
     requeued = flash_sale("dead-letters", "requeue", first, env=env)
     assert (requeued.returncode, requeued.stdout) == (0, f"{first}  requeued\n1 requeued\n")
+    assert admin_line(requeued) == (f"dead-letters requeue {first}", "done", {first: "requeued"})
     assert units(valkey_server) == (8, 2)
     again = flash_sale("dead-letters", "requeue", first, env=env)
     assert again.returncode == 1
     assert again.stdout.endswith("0 requeued\n")
+    assert admin_line(again) == (f"dead-letters requeue {first}", "not_dead", {first: "not_dead"})
 
-    dropped = flash_sale("dead-letters", "drop", "--all", env=env)
+    dropped = flash_sale("dead-letters", "drop", "--all", env={**env, "LOG_LEVEL": "error"})
     assert (dropped.returncode, dropped.stdout) == (0, f"{second}  dropped\n1 dropped\n")
+    assert admin_line(dropped) == ("dead-letters drop --all", "done", {second: "dropped"})
     assert flash_sale("dead-letters", "list", env=env).stdout == "0 dead letters\n"
     assert flash_sale("dead-letters", "drop", second, env=env).returncode == 1
     audited = flash_sale("audit", env=env)

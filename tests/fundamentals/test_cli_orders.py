@@ -1,4 +1,4 @@
-"""`orders list`, `show` and `export`: what they print, and that it is what the ledger holds."""
+"""`orders list`, `show`, `export` and `refund`: what they print, and that it is what the ledger holds."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from service.ledger.orders import Order
 from tests.orders.sale import Sale
 from tests.support import RedisServer
-from tests.support.cli import complaint, flash_sale
+from tests.support.cli import admin_line, complaint, flash_sale
 
 
 @pytest.fixture
@@ -64,7 +64,29 @@ def test_an_order_that_is_not_there_is_said_so(valkey_server: RedisServer, order
 def test_orders_are_exported(valkey_server: RedisServer, orders: list[Order]) -> None:
     """The oldest first, in the form that is asked for."""
     env = {"REDIS_URL": valkey_server.url}
-    rows = list(csv.DictReader(io.StringIO(flash_sale("orders", "export", env=env).stdout)))
+    exported = flash_sale("orders", "export", env=env)
+    assert admin_line(exported) == ("orders export", "done", None)
+    rows = list(csv.DictReader(io.StringIO(exported.stdout)))
     assert [row["order_id"] for row in rows] == ids(orders)[::-1]
     lines = flash_sale("orders", "export", "--format", "ndjson", "--user", "bob", env=env).stdout.splitlines()
     assert [json.loads(line)["order_id"] for line in lines] == [orders[2].order_id]
+
+
+def test_a_refund_is_written_down_as_an_act_of_an_admin(valkey_server: RedisServer, orders: list[Order]) -> None:
+    """Done, or why it was not; and an act whose end nobody knows, by its error."""
+    env = {"REDIS_URL": valkey_server.url}
+    order_id = orders[2].order_id
+    product = "{fs:00}:product:lamp"
+    with valkey_server.sync_client() as store:
+        store.rename(product, "aside")
+        store.set(product, "of another type")
+        failed = flash_sale("orders", "refund", order_id, env=env)
+        store.rename("aside", product)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert admin_line(failed) == (f"orders refund {order_id}", "ResponseError", None)
+    done = flash_sale("orders", "refund", order_id, "--reason", "scratched", env=env)
+    assert (done.returncode, done.stdout) == (0, f"{order_id}  refunded  1 of 1 units\n")
+    assert admin_line(done) == (f"orders refund {order_id}", "done", {order_id: "refunded"})
+    refused = flash_sale("orders", "refund", order_id, env=env)
+    assert refused.returncode == 1
+    assert admin_line(refused) == (f"orders refund {order_id}", "not_refundable", {order_id: "not_refundable"})

@@ -1,6 +1,9 @@
 """One command of `flash-sale`, run to its end as a program."""
 
+import json
 import os
+import pwd
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -21,3 +24,16 @@ def complaint(done: subprocess.CompletedProcess[str], status: int = 2) -> str:
     (line,) = done.stderr.splitlines()
     assert line.startswith("flash-sale: ")
     return line.removeprefix("flash-sale: ")
+
+
+def admin_line(done: subprocess.CompletedProcess[str]) -> tuple[str, str, dict[str, str] | None]:
+    """Return the act, its outcome and the results of its orders from the one line of log about an admin on stderr."""
+    (line,) = [json.loads(line) for line in done.stderr.splitlines() if "service.cli.admin_log" in line]
+    who = pwd.getpwuid(os.getuid()).pw_name
+    assert (line["event"], line["level"], line["who"], line["client"]) == (
+        "admin act",
+        "info",
+        who,
+        socket.gethostname(),
+    )
+    return line["act"], line["outcome"], line.get("orders")
