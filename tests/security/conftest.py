@@ -1,14 +1,54 @@
-"""One service for the tests of what a client may send; it needs no more than one API process."""
+"""One service for the tests of what a client may send; it needs no more than one API process.
 
+`make attacks` prints what each test sent and was answered, and the seeds of those that draw lots.
+"""
+
+import os
+import random
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.security import wire
 from tests.support.service import ADMIN, Fleet
 
 SHIRT = {"name": "A shirt", "price": 1000, "currency": "EUR", "stock": 1_000_000, "per_user_limit": None}
 CLIENT_SECONDS = 1.0
+
+_counts: dict[str, Counter[str]] = defaultdict(Counter)
+_seeds: dict[str, int] = {}
+
+
+@pytest.fixture(autouse=True)
+def _counted(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Add what one test sends and is answered to the figures of `make attacks`."""
+    wire.SEEN.clear()
+    yield
+    name = f"{request.node.path.name}::{request.node.originalname}"
+    _counts[name] += wire.SEEN
+    _counts[name]["cases"] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures, when they are asked for."""
+    if not os.environ.get("ATTACK_COUNTS"):
+        return
+    columns = ("cases", "connections", "sent", "2xx", "4xx", "5xx", "beside")
+    terminalreporter.write_line("".join(f"{column:>12}" for column in columns) + "  test")
+    for name, seen in _counts.items():
+        seed = f", seed {_seeds[name]}" if name in _seeds else ""
+        terminalreporter.write_line("".join(f"{seen[column]:>12}" for column in columns) + f"  {name}{seed}")
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Print the seed of the test and return its chance; `FAULTS_SEED` repeats one."""
+    seed = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"FAULTS_SEED={seed}")  # noqa: T201 - pytest shows it with a failure
+    _seeds[f"{request.node.path.name}::{request.node.originalname}"] = seed
+    return random.Random(seed)
 
 
 @pytest.fixture(scope="session")

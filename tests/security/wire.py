@@ -2,6 +2,7 @@
 
 import io
 import socket
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPResponse
@@ -10,6 +11,11 @@ from urllib.parse import urlsplit
 
 LAST = b"GET /healthz HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"
 """A request after which the server closes the connection: whoever reads to the end has every answer."""
+
+
+SEEN: Counter[str] = Counter()
+"""What went over the wire: `connections`, bytes `sent` by `exchange`, answers by their class, such as `4xx`; `beside`, answers
+to others meanwhile."""
 
 
 class Answer(NamedTuple):
@@ -43,6 +49,7 @@ def chunked(*pieces: bytes, trailer: bytes = b"") -> bytes:
 def connected(url: str, timeout: float = 20) -> Iterator[socket.socket]:
     """Open a connection to the server of a URL."""
     address = urlsplit(url)
+    SEEN["connections"] += 1
     with socket.create_connection((address.hostname or "", address.port or 80), timeout=timeout) as open_socket:
         yield open_socket
 
@@ -87,6 +94,7 @@ def answers(data: bytes, methods: Iterable[str] = ()) -> list[Answer]:
         response.begin()
         headers = {name.lower(): value for name, value in response.getheaders()}
         found.append(Answer(response.status, headers, response.read()))
+        SEEN[f"{response.status // 100}xx"] += 1
     return found
 
 
@@ -97,6 +105,7 @@ def exchange(url: str, *pieces: bytes, half_close: bool = False) -> list[Answer]
         try:
             for piece in pieces:
                 connection.sendall(piece)
+                SEEN["sent"] += len(piece)
             if half_close:
                 connection.shutdown(socket.SHUT_WR)
         except (ConnectionResetError, BrokenPipeError):
