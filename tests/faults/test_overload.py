@@ -9,12 +9,13 @@ from service.ledger.snapshot import Snapshot, take_snapshot
 from tests.faults.kit import PRODUCT, Auditor, Load, codes, crowd_plan, fleet, put_product
 from tests.support import RedisServer, wait_until
 
-LATENCY_SECONDS = 0.2
-CONCURRENCY = 12
+LATENCY_SECONDS = 1.0
+CONCURRENCY = 16
 CAPACITY = CONCURRENCY / LATENCY_SECONDS
-LONGEST_SECONDS = 3
+"""So few a second that a busy machine has time for them: what is measured is the service."""
+LONGEST_SECONDS = 4
 MEASURED = timedelta(seconds=6)
-SLACK_SECONDS = 3
+SLACK_SECONDS = 4
 ENV = {
     "PAYMENT_LATENCY_SECONDS": str(LATENCY_SECONDS),
     "ORDER_CONCURRENCY": str(CONCURRENCY),
@@ -61,25 +62,22 @@ async def test_three_times_too_much_leaves_the_goodput_and_the_waits_alone(
     """The workers always have something to do, and no accepted order waits much longer than it may."""
     async with fleet(durable.url, api=2, env=ENV) as running:
         await put_product(running.url, stock=1_000_000)
-        async with Load(crowd_plan(running.url, seed, rate=2 * CAPACITY, concurrency=64)) as load:
-            await load.more(int(LONGEST_SECONDS * CAPACITY))
-            best, _ = await goodput(auditor)
-        async with Load(crowd_plan(running.url, seed + 1, rate=3 * CAPACITY, concurrency=64)) as load:
+        async with Load(crowd_plan(running.url, seed, rate=3 * CAPACITY, concurrency=64)) as load:
             answer = await first_refusal(running.url)
             began = datetime.now(UTC)
-            under_load, idle = await goodput(auditor)
+            done, idle = await goodput(auditor)
             error = (await take_snapshot(auditor.shards)).eta_error_seconds
         dump = await auditor.at_rest()
     waits = sorted(wait_of(order) for order in dump.orders.values() if order.accepted_at >= began)
     p99 = waits[int(len(waits) * 0.99)]
-    figures = f"best {best:.1f}/s, at 3x {under_load:.1f}/s, {idle=:.3f}, {p99=:.2f} s, ETA off by {error:.2f} s"
+    figures = f"{done:.1f} of {CAPACITY:.1f}/s, {idle=:.3f}, {p99=:.2f} s, ETA off by {error:.2f} s"
     print(figures)  # noqa: T201 - pytest shows it with a failure
     assert answer.json()["code"] == "overloaded"
     assert 1 <= int(answer.headers["retry-after"]) <= LONGEST_SECONDS
     assert codes(load.report).keys() <= {(202, "accepted"), (200, "replayed"), (503, "overloaded")}
     assert idle <= 0.05
-    assert under_load >= 0.7 * best, figures
-    assert p99 <= LONGEST_SECONDS + 5 * LATENCY_SECONDS + SLACK_SECONDS
+    assert done >= 0.7 * CAPACITY
+    assert p99 <= LONGEST_SECONDS + 2 * LATENCY_SECONDS + SLACK_SECONDS
     assert abs(error) <= LONGEST_SECONDS / 2
 
 

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.faults import Fault
+from service.ledger.snapshot import STALE_SECONDS
 from tests.support import RedisServer, eventually
 from tests.support.service import ADMIN, Fleet
 
@@ -111,6 +112,17 @@ def test_a_fault_ends_by_itself_and_one_may_be_of_a_single_process(admin: httpx.
         lambda: {order(admin).status_code for _ in range(12)} == {202, 503}, SOON_SECONDS, "one of two processes has it"
     )
     eventually(lambda: {order(admin).status_code for _ in range(12)} == {202}, SOON_SECONDS, "its time is over")
+
+
+def test_a_process_that_has_lost_the_store_answers_scrapes_with_the_ledgers_series(admin: httpx.Client) -> None:
+    """They are its sibling's, once; the age of its own snapshot says what it has lost."""
+    switch(admin, Fault.STORE_OUTAGE, worker="api-1", ttl_seconds=60)
+    age, lamp = "flash_sale_snapshot_age_seconds", {"product_id": "lamp"}
+    eventually(lambda: value(admin, age, worker="api-1") > STALE_SECONDS, SOON_SECONDS, "it has lost the store")
+    scrapes = [admin.get("/metrics").text for _ in range(20)]  # each process answers some
+    assert [text.count('\nflash_sale_inventory_levels{product_id="lamp"} ') for text in scrapes] == [1] * 20
+    assert value(admin, age, worker="api-0") < STALE_SECONDS
+    assert value(admin, "flash_sale_inventory_levels", **lamp) > 0
 
 
 def test_a_slow_api_is_slow_inside_its_own_measurement(admin: httpx.Client) -> None:

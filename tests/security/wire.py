@@ -14,8 +14,8 @@ LAST = b"GET /healthz HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"
 
 
 SEEN: Counter[str] = Counter()
-"""What went over the wire: `connections`, bytes `sent` by `exchange`, answers by their class, such as `4xx`; `beside`, answers
-to others meanwhile."""
+"""What went over the wire: `connections`, bytes `sent` by `exchange`, answers by their class, such as `4xx`; and the
+answers that others got `beside`."""
 
 
 class Answer(NamedTuple):
