@@ -10,6 +10,8 @@ from service.terminal import wrapped
 
 STREAMS = (0, 1, 2)
 SAY_SECONDS = 1.0
+MAX_SAID = 1000
+"""Of a complaint, which may quote a value as long as an environment can hold."""
 
 
 def open_missing() -> None:
@@ -52,7 +54,8 @@ def lead_nowhere() -> None:
 
 def complain(message: str, status: int) -> int:
     """Write one line to stderr, if that can be; return the status."""
-    line = f"flash-sale: {' '.join(message.split())}\n"
+    said = " ".join(message.split())
+    line = f"flash-sale: {said if len(said) <= MAX_SAID else said[:MAX_SAID] + '...'}\n"
     try:
         sys.stderr.write(line)
         sys.stderr.flush()

@@ -112,6 +112,14 @@ def test_a_bad_setting_ends_a_role_with_one_line_that_names_it(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["CORS_ORIGINS", "TELEMETRY_INTERCEPTOR"])
+def test_a_bad_value_without_end_is_not_repeated_whole(name: str) -> None:
+    """A line is for reading."""
+    line = complaint(flash_sale("api", env={name: "a" * 100_000, "REDIS_URL": "redis://127.0.0.1:1"}))
+    assert line.startswith(name)
+    assert len(line) < 1100
+
+
 def test_the_port_of_a_workers_metrics_is_a_setting_like_others() -> None:
     """Named in the line."""
     env = {"OTEL_EXPORTER_PROMETHEUS_PORT": "x", "REDIS_URL": "redis://127.0.0.1:1"}
