@@ -263,7 +263,7 @@ def _placement(reply: list[Any]) -> Placement:
     outcome = Outcome(reply[0])
     if outcome is Outcome.RATE_LIMITED:
         return Placement(outcome, -1, None, retry_after=timedelta(milliseconds=reply[1]))
-    return Placement(outcome, reply[1], _order(reply, 2))
+    return Placement(outcome, reply[1], _order(reply, 2), counted=outcome is not Outcome.STORE_UNAVAILABLE)
 
 
 def _order(reply: list[Any], index: int) -> Order | None:

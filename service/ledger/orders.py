@@ -44,6 +44,7 @@ class Outcome(StrEnum):
     LIMIT_EXCEEDED = "limit_exceeded"
     SOLD_OUT = "sold_out"
     RATE_LIMITED = "rate_limited"
+    STORE_UNAVAILABLE = "store_unavailable"
 
 
 class Cancellation(StrEnum):

@@ -1,5 +1,6 @@
 """Checkout: placing one order for a user, from admission to the ledger's answer."""
 
+from datetime import timedelta
 from math import ceil
 from typing import NamedTuple
 
@@ -77,8 +78,11 @@ def _refusal(placement: Placement, limits: Headers) -> Problem:
         Outcome.SOLD_OUT: f"{placement.units_left} units are left.",
         Outcome.IDEMPOTENCY_CONFLICT: "The key was used for a request that differs from this one.",
         Outcome.RATE_LIMITED: "Too many orders of this user were cancelled.",
+        Outcome.STORE_UNAVAILABLE: "What the store holds of this product or user is damaged.",
     }
     wait = placement.retry_after
+    if placement.outcome is Outcome.STORE_UNAVAILABLE:
+        wait = timedelta(seconds=1)
     headers = limits | ({"Retry-After": str(ceil(wait.total_seconds()))} if wait is not None else {})
     detail = details.get(placement.outcome, "")
     return Problem(placement.outcome.value, detail, headers=headers, counted=placement.counted)

@@ -25,6 +25,7 @@ OUTAGES: Final = {
     "SHARDGONE": "shard_empty",
     "LOADING": "loading",
     "BUSY": "busy",
+    "WRONGTYPE": "wrong_type",
 }
 """The answers of a server that cannot do its work now, by the first word of the error, and what we call them."""
 

@@ -66,6 +66,18 @@ local function set_aside(what, which, more)
   end
 end
 
+-- Takes a key that holds what is not ours out of the way, under another name: whoever put it there may want it.
+local function put_aside(name, what, which, more)
+  redis.call('RENAME', P .. name, P .. 'damaged:' .. name .. ':' .. NOW)
+  set_aside(what, which, more)
+end
+
+-- Whether an error tells of what a key holds, and not of an outage, as `OOM` and `READONLY` do.
+local function is_damage(problem)
+  local word = type(problem) == 'table' and string.match(problem.err, '^%u+') or 'ERR'
+  return word == 'ERR' or word == 'WRONGTYPE'
+end
+
 local function product_key(id) return P .. 'product:' .. id end
 local function user_key(user) return P .. 'u:' .. user end
 
@@ -214,11 +226,24 @@ local function save(order)
 end
 
 -- Reads an order: its `settled` is 0 until it ends, its `begun` until it is begun; nil if there is none. `parts` has the units
--- of each refund of a confirmed order, below 0 those that did not return to stock.
+-- of each refund of a confirmed order, below 0 those that did not return to stock. What is no order is put aside.
+local NUMBERS = {4, 5, 7, 8, 9, 10, 11, 12, 15}
+local function unpacked(packed)
+  local ok, v = pcall(cmsgpack.unpack, packed)
+  if not ok or type(v) ~= 'table' or not STATES[v[1]] or type(v[2]) ~= 'string' or type(v[3]) ~= 'string' then return nil end
+  for _, i in ipairs(NUMBERS) do
+    if not tonumber(v[i]) then return nil end
+  end
+  return v
+end
 local function load_order(id)
-  local packed = redis.call('GET', order_key(id))
+  local packed = redis.pcall('GET', order_key(id))
   if not packed then return nil end
-  local v = cmsgpack.unpack(packed)
+  local v = type(packed) == 'string' and unpacked(packed)
+  if not v then
+    put_aside('o:' .. short(id), 'order', id, 'no order')
+    return nil
+  end
   local accepted, ended = made(id) + v[7], v[15] >= 0
   return {id = id, state = STATES[v[1]], product = v[2], user = v[3], quantity = v[4], price = v[5], currency = v[6],
           accepted = accepted, expires = accepted + v[8], position = v[9], eta = v[10], attempts = v[11], generation = v[12],
@@ -246,9 +271,23 @@ end
 local FIRST_TIME = 1e12
 local function units_of(user, product) return tonumber(redis.call('ZSCORE', user_key(user), '=' .. product)) or 0 end
 
+-- Puts what is of another type under a user's keys aside.
+local function heal_user(user)
+  for name, wanted in pairs({['u:' .. user] = 'zset', ['cancels:' .. user] = 'string'}) do
+    local kind = redis.call('TYPE', P .. name).ok
+    if kind ~= wanted and kind ~= 'none' then put_aside(name, 'user', user, 'a ' .. kind) end
+  end
+end
+
 -- Units count against a buyer's limit, or no more when n is negative.
 local function count_towards_limit(user, product, n)
-  local units = tonumber(redis.call('ZINCRBY', user_key(user), n, '=' .. product))
+  local units = redis.pcall('ZINCRBY', user_key(user), n, '=' .. product)
+  if type(units) == 'table' then
+    if not is_damage(units) then error(units) end
+    heal_user(user)
+    units = redis.call('ZINCRBY', user_key(user), n, '=' .. product)
+  end
+  units = tonumber(units)
   if units <= 0 then redis.call('ZREM', user_key(user), '=' .. product) end
 end
 
@@ -345,10 +384,15 @@ local function row(order)
 end
 local function order_row(id) return row(load_order(id)) end
 
+-- A product as the caller sees it; nil if there is none, or what is there is none.
+local FIGURES = {2, 4, 5, 6, 7, 8, 10}
 local function product_row(id)
-  local v = redis.call('HMGET', product_key(id), 'name', 'price', 'currency', 'initial', 'restocked', 'stock', 'held',
+  local v = redis.pcall('HMGET', product_key(id), 'name', 'price', 'currency', 'initial', 'restocked', 'stock', 'held',
                        'sold', 'limit', 'opens', 'closes', 'archived')
-  if not v[1] then return nil end
+  if v.err or not v[1] then return nil end
+  for _, i in ipairs(FIGURES) do
+    if not tonumber(v[i]) then return nil end
+  end
   v[12] = v[12] or '0'
   table.insert(v, 1, id)
   return v

@@ -1,13 +1,36 @@
--- Puts live orders that stand nowhere back into the queue: somebody deleted or trimmed it. A queue of another type is set
--- aside under another name. Costs next to nothing while no order is missing. Safe to send twice, from any number of processes.
+-- Puts live orders that stand nowhere back into the queue: somebody deleted or trimmed it. A key of another type is put
+-- aside under another name, and so is a product without its figures. Costs next to nothing while no order is missing. Safe to send twice, from any number of processes.
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 where to begin: 0, then what the call before said; 2 how many orders to look at, at most
 -- Returns: {how many were put back, where the next call begins or -1 after the last}
 local queue, from, most = P .. 'queue', tonumber(ARGV[1]), tonumber(ARGV[2])
-local kind = redis.call('TYPE', queue).ok
-if kind ~= 'stream' and kind ~= 'none' then
-  redis.call('RENAME', queue, P .. 'damaged:queue:' .. NOW)
-  set_aside('key', 'queue', 'a ' .. kind)
+local KINDS = {
+  damaged = 'hash', queue = 'stream', accepted = 'stream', ended = 'list', workers = 'zset', deadlines = 'zset',
+  begun = 'zset', delayed = 'zset', retried = 'zset', dead = 'zset', refunds = 'zset', catalogue = 'set', totals = 'hash',
+  refused = 'hash', beat = 'hash', ['lease:exporter'] = 'string',
+}
+local function check_kind(name, wanted)
+  local kind = redis.call('TYPE', P .. name).ok
+  if kind == wanted or kind == 'none' then return end
+  redis.call('RENAME', P .. name, P .. 'damaged:' .. name .. ':' .. NOW)
+  return kind
+end
+local wrong = {}
+for name, wanted in pairs(KINDS) do wrong[name] = check_kind(name, wanted) end
+for name, kind in pairs(wrong) do set_aside('key', name, 'a ' .. kind) end
+
+if from == 0 then
+  for s = math.floor(NOW / 1000) - 60, math.floor(NOW / 1000) do check_kind('second:' .. s, 'hash') end
+  for _, id in ipairs(redis.call('SMEMBERS', P .. 'catalogue')) do
+    if not product_row(id) then
+      local kind = redis.call('TYPE', product_key(id)).ok
+      if kind ~= 'none' and (kind ~= 'hash' or redis.call('HEXISTS', product_key(id), 'name') == 1) then
+        put_aside('product:' .. id, 'product', id, 'no product')
+      else
+        set_aside('product', id, 'not there')
+      end
+    end
+  end
 end
 
 local pending, begun = redis.call('ZCARD', P .. 'deadlines'), redis.call('ZCARD', P .. 'begun')

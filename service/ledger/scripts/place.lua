@@ -6,7 +6,8 @@
 --          reference or '', payment token or ''
 -- Returns: per order {outcome, units left or -1, order row or nil}; outcome is accepted, replayed, idempotency_conflict,
 --          unknown_product, sale_not_open, sale_closed, limit_exceeded, sold_out or rate_limited; -1: nobody looked;
---          of rate_limited, in place of the units: in how many ms to try again
+--          of rate_limited, in place of the units: in how many ms to try again; store_unavailable: what the store holds of
+--          this product or user is damaged, and nothing was written
 local RESERVATION, IDEMPOTENCY, CALL, INTERVAL = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
 
 -- 64 bits tell two requests with one key apart.
@@ -73,8 +74,11 @@ for i, reason, left in string.gmatch(said or '', '(%d+) (%S+) (%d+)') do
   refused[tonumber(i)] = {reason, tonumber(left)}
 end
 
-local replies, refusals, reasons = {}, {}, {}
-for i = 5, #ARGV, 9 do
+-- What is of another type is found before anything is written, and is no other order's affair.
+redis.call('ZCARD', P .. 'deadlines')
+redis.call('HLEN', P .. 'totals')
+
+local function answer(i)
   local id, product, user, quantity = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local digest, fingerprint = ARGV[i + 4], ARGV[i + 5]
   local reply, stock, price, currency = refused[i] or seen_before(id, digest, fingerprint)
@@ -86,8 +90,19 @@ for i = 5, #ARGV, 9 do
                    reference = ARGV[i + 7], token = ARGV[i + 8], parts = {}}
     reply = {'accepted', stock - quantity, accept(order, tonumber(price), currency, digest, fingerprint)}
   end
+  return reply
+end
+
+local replies, refusals, reasons = {}, {}, {}
+for i = 5, #ARGV, 9 do
+  local ok, reply = pcall(answer, i)
+  if not ok then
+    if not is_damage(reply) then return redis.error_reply(reply.err) end
+    heal_user(ARGV[i + 2])
+    reply = {'store_unavailable', -1}
+  end
   replies[#replies + 1] = reply
-  if not reply[3] then
+  if ok and not reply[3] then
     refusals[#refusals + 1] = i .. ' ' .. reply[1] .. ' ' .. reply[2]
     reasons[reply[1]] = (reasons[reply[1]] or 0) + 1
   end
