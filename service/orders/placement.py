@@ -89,5 +89,8 @@ class OrderPlacer:
         for order, placement in zip(orders, placements, strict=True):
             if placement.units_left >= 0 and placement.outcome in STOCK_TELLING:
                 self._sold_out.record(order.product_id, placement.units_left, asked)
-        self._wait.record_enqueued(sum(placement.outcome is Outcome.ACCEPTED for placement in placements))
+        accepted = [one.order for one in placements if one.outcome is Outcome.ACCEPTED and one.order]
+        if accepted:
+            alone = len(tuple(self._ledger.shards)) == 1  # of several shards each has a line, and the workers serve all
+            self._wait.record_enqueued(len(accepted), accepted[-1].estimated_wait_seconds if alone else 0.0)
         return placements

@@ -170,6 +170,24 @@ def test_a_process_counts_what_it_added_and_what_was_done_since(quiet: Snapshot)
     assert line.seconds_over_limit() == 0
 
 
+def test_what_the_ledger_promised_tells_of_the_orders_of_other_processes(quiet: Snapshot) -> None:
+    """It counts for as long as it takes; not before a pace is known."""
+    clock = Clock()
+    line = WaitEstimator(4, clock)
+    line.refresh(replace(quiet, waiting=20, capacity=20, drain_rate=20, throughput=20), clock.now)
+    line.record_enqueued(1, 7.5)
+    assert line.wait_seconds() == 7.5
+    clock.now += 2
+    assert (line.wait_seconds(), line.seconds_over_limit()) == (5.5, 1.5)
+    clock.now += 2
+    assert line.wait_seconds() == 3.5, "however old the snapshot is"
+    line.record_enqueued(1, 0.5)
+    assert line.wait_seconds() == 0.5
+    line.refresh(replace(quiet, waiting=0, capacity=0, drain_rate=7, throughput=7), clock.now)
+    line.record_enqueued(1, 7.5)
+    assert line.wait_seconds() == 0
+
+
 def test_while_nobody_works_time_takes_nothing_off(quiet: Snapshot) -> None:
     """The longer of what the last known pace says and what the first order has waited, or the latter alone."""
     clock = Clock()
