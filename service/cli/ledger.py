@@ -79,7 +79,8 @@ async def _migrate(shards: "Shards", settings: "Settings") -> "tuple[Migration, 
     from service.processes.fleet import store_name
 
     try:
-        return await migrate(shards), store_name(settings)
+        with admin_act("migrate", ""):
+            return await migrate(shards), store_name(settings)
     except StoreInUseError as error:
         raise OperatorError(f"{store_name(settings)}: {error}") from None
 
