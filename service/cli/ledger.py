@@ -79,10 +79,11 @@ async def _migrate(shards: "Shards", settings: "Settings") -> "tuple[Migration, 
     from service.processes.fleet import store_name
 
     try:
-        with admin_act("migrate", ""):
-            return await migrate(shards), store_name(settings)
+        done = await migrate(shards)
     except StoreInUseError as error:
         raise OperatorError(f"{store_name(settings)}: {error}") from None
+    with admin_act("migrate", ""):
+        return done, store_name(settings)
 
 
 def _report(dump: "LedgerDump", found: "list[Violation]", where: str) -> None:
