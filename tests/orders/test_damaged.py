@@ -4,6 +4,8 @@ import pytest
 from redis.asyncio import Redis
 
 from service.ledger.audit import LedgerDump, dump_ledger, violations
+from service.ledger.catalogue import Change
+from service.ledger.order_list import OrderFilter
 from service.ledger.orders import Outcome, Status
 from service.store import keys
 from tests.orders.sale import Sale
@@ -135,5 +137,24 @@ async def test_a_product_that_is_none_is_left_out_and_put_aside(sale: Sale, stor
     await sale.ledger.mend(0)
     assert {f"product {name}" for name in "abc"} <= (await dump_of(sale)).damaged.keys()
     for name in "abc":
+        await store.hincrby(f"{P}product:{name}", "held", -1)  # as when an order of it ends
+        assert await sale.catalogue.patch(name, price=1) == (Change.UNKNOWN_PRODUCT, None)
         await sale.product(name)
         assert await sale.try_buy(name) is Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize("fields", [{"last": "x"}, {"last": "x", "resumed": "y", "leapt": "z", "leap": "-"}])
+async def test_a_beat_that_is_none_stops_nothing(sale: Sale, store: Redis, fields: dict[str, str]) -> None:
+    await sale.product()
+    await store.hset(f"{P}beat", mapping=fields)
+    await sale.buy()
+    assert (await sale.snapshot()).waiting == 1
+
+
+async def test_an_entry_that_is_not_ours_is_left_out_of_the_list_of_orders(sale: Sale, store: Redis) -> None:
+    await sale.product()
+    order = await sale.buy()
+    for fields in ({"hello": "world"}, {"o": "short"}, {b"\xff": b"\x00"}):
+        await store.xadd(f"{P}accepted", fields)
+    page = await sale.order_list.page(OrderFilter(), 10, None)
+    assert [one.order_id for one in page.orders] == [order.order_id]

@@ -106,6 +106,7 @@ local times
 local function beat_times()
   if not times then
     local v = redis.call('HMGET', P .. 'beat', 'last', 'resumed', 'leapt', 'leap')
+    v[1] = tonumber(v[1]) -- nil where somebody wrote something else there
     local gap = v[1] and NOW - v[1] or 0
     times = {resumed = tonumber(v[2]) or 0, leapt = tonumber(v[3]) or 0, leap = tonumber(v[4]) or 0, back = 0}
     if math.abs(gap) > STANDSTILL then times.resumed = NOW end

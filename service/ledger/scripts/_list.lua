@@ -11,10 +11,11 @@ local function list_accepted(ids)
   redis.call('XADD', ACCEPTED, '*', 'o', ids)
 end
 
--- The short ids of an entry of that list.
+-- The short ids of an entry of that list; none where it is not ours.
 local SIZE = 14
 local function ids_in(entry)
-  local ids, value = {}, entry[2][2]
+  local ids, value = {}, entry[2][1] == 'o' and entry[2][2] or ''
+  if #value % SIZE > 0 then return ids end
   for i = 1, #value, SIZE do ids[#ids + 1] = string.sub(value, i, i + SIZE - 1) end
   return ids
 end

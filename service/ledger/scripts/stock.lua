@@ -17,7 +17,7 @@ if done then
 end
 
 local key = product_key(id)
-local exists = redis.call('EXISTS', key) == 1
+local exists = product_row(id) ~= nil
 if not exists and mode ~= 'put' then return {'unknown_product'} end
 if match ~= '' then
   local found = exists and (match == '*' or string.find(',' .. match .. ',', ',' .. revision(id) .. ',', 1, true))

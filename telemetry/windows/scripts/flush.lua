@@ -10,17 +10,23 @@ local lot = cjson.decode(ARGV[7])
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
+-- Figures that end by themselves: a key that somebody overwrote is begun anew.
+local last = P .. 'lot:' .. SOURCE
+for key, kind in pairs({[last] = 'string', [P .. 'now'] = 'hash', [P .. 'cleared'] = 'string', [P .. 'latest'] = 'string',
+                        [P .. 'errors'] = 'zset'}) do
+  if redis.call('TYPE', key).ok ~= kind then redis.call('UNLINK', key) end
+end
+
 -- What a process says of itself stands until it is silent; a lot sent again says it again. What is of the future was said
 -- before the clock was set back.
 local says = redis.call('HGETALL', P .. 'now')
 for i = 1, #says, 2 do
-  local age = now - tonumber(string.match(says[i + 1], '^%d+'))
+  local age = now - (tonumber(string.match(says[i + 1], '^%d+ ')) or 0)
   if age > SILENCE or age < -SILENCE then redis.call('HDEL', P .. 'now', says[i]) end
 end
 redis.call('HSET', P .. 'now', SOURCE, string.format('%.0f', now) .. ' ' .. lot.now)
 redis.call('EXPIRE', P .. 'now', KEEP)
 
-local last = P .. 'lot:' .. SOURCE
 if (tonumber(redis.call('GET', last)) or 0) >= NUMBER then return 0 end
 redis.call('SET', last, NUMBER, 'EX', KEEP)
 local cleared = tonumber(redis.call('GET', P .. 'cleared')) or 0
@@ -39,7 +45,13 @@ for _, slot in ipairs(lot.slots) do
   local start = math.floor(at / 1000 / SLOT) * SLOT
   if at >= cleared and start + KEEP > now / 1000 then
     local key = P .. 'window:' .. start / SLOT
-    for field, count in pairs(slot[2]) do redis.call('HINCRBY', key, field, string.format('%.0f', count)) end
+    for field, count in pairs(slot[2]) do
+      count = string.format('%.0f', count)
+      if type(redis.pcall('HINCRBY', key, field, count)) == 'table' then
+        redis.call('UNLINK', key)
+        redis.call('HINCRBY', key, field, count)
+      end
+    end
     redis.call('EXPIREAT', key, start + KEEP)
   end
 end

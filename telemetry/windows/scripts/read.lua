@@ -12,9 +12,18 @@ local this = math.floor(now / 1000 / SLOT)
 local first = tonumber(ARGV[4])
 if first == 0 then first = math.floor((now / 1000 - math.min(WINDOW, KEEP - SLOT)) / SLOT) end
 
+-- Pairs of a name and what was written under it, without those that are not of this form: somebody else wrote them.
+local function pairs_of(key, form)
+  local all, found = redis.pcall('HGETALL', key), {}
+  for i = 1, #all, 2 do
+    if string.match(all[i + 1], form) then found[#found + 1], found[#found + 2] = all[i], all[i + 1] end
+  end
+  return found
+end
+
 local slots = {}
 for number = first, math.min(this, first + ARGV[5] - 1) do
-  local row = redis.call('HGETALL', P .. 'window:' .. number)
+  local row = pairs_of(P .. 'window:' .. number, '^%d+$')
   if #row > 0 then slots[#slots + 1] = {number, row} end
 end
 local errors = {}
@@ -23,4 +32,4 @@ if tonumber(ARGV[6]) > 0 then
 end
 local cleared = tonumber(redis.call('GET', P .. 'cleared')) or 0
 if cleared > now then cleared = 0 end  -- the clock was set back
-return {now, cleared, first, this, slots, errors, redis.call('HGETALL', P .. 'now')}
+return {now, cleared, first, this, slots, errors, pairs_of(P .. 'now', '^%d+ {')}
