@@ -20,6 +20,15 @@ for name, wanted in pairs(KINDS) do wrong[name] = check_kind(name, wanted) end
 for name, kind in pairs(wrong) do set_aside('key', name, 'a ' .. kind) end
 
 if from == 0 then
+  for _, name in ipairs({'totals', 'refused'}) do
+    local fields = redis.call('HGETALL', P .. name)
+    for i = 1, #fields, 2 do
+      if not tonumber(fields[i + 1]) then
+        redis.call('HDEL', P .. name, fields[i])
+        set_aside('figure', name .. ' ' .. fields[i], fields[i + 1])
+      end
+    end
+  end
   for s = math.floor(NOW / 1000) - 60, math.floor(NOW / 1000) do check_kind('second:' .. s, 'hash') end
   for _, id in ipairs(redis.call('SMEMBERS', P .. 'catalogue')) do
     if not product_row(id) then

@@ -36,8 +36,10 @@ local function of_all(low, high)
   return moment, ids
 end
 
+-- No time is later: beyond it a step of a millisecond would be none, and the loop below would not end.
+local LAST_TIME = '1e15'
 local function of_user(low, high)
-  low, high = low == '' and string.format('%.0f', FIRST_TIME) or low, high == '' and '+inf' or high
+  low, high = low == '' and string.format('%.0f', FIRST_TIME) or low, high == '' and LAST_TIME or high
   local key, found = user_key(USER)
   if NEWEST then
     found = redis.call('ZREVRANGEBYSCORE', key, high, low, 'WITHSCORES', 'LIMIT', 0, 1)
@@ -49,8 +51,11 @@ local function of_user(low, high)
   return moment, redis.call('ZRANGEBYSCORE', key, moment, moment)
 end
 
-local function sorted(ids)
-  for i = 1, #ids do ids[i] = long(ids[i]) end
+local function sorted(found)
+  local ids = {}
+  for _, id in ipairs(found) do
+    if #id == SIZE then ids[#ids + 1] = long(id) end -- else it is not ours
+  end
   table.sort(ids, function(a, b) if NEWEST then return a > b end return a < b end)
   return ids
 end

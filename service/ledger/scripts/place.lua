@@ -74,9 +74,11 @@ for i, reason, left in string.gmatch(said or '', '(%d+) (%S+) (%d+)') do
   refused[tonumber(i)] = {reason, tonumber(left)}
 end
 
--- What is of another type is found before anything is written, and is no other order's affair.
+-- What is of another type, or no figure, is found before anything is written.
 redis.call('ZCARD', P .. 'deadlines')
-redis.call('HLEN', P .. 'totals')
+if not tonumber(redis.call('HGET', P .. 'totals', 'pending') or 0) then
+  return redis.error_reply('WRONGTYPE the number of orders is none')
+end
 
 local function answer(i)
   local id, product, user, quantity = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
