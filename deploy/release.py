@@ -89,7 +89,7 @@ def tag(root: Path) -> str:
     """
     version = version_of(root)
     name = f"v{version}"
-    for check in (_clean, _image_has_the_version, _tag_is_free):
+    for check in (_clean, _all_have_the_version, _tag_is_free):
         check(root, version)
     text = notes(root)
     commit = _git(root, "rev-parse", "HEAD")
@@ -112,7 +112,10 @@ def _clean(root: Path, version: str) -> None:
         )
 
 
-def _image_has_the_version(root: Path, version: str) -> None:
+def _all_have_the_version(root: Path, version: str) -> None:
+    library = tomllib.loads((root / "telemetry" / "pyproject.toml").read_text())["project"]["version"]
+    if library != version:
+        raise NotReadyError(f"telemetry/pyproject.toml has {library}, pyproject.toml has {version}")
     images = re.findall(r"image: (flash-sale(?:-crowd)?):(\S+)", (root / "docker-compose.yml").read_text())
     for image, named in images:
         if named != version:

@@ -23,7 +23,7 @@ CHANGELOG = """# Changelog
 
 - an old line
 """
-COMPOSE = "services:\n  api:\n    image: flash-sale:1.2.3\n"
+COMPOSE = "services:\n  api:\n    image: flash-sale:1.2.3\n  crowd:\n    image: flash-sale-crowd:1.2.3\n"
 
 
 def git(where: Path, *arguments: str) -> str:
@@ -40,6 +40,8 @@ def repository(tmp_path: Path) -> Path:
     (where / ".ci").mkdir(parents=True)
     (where / ".ci/run").write_text("echo ran >> ../ran\n")
     (where / "pyproject.toml").write_text('[project]\nname = "flash-sale"\nversion = "1.2.3"\n')
+    (where / "telemetry").mkdir()
+    (where / "telemetry/pyproject.toml").write_text('[project]\nname = "truemeter"\nversion = "1.2.3"\n')
     (where / "CHANGELOG.md").write_text(CHANGELOG)
     (where / "docker-compose.yml").write_text(COMPOSE)
     git(tmp_path, "init", "--quiet", "--bare", "origin")
@@ -121,9 +123,15 @@ def test_a_tag_that_somebody_else_made_counts(repository: Path) -> None:
     assert "already a tag at origin" in refusal(repository)
 
 
-def test_the_image_has_the_version_too(repository: Path) -> None:
-    change(repository, "docker-compose.yml", "flash-sale:1.2.3", "flash-sale:1.2.2")
-    assert "flash-sale:1.2.2" in refusal(repository)
+@pytest.mark.parametrize("image", ["flash-sale", "flash-sale-crowd"])
+def test_the_images_have_the_version_too(repository: Path, image: str) -> None:
+    change(repository, "docker-compose.yml", f"image: {image}:1.2.3", f"image: {image}:1.2.2")
+    assert f"{image}:1.2.2" in refusal(repository)
+
+
+def test_the_library_has_the_version_too(repository: Path) -> None:
+    change(repository, "telemetry/pyproject.toml", "1.2.3", "1.2.2")
+    assert "telemetry/pyproject.toml has 1.2.2" in refusal(repository)
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.2.3.dev0", "v1.2.3"])
