@@ -4,6 +4,7 @@ What the ledger counts is read from the ledger, so no crash, restart or replica 
 scope `fleet`. What a process alone knows has scope `process` and carries the label `worker`.
 """
 
+from service.ledger.feed import EVENT_TYPES
 from service.ledger.orders import COUNTED
 from telemetry import CounterSpec, GaugeSpec, HistogramSpec
 
@@ -144,6 +145,13 @@ REJECTIONS = CounterSpec(
     attributes={"reason": REASONS},
     scope="fleet",
 )
+EVENTS = CounterSpec(
+    name="flash_sale.events",
+    unit="{event}",
+    description="Changes of orders, by the type of the event that tells of them; a refund of a part is one, too.",
+    attributes={"type": tuple(EVENT_TYPES.values())},
+    scope="fleet",
+)
 ORDER_WAIT = HistogramSpec(
     name="flash_sale.order.wait",
     unit="s",
@@ -239,8 +247,8 @@ WINDOWS_DROPPED = CounterSpec(
 
 SPECS = (
     *(ORDERS, QUEUE_LENGTH, THROUGHPUT, ERROR_RATE, ACTIVE_CONNECTIONS, PROCESSING_TIME, INVENTORY),
-    *(HELD, SOLD, OPEN, DRIFT, OLDEST_AGE, DEAD_LETTERS, DAMAGED, ETA_ERROR, REJECTIONS, ORDER_WAIT, ORDER_PROCESSING),
-    *(PREDICTED_WAIT, LIVE_WORKERS, ORDER_DURATION, WORKER_PROGRESS_AGE, CHARGES),
+    *(HELD, SOLD, OPEN, DRIFT, OLDEST_AGE, DEAD_LETTERS, DAMAGED, ETA_ERROR, REJECTIONS, EVENTS, ORDER_WAIT),
+    *(ORDER_PROCESSING, PREDICTED_WAIT, LIVE_WORKERS, ORDER_DURATION, WORKER_PROGRESS_AGE, CHARGES),
     *(HTTP_REFUSED, WATCHERS, FRAMES, WATCHERS_REFUSED, SNAPSHOT_AGE, PAYMENTS_REFUNDED, WINDOWS_DROPPED),
     *(STORE_MEMORY, STORE_MEMORY_LIMIT),
 )

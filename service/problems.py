@@ -31,6 +31,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "not_refundable": Kind(409, "The order is not confirmed, or fewer units are left to refund"),
     "not_cancellable": Kind(409, "The order can no longer be cancelled"),
     "stock_below_sold": Kind(409, "More units are held and sold than would be on sale"),
+    "cursor_expired": Kind(410, "What comes after the cursor is no longer kept"),
     "changed_meanwhile": Kind(412, "The product is no longer as If-Match says"),
     "payload_too_large": Kind(413, "The body is too large"),
     "uri_too_long": Kind(414, "The address is too long"),

@@ -121,6 +121,7 @@ class Settings(BaseModel):
     reservation_ttl_seconds: float = Field(900, ge=0.001, le=365 * 86400, allow_inf_nan=False)
     idempotency_ttl_seconds: float = Field(86400, ge=1, le=365 * 86400, allow_inf_nan=False)
     order_retention_seconds: float | None = Field(None, ge=3600, le=100 * 365 * 86400, allow_inf_nan=False)
+    events_retention_seconds: float = Field(7 * 86400, ge=1, le=365 * 86400, allow_inf_nan=False)
     order_attempts: int = Field(5, ge=1, le=100)
     order_retry_seconds: float = Field(0.5, ge=0, le=3600, allow_inf_nan=False)
     order_concurrency: int = Field(512, ge=1, le=10_000)
@@ -215,6 +216,7 @@ class Settings(BaseModel):
             idempotency=timedelta(seconds=self.idempotency_ttl_seconds),
             attempts=self.order_attempts,
             retention=timedelta(seconds=keep) if (keep := self.order_retention_seconds) else None,
+            events_retention=timedelta(seconds=self.events_retention_seconds),
             cancellations_per_minute=self.cancellations_per_minute,
         )
 

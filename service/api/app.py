@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from starlette.types import Scope
 
 from service.api import errors, health, pages, product_list, websocket
+from service.api import events as events_api
 from service.api import faults as faults_api
 from service.api import inventory as inventory_api
 from service.api import monitoring as monitoring_api
@@ -73,8 +74,9 @@ def create_app(context: ApiContext) -> FastAPI:
     if context.faults is not None:
         app.include_router(faults_api.router)
     app.include_router(pages.create_router(context.settings))
-    for module in (order_list_api, refunds_api, orders_api, product_list, inventory_api, monitoring_api, websocket):
+    for module in (events_api, order_list_api, refunds_api, orders_api, product_list, inventory_api, monitoring_api):
         app.include_router(module.router)
+    app.include_router(websocket.router)
     app.include_router(health.create_router(telemetry, draining=lambda: context.draining, ask_store=context.ask_store))
     observe_ledger(telemetry, context.poller.exported, silence=context.settings.worker_silence)
     observe_store_memory(telemetry, lambda: context.writes.memory if context.poller.exported() else None)

@@ -48,15 +48,30 @@ async def require_admin(
     Raises:
         Problem: 401 without the right token, 403 when no token is set and so nobody is admin.
     """
+    who = _let_in(request, given)
+    async with _noted(request.app.state.context.admin_log, request, response, who):
+        yield
+
+
+async def require_admin_to_follow(
+    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(admin_scheme)]
+) -> None:
+    """Let the admin pass to what programs ask for all the time: that is no act, and would hide those that are.
+
+    Raises:
+        Problem: as `require_admin`.
+    """
+    _let_in(request, given)
+
+
+def _let_in(request: Request, given: HTTPAuthorizationCredentials | None) -> str:
     context = request.app.state.context
     log: AdminLog = context.admin_log
     try:
-        who = _admin(context.settings.admin_token, given)
+        return _admin(context.settings.admin_token, given)
     except Problem as refused:
         log.turned_away(request, refused.code)
         raise
-    async with _noted(log, request, response, who):
-        yield
 
 
 @asynccontextmanager
@@ -159,5 +174,6 @@ def _claims(token: str, settings: JwtSettings) -> dict[str, Any]:
 
 
 Admin = Depends(require_admin)
+FollowingAdmin = Depends(require_admin_to_follow)
 Shopper = Annotated[str | None, Depends(shopper)]
 AskerOf = Annotated[Asker, Depends(asker)]

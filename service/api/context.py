@@ -1,5 +1,6 @@
 """What the routes share: one object of a process, reached through `get_context`."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from typing import Annotated
@@ -13,6 +14,8 @@ from service.api.conditional import PolledJson
 from service.ending import Ending
 from service.faults import Faults
 from service.ledger.catalogue import ProductCatalogue
+from service.ledger.feed import Feed
+from service.ledger.feed_tail import FeedTail
 from service.ledger.lease import Lease
 from service.ledger.ledger import Ledger
 from service.ledger.order_list import OrderList
@@ -47,6 +50,7 @@ class ApiContext:
         shards: The store.
         connections: How many client connections are open now.
         faults: The faults that an admin may switch on; None where there are none.
+        stop: Set when the process is to end: nobody is kept waiting any longer.
     """
 
     def __init__(
@@ -56,7 +60,9 @@ class ApiContext:
         shards: Shards,
         connections: Callable[[], int] = lambda: 0,
         faults: Faults | None = None,
+        stop: asyncio.Event | None = None,
     ) -> None:
+        self.stopping = stop or asyncio.Event()
         self.faults = faults
         self.settings = settings
         self.telemetry = telemetry
@@ -66,17 +72,13 @@ class ApiContext:
         self.admin_log = AdminLog()
         self.ending = Ending(settings.shutdown_seconds)
         self.ledger = Ledger(shards, settings.policy)
-        self.order_list = OrderList(shards)
-        self.catalogue = ProductCatalogue(shards)
+        self.feed = FeedTail(Feed(shards), tuple(shards), self.stopping)
+        self.order_list, self.catalogue = OrderList(shards), ProductCatalogue(shards)
         self.product_list = PolledJson("public, max-age=1")
         self.sold_out = SoldOutCache()
         self.wait_estimator = WaitEstimator(settings.max_wait_seconds)
         self.placer = OrderPlacer(self.ledger, self.sold_out, self.wait_estimator)
-        self.admission = Admission(
-            self.sold_out,
-            self.wait_estimator,
-            max_in_flight=settings.max_in_flight,
-        )
+        self.admission = Admission(self.sold_out, self.wait_estimator, max_in_flight=settings.max_in_flight)
         self.rates = FleetRates(shards)
         self.checkout = Checkout(self.admission, _limits(self.rates, settings), self.placer)
         self.writes = WriteCheck(shards, settings.store_timeout_seconds)
@@ -103,6 +105,7 @@ class ApiContext:
 
     async def aclose(self) -> None:
         """End what is still being read; for when nobody asks any more."""
+        await self.feed.aclose()
         await self.writes.aclose()
         await self.rates.aclose()
         await self.catalogue.aclose()

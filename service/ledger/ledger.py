@@ -31,12 +31,16 @@ def milliseconds(duration: timedelta) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerPolicy:
-    """What the ledger grants: how long units are held and keys are known, how many attempts an order has."""
+    """What the ledger grants: how long units are held and keys are known, how many attempts an order has.
+
+    Of an order that is forgotten after `retention` the feed tells nothing either.
+    """
 
     reservation: timedelta = timedelta(minutes=15)
     idempotency: timedelta = timedelta(hours=24)
     attempts: int = 5
     retention: timedelta | None = None
+    events_retention: timedelta = timedelta(days=7)
     cancellations_per_minute: int | None = None
 
 
@@ -227,6 +231,12 @@ class Ledger:
             return 0
         forgotten: int = await self.shards.run("forget", shard, milliseconds(self.policy.retention), limit)
         return forgotten
+
+    async def trim(self, shard: int, limit: int = 500) -> bool:
+        """Take changes off the feed that are too old, up to `limit` entries; return whether there is more to do."""
+        keep = min(self.policy.events_retention, self.policy.retention or timedelta.max)
+        done: int = await self.shards.run("trim", shard, milliseconds(keep), limit)
+        return not done
 
     async def reclaim(self, shard: int, consumer: str, silence: timedelta, limit: int) -> list[Entry]:
         """Note that `consumer` is alive and give it entries of consumers that are silent."""

@@ -44,7 +44,7 @@ class Snapshot:
 
     `waiting` are the orders that no worker has in hand; the first has waited `waited_seconds`. `capacity` is how
     many orders the workers settle while some wait, 0 until that was seen. `missing_shards` did not answer: the figures
-    are of the others, but what is counted (`orders`, `rejections`, `archived`) is as they last said, and not
+    are of the others, but what is counted (`orders`, `rejections`, `archived`, `events`) is as they last said, and not
     `complete` where one was never heard.
     """
 
@@ -64,6 +64,7 @@ class Snapshot:
     workers: dict[str, float] = with_default(default_factory=dict)
     rejections: dict[str, int] = with_default(default_factory=dict)
     archived: dict[Status, int] = with_default(default_factory=dict)
+    events: dict[Status, int] = with_default(default_factory=dict)
     damaged: int = 0
     waiting: int = 0
     capacity: float = 0.0
@@ -109,6 +110,7 @@ class Snapshot:
             orders={status: totals[status] for status in COUNTED},
             requeued=totals["requeued"],
             archived={status: count for status in COUNTED if (count := totals[f"archived:{status}"])},
+            events={status: totals["refunds" if status is Status.REFUNDED else status] for status in COUNTED},
             products=tuple(sorted(products, key=lambda product: product.product_id)),
             queue_length=total("queue_length"),
             waiting=total("waiting"),

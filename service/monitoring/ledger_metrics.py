@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from operator import attrgetter
 
+from service.ledger.feed import EVENT_TYPES
 from service.ledger.snapshot import Snapshot
 from service.metrics import (
     DAMAGED,
@@ -11,6 +12,7 @@ from service.metrics import (
     DRIFT,
     ERROR_RATE,
     ETA_ERROR,
+    EVENTS,
     HELD,
     INVENTORY,
     LIVE_WORKERS,
@@ -86,6 +88,7 @@ def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None], 
 
     telemetry.observe(ORDERS, counts("status", attrgetter("orders")))
     telemetry.observe(REJECTIONS, counts("reason", lambda s: {why: s.rejections.get(why, 0) for why in REASONS}))
+    telemetry.observe(EVENTS, counts("type", lambda s: {EVENT_TYPES[type_]: n for type_, n in s.events.items()}))
     telemetry.observe(LIVE_WORKERS, figure(lambda snapshot: len(snapshot.live_workers(silence))))
     for spec, of in _OF_THE_LEDGER:
         telemetry.observe(spec, figure(of))

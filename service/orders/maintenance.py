@@ -1,4 +1,4 @@
-"""What has to be done by the clock: reservations end, deferred orders come back, old ones are forgotten.
+"""What has to be done by the clock: reservations end, deferred orders come back, what is old is forgotten.
 
 Any number of processes may do it.
 """
@@ -14,6 +14,7 @@ from telemetry import suppressed
 
 INTERVAL_SECONDS = 0.5
 MEND_SECONDS = 2.0
+TRIM_SECONDS = 2.0
 MAX_BATCH = 500
 
 
@@ -22,7 +23,7 @@ def maintenance(ledger: Ledger) -> list[Work]:
     return [
         partial(every, seconds, partial(work, ledger, shard), outage=STORE_ERRORS)
         for shard in ledger.shards
-        for seconds, work in ((INTERVAL_SECONDS, _round), (MEND_SECONDS, _mend))
+        for seconds, work in ((INTERVAL_SECONDS, _round), (MEND_SECONDS, _mend), (TRIM_SECONDS, _trim))
     ]
 
 
@@ -34,6 +35,12 @@ async def _mend(ledger: Ledger, shard: int) -> None:
         structlog.get_logger("service.orders.maintenance").error(
             "orders were missing in the queue and were put back", shard=shard, orders=mended
         )
+
+
+async def _trim(ledger: Ledger, shard: int) -> bool:
+    """Take changes of orders off the feed that are too old; say whether there is more."""
+    with suppressed():
+        return await ledger.trim(shard)
 
 
 async def _round(ledger: Ledger, shard: int) -> bool:

@@ -31,7 +31,7 @@ async def serve_api(
     ):
         server: HttpServer
         shards = faulty_shards(real, faults)
-        context = ApiContext(settings, telemetry, shards, lambda: len(server.server_state.connections), faults)
+        context = ApiContext(settings, telemetry, shards, lambda: len(server.server_state.connections), faults, stop)
         server = http_server(create_app(context), settings, telemetry, listener)
         closing = asyncio.Event()
 

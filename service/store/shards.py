@@ -7,7 +7,7 @@ One shard is right for one server; more spread the products over the nodes of a 
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -162,8 +162,14 @@ class Shards:
             redis.exceptions.RedisError: No shard answers, or one refused.
         """
         asked = [shard for shard in self if shard not in self.silent] if among is None else [among]
+        return await self.gather_each(step, dict.fromkeys(asked, args), trace=trace)
+
+    async def gather_each(
+        self, step: str, asked: Mapping[int, Sequence[Arg]], *, trace: BatchTrace = CURRENT
+    ) -> Gathered:
+        """Run one step in some shards at once, in each with arguments of its own; what is said of `gather` holds."""
         found = await asyncio.gather(
-            *(self.run(step, shard, *args, trace=trace) for shard in asked), return_exceptions=True
+            *(self.run(step, shard, *args, trace=trace) for shard, args in asked.items()), return_exceptions=True
         )
         replies = {
             shard: reply for shard, reply in zip(asked, found, strict=True) if not isinstance(reply, BaseException)

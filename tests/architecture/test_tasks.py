@@ -12,6 +12,7 @@ LOOKED_AFTER = {
     "service/store/cluster.py": "awaited by the call whose node has failed; the next one that fails begins another",
     "service/ending.py": "waits for an event that is set once; ended by the block that it runs beside",
     "service/ledger/write_check.py": "looked at by each round, which begins the next",
+    "service/ledger/feed_tail.py": "who waits for it is told how it ended, and begins another",
     "service/orders/worker.py": "a loop that ends, ends the process; an order's is found again in the pending list",
     "service/processes/server.py": "a server that ends, ends the process",
     "service/processes/supervisor.py": "a keeper that ends, ends the fleet",

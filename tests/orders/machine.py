@@ -19,6 +19,7 @@ from service.ledger.order_list import OrderFilter
 from service.ledger.orders import NewOrder
 from service.ledger.refunds import Refund, refund_order
 from service.store import connect
+from tests.orders.feed_witness import FeedWitness, changes, states
 from tests.orders.model import Model
 from tests.orders.model_parts import ModelProduct
 from tests.orders.sale import AT_ONCE, LONG, Sale, ShardsTwice
@@ -62,6 +63,7 @@ class SaleMachine(RuleBasedStateMachine):
         self.client = connect(self.server.url, name="machine")
         self.shards = ShardsTwice(self.client, SCRIPTS)
         self.sale = Sale(self.shards)
+        self.witness = FeedWitness(self.sale)
         self.requests: list[NewOrder] = []
         self.entries: list[Entry] = []
         self.calls = self.asked = 0
@@ -96,6 +98,7 @@ class SaleMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Close what the run opened."""
         if hasattr(self, "runner"):
+            self.runner.run(self.witness.hear_again())
             self.runner.run(self.client.aclose())
             self.runner.close()
 
@@ -115,6 +118,7 @@ class SaleMachine(RuleBasedStateMachine):
         """Do a step to the model and to the store, which may hear it twice; `same`: the second answer is the first."""
         self.wait(1)
         self.shards.times, self.shards.kept = sending
+        earlier = states(self.model)
         answers = [step()]
         if self.shards.times == 2:
             before = copy.deepcopy(self.model)
@@ -123,6 +127,7 @@ class SaleMachine(RuleBasedStateMachine):
         answer = self.runner.run(_awaited(call))
         self.shards.times = 1
         assert answer == answers[self.shards.kept]
+        self.runner.run(self.witness.compare(changes(earlier, states(self.model))))
         return answer
 
     @rule(key=st.sampled_from(["a", "b", "c"]), units=st.integers(-3, 5), sending=SENDINGS)

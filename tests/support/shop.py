@@ -85,13 +85,17 @@ async def open_shop(
         async with open_shards(
             chosen, store_url, name="api-0", tracer=seen.telemetry.tracer("service.store")
         ) as shards:
-            app = create_app(ApiContext(chosen, seen.telemetry, shards, faults=faults))
+            stop = asyncio.Event()
+            app = create_app(ApiContext(chosen, seen.telemetry, shards, faults=faults, stop=stop))
             async with (
-                serving(app, chosen, seen.telemetry, listener, asyncio.Event()),
+                serving(app, chosen, seen.telemetry, listener, stop),
                 httpx.AsyncClient(base_url=url, timeout=15) as client,
             ):
                 await client.get("/healthz")
-                yield Shop(client, url, app, app.state.context, seen)
+                try:
+                    yield Shop(client, url, app, app.state.context, seen)
+                finally:
+                    stop.set()
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+BODY_LEFT_OUT = "flash_sale.body_left_out"
+"""Set in the scope for an answer that would have no end."""
+
 
 class HeadMiddleware:
     """Hand a `HEAD` on as a `GET` and leave the body out; a resource that has no `GET` takes no `HEAD` either.
@@ -23,4 +26,4 @@ class HeadMiddleware:
         def send_wrapper(message: Message) -> Awaitable[None]:
             return send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        await self._app({**scope, "method": "GET"}, receive, send_wrapper)
+        await self._app({**scope, "method": "GET", BODY_LEFT_OUT: True}, receive, send_wrapper)

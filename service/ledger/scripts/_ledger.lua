@@ -15,6 +15,8 @@
 --                      units of it that the user holds or bought, below FIRST_TIME
 --   accepted           stream: all orders in the order of their acceptance; the id of an entry is when, o = their short ids,
 --                      those of one call one behind the other
+--   events             stream: the feed, all changes of orders in their order, see `note_change`; those of one call in one entry
+--   trimmed            string: id of the last entry that was taken off the feed
 --   ended              list of short ids of orders that ended, in that order, but for dead letters
 --   idem:<digest>      string: short order id and half the fingerprint, ends with its time to live
 --   request:<id>       string: an admin request that was carried out: fingerprint, outcome and product row, packed;
@@ -32,8 +34,8 @@
 --   rate:<digest>      string: when in us the next request of somebody is due, at the rate that is allowed; ends then
 --   refunds            sorted set: keys of payments to be given back -> when to try, unless nothing was captured; '.' and a
 --                      number behind it: of a confirmed order that part, see `load_order`
---   totals             hash: how many orders reached each status, `requeued`, and of the orders that were forgotten how many
---                      had which: `archived:<status>`; `drain` and `capacity`, rates as last known; `busy`, see `pace`
+--   totals             hash: how many orders reached each status, `requeued`, `refunds` (also of a part), and of the orders that
+--                      were forgotten how many had which: `archived:<status>`; `drain` and `capacity`, rates as last known; `busy`, see `pace`
 --   refused            hash: how many orders were refused for each reason, by the ledger or by an API process (shard 0)
 --   call:<id>          string: the refusals of one call of `place`, ends with its time to live
 --   refusals:<process> string: number of the last lot of refusals that the process sent, ends with its time to live
@@ -157,6 +159,40 @@ local function line_length()
   return math.max(redis.call('XLEN', P .. 'queue') - (held.err and 0 or held[1]), 0)
 end
 
+-- Appends to a stream, at the present moment. A clock that steps back does not take the stream with it: then at the latest
+-- moment that it has. What is no stream is not ours, and in the way.
+local function append(name, field, value)
+  local key = P .. name
+  if type(redis.pcall('XADD', key, NOW .. '-*', field, value)) == 'string' then return end
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'stream' then put_aside(name, 'key', name, 'a ' .. kind) end
+  redis.call('XADD', key, '*', field, value)
+end
+
+-- The feed of all changes of orders. Noted is what cannot be told from the order later, packed: type, short order id, and the
+-- generation or, of a refund, which one it is; and its reason. `events.lua` makes the order as it was of that.
+local CHANGE = '>Bc14H'
+local changes, noted = {}, {}
+local function note_change(order, status, number, reason)
+  local change = struct.pack(CHANGE, STATE[status], short(order.id), number)
+  if status == 'refunded' then change = change .. struct.pack('>Hc0', #reason, reason) end
+  changes[#changes + 1] = change
+  noted[status] = (noted[status] or 0) + 1
+end
+
+-- Does the work of a step, and gives the feed and the totals what it changed: also where it breaks off in the middle.
+local function with_feed(work)
+  local done, result = pcall(work)
+  if #changes > 0 then
+    append('events', 'e', table.concat(changes))
+    for status, n in pairs(noted) do
+      redis.call('HINCRBY', P .. 'totals', status == 'refunded' and 'refunds' or status, n)
+    end
+  end
+  if not done then error(result, 0) end
+  return result
+end
+
 -- The pace of the queue, from here to `promise`: docs/decisions/orders-pace.md says why it is measured so.
 -- Orders per 1000 s that the workers settle while a line waits, by `busy_n` and `busy_ms`; else as last known, else 0.
 local EVIDENCE, ENOUGH = 200, 10000
@@ -217,17 +253,21 @@ local function save(order)
              order.generation, order.reason, order.payment}
   if order.settled > 0 then
     v[15] = math.max(order.settled - order.accepted, 0)  -- the clock of another server may be behind
-    if order.reference ~= '' or order.token ~= '' or #order.parts > 0 then v[16], v[17] = order.reference, order.token end
-    if #order.parts > 0 then v[18] = order.parts end
+    local more = order.lives or #order.parts > 0
+    if order.reference ~= '' or order.token ~= '' or more then v[16], v[17] = order.reference, order.token end
+    if more then v[18], v[19], v[20] = order.parts, order.lives or false, order.refunded end
   else
     v[15], v[16], v[17], v[18], v[19] = -1, order.begun, order.entry, order.call, order.trace
-    if order.reference ~= '' or order.token ~= '' then v[20], v[21] = order.reference, order.token end
+    if order.reference ~= '' or order.token ~= '' or order.lives then v[20], v[21] = order.reference, order.token end
+    v[22] = order.lives
   end
   redis.call('SET', order_key(order.id), cmsgpack.pack(v))
 end
 
 -- Reads an order: its `settled` is 0 until it ends, its `begun` until it is begun; nil if there is none. `parts` has the units
--- of each refund of a confirmed order, below 0 those that did not return to stock. What is no order is put aside.
+-- of each refund of a confirmed order, below 0 those that did not return to stock; `refunded` is when the last one was, 0 if
+-- there is none. `lives` has what the order was in each generation before, until it was requeued; nil if it never was.
+-- What is no order is put aside.
 local NUMBERS = {4, 5, 7, 8, 9, 10, 11, 12, 15}
 local function unpacked(packed)
   local ok, v = pcall(cmsgpack.unpack, packed)
@@ -249,9 +289,10 @@ local function load_order(id)
   return {id = id, state = STATES[v[1]], product = v[2], user = v[3], quantity = v[4], price = v[5], currency = v[6],
           accepted = accepted, expires = accepted + v[8], position = v[9], eta = v[10], attempts = v[11], generation = v[12],
           reason = v[13], payment = v[14], settled = ended and accepted + v[15] or 0,
-          begun = not ended and v[16] or 0, entry = not ended and v[17] or '', call = not ended and v[18] or '', trace = v[19] or '',
+          begun = not ended and v[16] or 0, entry = not ended and v[17] or '', call = not ended and v[18] or '',
+          trace = not ended and v[19] or '',
           reference = ended and v[16] or v[20] or '', token = ended and v[17] or v[21] or '',
-          parts = ended and v[18] or {}}
+          parts = ended and v[18] or {}, refunded = ended and v[20] or 0, lives = (ended and v[19] or v[22]) or nil}
 end
 
 -- Puts an order into the queue; the caller saves it.
@@ -335,7 +376,7 @@ local function finish(order, status, reason, payment, dead)
   order.state, order.settled, order.reason, order.payment = status, NOW, reason, payment or ''
   if not dead then order.token = '' end
   save(order)
-  count(status)
+  note_change(order, status, order.generation)
   if not dead then schedule_retention(order.id) end
 end
 

@@ -1,15 +1,12 @@
--- Notes that orders were accepted just now. A clock that steps back does not take the list with it: they are then noted at
--- the latest moment that it has. What is no stream is not ours, and in the way.
-local ACCEPTED = P .. 'accepted'
-local function list_accepted(ids)
-  if type(redis.pcall('XADD', ACCEPTED, NOW .. '-*', 'o', ids)) == 'string' then return end
-  local kind = redis.call('TYPE', ACCEPTED).ok
-  if kind ~= 'stream' then
-    redis.call('RENAME', ACCEPTED, P .. 'damaged:accepted:' .. NOW)
-    set_aside('key', 'accepted', 'a ' .. kind)
-  end
-  redis.call('XADD', ACCEPTED, '*', 'o', ids)
+-- Entries of the feed; what is no stream has none.
+local function feed(from, to, most)
+  local found = redis.pcall('XRANGE', P .. 'events', from, to, 'COUNT', most)
+  return found.err and {} or found
 end
+
+-- The list of all orders, by the time of their acceptance.
+local ACCEPTED = P .. 'accepted'
+local function list_accepted(ids) append('accepted', 'o', ids) end
 
 -- The short ids of an entry of that list; none where it is not ours.
 local SIZE = 14

@@ -43,7 +43,9 @@ local function begin(entry, id)
   return {'begun', row(order), wait, math.max(order.eta, 0), order.token}
 end
 
-local replies = {}
-for i = 3, #ARGV, 2 do replies[#replies + 1] = begin(ARGV[i], ARGV[i + 1]) end
-took_in_hand()
-return replies
+return with_feed(function()
+  local replies = {}
+  for i = 3, #ARGV, 2 do replies[#replies + 1] = begin(ARGV[i], ARGV[i + 1]) end
+  took_in_hand()
+  return replies
+end)

@@ -20,6 +20,8 @@ local function defer(id, delay, reason)
   return 'deferred'
 end
 
-local replies = {}
-for i = 2, #ARGV, 3 do replies[#replies + 1] = defer(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]) end
-return replies
+return with_feed(function()
+  local replies = {}
+  for i = 2, #ARGV, 3 do replies[#replies + 1] = defer(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]) end
+  return replies
+end)

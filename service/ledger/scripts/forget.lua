@@ -1,5 +1,6 @@
 -- Forgets orders that ended long ago, the oldest first, and books what they were as totals. One whose payment is still to
--- be given back goes to the end of the list. Safe to send twice, from any number of processes.
+-- be given back, or was refunded lately, goes to the end of the list. Before that the feed forgets the changes of that time:
+-- it cannot tell them without the orders. Safe to send twice, from any number of processes.
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 retention in ms, 2 how many to look at, at most
 -- Returns: how many were forgotten
@@ -37,12 +38,13 @@ local function forget(order)
 end
 
 local forgotten = 0
+if not trim_events(NOW - ARGV[1], 1000) then return 0 end
 for _ = 1, math.min(tonumber(ARGV[2]), redis.call('LLEN', ended)) do
   local first = redis.call('LINDEX', ended, 0)
   local order = first and load_order(long(first))
   if not first or (order and order.settled + ARGV[1] > NOW) then break end
   redis.call('LPOP', ended)
-  if order and owes(order) then
+  if order and (owes(order) or order.refunded + ARGV[1] > NOW) then
     redis.call('RPUSH', ended, first)
   elseif order then
     forget(order)

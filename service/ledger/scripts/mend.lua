@@ -5,8 +5,8 @@
 -- Returns: {how many were put back, where the next call begins or -1 after the last}
 local queue, from, most = P .. 'queue', tonumber(ARGV[1]), tonumber(ARGV[2])
 local KINDS = {
-  damaged = 'hash', queue = 'stream', accepted = 'stream', ended = 'list', workers = 'zset', deadlines = 'zset',
-  begun = 'zset', delayed = 'zset', retried = 'zset', dead = 'zset', refunds = 'zset', catalogue = 'set', totals = 'hash',
+  damaged = 'hash', queue = 'stream', accepted = 'stream', events = 'stream', ended = 'list', workers = 'zset',
+  deadlines = 'zset', begun = 'zset', delayed = 'zset', retried = 'zset', dead = 'zset', refunds = 'zset', catalogue = 'set', totals = 'hash',
   refused = 'hash', beat = 'hash', ['lease:exporter'] = 'string',
 }
 local function check_kind(name, wanted)

@@ -60,7 +60,7 @@ local function accept(order, price, currency, digest, fingerprint)
   redis.call('ZADD', P .. 'deadlines', NOW + RESERVATION, order.id)
   enqueue(order)
   save(order)
-  count('pending')
+  note_change(order, 'pending', 0)
   if digest ~= '' then
     redis.call('SET', P .. 'idem:' .. digest, short(order.id) .. half(fingerprint), 'PX', IDEMPOTENCY)
   end
@@ -89,29 +89,31 @@ local function answer(i)
   end
   if not reply then
     local order = {id = id, product = product, user = user, quantity = quantity, trace = ARGV[i + 6],
-                   reference = ARGV[i + 7], token = ARGV[i + 8], parts = {}}
+                   reference = ARGV[i + 7], token = ARGV[i + 8], parts = {}, refunded = 0}
     reply = {'accepted', stock - quantity, accept(order, tonumber(price), currency, digest, fingerprint)}
   end
   return reply
 end
 
-local replies, refusals, reasons = {}, {}, {}
-for i = 5, #ARGV, 9 do
-  local ok, reply = pcall(answer, i)
-  if not ok then
-    if not is_damage(reply) then return redis.error_reply(reply.err) end
-    heal_user(ARGV[i + 2])
-    reply = {'store_unavailable', -1}
+return with_feed(function()
+  local replies, refusals, reasons = {}, {}, {}
+  for i = 5, #ARGV, 9 do
+    local ok, reply = pcall(answer, i)
+    if not ok then
+      if not is_damage(reply) then return redis.error_reply(reply.err) end
+      heal_user(ARGV[i + 2])
+      reply = {'store_unavailable', -1}
+    end
+    replies[#replies + 1] = reply
+    if ok and not reply[3] then
+      refusals[#refusals + 1] = i .. ' ' .. reply[1] .. ' ' .. reply[2]
+      reasons[reply[1]] = (reasons[reply[1]] or 0) + 1
+    end
   end
-  replies[#replies + 1] = reply
-  if ok and not reply[3] then
-    refusals[#refusals + 1] = i .. ' ' .. reply[1] .. ' ' .. reply[2]
-    reasons[reply[1]] = (reasons[reply[1]] or 0) + 1
+  if #accepted > 0 then list_accepted(table.concat(accepted)) end
+  if not said and #refusals > 0 then
+    for reason, n in pairs(reasons) do redis.call('HINCRBY', P .. 'refused', reason, n) end
+    redis.call('SET', P .. 'call:' .. CALL, table.concat(refusals, '\n'), 'PX', 60000)
   end
-end
-if #accepted > 0 then list_accepted(table.concat(accepted)) end
-if not said and #refusals > 0 then
-  for reason, n in pairs(reasons) do redis.call('HINCRBY', P .. 'refused', reason, n) end
-  redis.call('SET', P .. 'call:' .. CALL, table.concat(refusals, '\n'), 'PX', 60000)
-end
-return replies
+  return replies
+end)

@@ -20,20 +20,21 @@ local left = order.quantity - refunded(order)
 local units = ARGV[6] == '' and left or tonumber(ARGV[6])
 if order.state ~= 'confirmed' or units > left then return {'not_refundable', row(order), 0} end
 
-local product, returns = product_key(order.product), ARGV[7] == '1'
-if returns then
-  redis.call('HINCRBY', product, 'sold', -units)
-  redis.call('HINCRBY', product, 'stock', units)
-end
-count_towards_limit(order.user, order.product, -units)
-order.parts[#order.parts + 1] = returns and units or -units
-order.reason = ARGV[8]
-if units == left then
-  order.state = 'refunded'
-  count('refunded')
-end
-save(order)
-if order.price > 0 then redis.call('ZADD', P .. 'refunds', NOW, part_key(order, #order.parts)) end
-local now = row(order)
-redis.call('SET', request, cmsgpack.pack({ARGV[3], 'refunded', now, ARGV[4]}), 'PX', ARGV[2])
-return {'refunded', now, 0}
+return with_feed(function()
+  local product, returns = product_key(order.product), ARGV[7] == '1'
+  if returns then
+    redis.call('HINCRBY', product, 'sold', -units)
+    redis.call('HINCRBY', product, 'stock', units)
+  end
+  count_towards_limit(order.user, order.product, -units)
+  order.parts[#order.parts + 1] = returns and units or -units
+  order.reason, order.refunded = ARGV[8], NOW
+  if units == left then order.state = 'refunded' end
+  save(order)
+  note_change(order, 'refunded', #order.parts, order.reason)
+  if units == left then count('refunded') end
+  if order.price > 0 then redis.call('ZADD', P .. 'refunds', NOW, part_key(order, #order.parts)) end
+  local now = row(order)
+  redis.call('SET', request, cmsgpack.pack({ARGV[3], 'refunded', now, ARGV[4]}), 'PX', ARGV[2])
+  return {'refunded', now, 0}
+end)

@@ -12,6 +12,9 @@ local function requeue(id)
   if limit ~= '' and has + order.quantity > tonumber(limit) then return 'limit_exceeded' end
   hold(order.product, order.user, order.quantity)
   redis.call('ZREM', P .. 'dead', id)
+  order.lives = order.lives or {}
+  order.lives[order.generation + 1] = {order.accepted, order.expires, order.position, order.eta, order.attempts,
+                                       order.settled, order.reason}
   order.position, order.eta = promise()
   order.state, order.accepted, order.expires, order.generation = 'pending', NOW, NOW + ARGV[1], order.generation + 1
   order.attempts, order.begun, order.settled, order.reason = 0, 0, 0, ''
@@ -20,11 +23,13 @@ local function requeue(id)
   redis.call('ZADD', P .. 'deadlines', NOW + ARGV[1], id)
   enqueue(order)
   save(order)
-  count('pending')
+  note_change(order, 'pending', order.generation)
   count('requeued')
   return 'requeued'
 end
 
-local replies = {}
-for i = 2, #ARGV do replies[#replies + 1] = requeue(ARGV[i]) end
-return replies
+return with_feed(function()
+  local replies = {}
+  for i = 2, #ARGV do replies[#replies + 1] = requeue(ARGV[i]) end
+  return replies
+end)

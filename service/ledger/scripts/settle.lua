@@ -26,7 +26,9 @@ local function settle_one(id, generation, status, reason, payment, maybe_capture
   return {'settled', status, since(order.accepted), since(order.begun)}
 end
 
-local replies = {}
-for i = 1, #ARGV, 6 do replies[#replies + 1] = settle_one(unpack(ARGV, i, i + 5)) end
-if settled > 0 then pace(settled, worked) end
-return replies
+return with_feed(function()
+  local replies = {}
+  for i = 1, #ARGV, 6 do replies[#replies + 1] = settle_one(unpack(ARGV, i, i + 5)) end
+  if settled > 0 then pace(settled, worked) end
+  return replies
+end)
