@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def die_with_parent(argv: Sequence[str], when_parent_dies: signal.Signals = signal.SIGKILL) -> list[str]:
@@ -22,10 +23,20 @@ def die_with_parent(argv: Sequence[str], when_parent_dies: signal.Signals = sign
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(when_parent_dies)), *argv]
 
 
-def _become(parent: int, when_parent_dies: int, argv: list[str]) -> None:
+def end_with(parent: int, when_parent_dies: int = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when its parent ends (Linux only)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, when_parent_dies)
     if os.getppid() != parent:  # it died before the kernel was asked
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def adopt_orphans() -> bool:
+    """Have the kernel make this process the parent of what its children leave behind; return whether it does."""
+    return int(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) == 0
+
+
+def _become(parent: int, when_parent_dies: int, argv: list[str]) -> None:
+    end_with(parent, when_parent_dies)
     try:
         os.execvp(argv[0], argv)  # noqa: S606 - to become the program is the point
     except OSError as error:

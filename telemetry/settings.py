@@ -141,6 +141,18 @@ class TelemetrySettings:
         """Whether finished spans go anywhere."""
         return self.otlp is not None or self.console_spans
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What a process with these settings imports late; who forks several of them imports it once, before."""
+        names = ["telemetry.runtime", f"telemetry.http.{self.interceptor}"]
+        if self.interceptor == "contrib":
+            names.append("opentelemetry.instrumentation.fastapi")
+        if self.otlp or self.otlp_metrics:
+            names.append("telemetry.export.otlp")
+        if self.otlp_logs:
+            names.append("telemetry.logs.otlp")
+        return tuple(names)
+
     @classmethod
     def from_env(
         cls, environ: Mapping[str, str], *, service_name: str, service_version: str = "", worker: str | None = None

@@ -21,6 +21,7 @@ from service.cli import ledger as books
 from service.cli import orders, processes
 from service.cli.errors import OperatorError
 from service.cli.streams import complain, lead_nowhere, open_missing
+from service.processes.forked_child import Forked
 from telemetry import SettingsError as TelemetrySettingsError
 from telemetry import prepare_environment
 
@@ -65,7 +66,15 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return the exit status."""
+    """Run one command and return the exit status; a child of a fleet comes out of it to run its own."""
+    try:
+        return _run(arguments)
+    except Forked as child:
+        own = child.arguments
+    return _run(own)
+
+
+def _run(arguments: list[str]) -> int:
     mend_wait_for()
     open_missing()
     try:

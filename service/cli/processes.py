@@ -35,6 +35,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("api")(api)
     app.command("worker")(worker)
     app.command("process", hidden=True)(process)
+    app.command("template", hidden=True)(template)
 
 
 def run() -> None:
@@ -114,6 +115,17 @@ def process(
     uvloop.run(until_signalled(partial(with_heartbeat, os.environ, served)))
 
 
+def template(
+    modules: Annotated[list[str], typer.Argument(help="what the processes will need")],
+    fd: Annotated[int, typer.Option(help="descriptor of the socket by which it is asked")],
+    supervisor: Annotated[int, typer.Option(help="process id of who asks")],
+) -> None:
+    """Be what the processes of a fleet are forked from."""
+    from service.processes.template import serve
+
+    serve(socket.socket(fileno=fd), supervisor, modules)
+
+
 def _server_of(
     slot: str, listener: socket.socket | None
 ) -> "Callable[[Settings, Telemetry, str, StopRequest], Coroutine[Any, Any, None]]":
@@ -159,10 +171,15 @@ def _start(settings: "Settings", fleet: "FleetSpec") -> None:
     from service.processes.fleet import run_fleet
     from service.processes.signals import until_signalled
     from service.processes.startup import telemetry_settings
+    from service.processes.template import Template, can_fork
 
-    telemetry_settings(os.environ, "main")  # a bad value is refused here, once, not by every child
+    telemetry = telemetry_settings(os.environ, "main")  # a bad value is refused here, once, not by every child
     announce = partial(_announce, fleet=fleet)
-    asyncio.run(until_signalled(partial(run_fleet, settings, fleet, announce)))
+    starter = None
+    if can_fork():
+        starter = Template([*fleet.modules, *telemetry.modules])
+        starter.fork()  # while this process has no thread, no socket and no event loop
+    asyncio.run(until_signalled(partial(run_fleet, settings, fleet, announce, template=starter)))
 
 
 def _with_a_store(settings: "Settings") -> "Settings":

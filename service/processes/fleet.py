@@ -9,7 +9,7 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import IntEnum
@@ -23,11 +23,24 @@ from service.processes.signals import StopRequest
 from service.processes.sockets import is_loopback, listen, url_of
 from service.processes.startup import open_shards
 from service.processes.supervisor import ChildSpec, Supervisor
+from service.processes.template import Template
 from service.settings import Settings, SettingsError
 from service.store.embedded import EmbeddedStore
 from service.store.server_process import attach
 
 TOKEN_BYTES = 12
+PROGRAM = (sys.executable, "-P", "-m", "service")
+"""This program as a fresh interpreter has it; -P: no code of the current directory."""
+
+MODULES = {
+    "api": (
+        *("uvloop", "service.processes.api"),
+        *("anyio.streams.memory", "anyio.streams.stapled", "anyio.streams.tls"),  # Starlette's first file needs them
+    ),
+    "worker": ("uvloop", "service.processes.worker"),
+    "crowd": ("uvloop", "service.crowd.demo", "service.crowd.watch"),
+}
+"""What each kind of process imports, sooner or later."""
 
 
 class StopStage(IntEnum):
@@ -49,6 +62,12 @@ class FleetSpec:
     worker_port: tuple[str, int] | None = None
     drain_seconds: float = 0
     """How long an API process goes on when it is told to end: as long as those in front need to turn to another."""
+
+    @property
+    def modules(self) -> list[str]:
+        """What its processes import."""
+        counts = {"api": self.api, "worker": self.workers, "crowd": self.crowd}
+        return [name for kind, count in counts.items() if count for name in MODULES[kind]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +110,21 @@ def _absolute(directory: Path) -> Path:
 
 
 async def run_fleet(
-    settings: Settings, fleet: FleetSpec, announce: Callable[[Endpoints], None], stop: StopRequest
+    settings: Settings,
+    fleet: FleetSpec,
+    announce: Callable[[Endpoints], None],
+    stop: StopRequest,
+    *,
+    template: Template | None = None,
 ) -> None:
     """Start everything, and end everything when `stop` is set or a part cannot be kept alive.
+
+    Args:
+        settings: The service's settings.
+        fleet: What is started.
+        announce: Told where it can be reached, once that is known.
+        stop: Ends it.
+        template: What the processes are forked from, and closed here; each is a fresh interpreter without it.
 
     Raises:
         SettingsError: A port cannot be had, or is open to strangers.
@@ -102,6 +133,8 @@ async def run_fleet(
         Stopped: `stop` was set before all of it had started.
     """
     with ExitStack() as stack:
+        if template is not None:
+            stack.callback(template.close)
         sockets: dict[str, socket.socket] = {}
         if fleet.api:
             sockets["api"] = stack.enter_context(listen("HOST", settings.host, "PORT", settings.port))
@@ -121,7 +154,11 @@ async def run_fleet(
         )
         endpoints = _endpoints(settings, fleet, url, store, sockets)
         env = _environment(fleet, url, endpoints.admin_token, directory)
-        supervisor = Supervisor(_specs(fleet, sockets, endpoints.url, env), grace_seconds=settings.shutdown_seconds + 1)
+        supervisor = Supervisor(
+            _specs(fleet, sockets, endpoints.url, env, () if template else PROGRAM),
+            grace_seconds=settings.shutdown_seconds + 1,
+            starter=template,
+        )
         announce(endpoints)
         await _keep(supervisor, store, stop)
 
@@ -189,12 +226,17 @@ def _environment(fleet: FleetSpec, url: str, token: str | None, directory: Path)
     return env | ({"ADMIN_TOKEN": token, "ADMIN_TOKEN_FILE": ""} if token else {})
 
 
-def _specs(fleet: FleetSpec, sockets: Mapping[str, socket.socket], url: str, env: Mapping[str, str]) -> list[ChildSpec]:
+def _specs(
+    fleet: FleetSpec,
+    sockets: Mapping[str, socket.socket],
+    url: str,
+    env: Mapping[str, str],
+    program: Sequence[str],
+) -> list[ChildSpec]:
     def child(name: str, stage: StopStage, *args: str, serves: str = "") -> ChildSpec:
         given = (sockets[serves],) if serves in sockets else ()
         fd = [word for listening in given for word in ("--fd", str(listening.fileno()))]
-        # -P: no code of the current directory
-        argv = [sys.executable, "-P", "-m", "service", "process", name, *fd, *args]
+        argv = [*program, "process", name, *fd, *args]
         drain = fleet.drain_seconds if stage is StopStage.API else 0
         return ChildSpec(name=name, argv=argv, env=env, sockets=given, stage=stage, drain_seconds=drain)
 

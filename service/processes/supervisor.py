@@ -19,7 +19,6 @@ import os
 import signal
 import socket
 import time
-from asyncio.subprocess import DEVNULL, Process, create_subprocess_exec
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,10 +27,10 @@ from typing import Final
 import structlog
 
 from service.background import background_tasks
-from service.cancellation import cancel_and_wait
-from service.parent_death import die_with_parent
+from service.cancellation import Stopped, cancel_and_wait
 from service.processes import heartbeat
 from service.processes.heartbeat import Listener
+from service.processes.starting import ChildProcess, Programs, Starter
 
 FIRST_PAUSE_SECONDS: Final = 0.1
 MAX_PAUSE_SECONDS: Final = 5.0
@@ -50,6 +49,7 @@ class ChildSpec:
 
     name: str
     argv: Sequence[str]
+    """For the `Starter`."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Added to the environment of this process."""
     sockets: tuple[socket.socket, ...] = ()
@@ -74,9 +74,11 @@ class ChildFailed(RuntimeError):  # noqa: N818 - says what happened, in one line
 class _Child:
     """A role under care: its present process, and whether it is to end."""
 
-    def __init__(self, spec: ChildSpec) -> None:
+    def __init__(self, spec: ChildSpec, starter: Starter) -> None:
         self.spec = spec
-        self.process: Process | None = None
+        self.process: ChildProcess | None = None
+        self._starter = starter
+        self._up_since: float | None = None
         self.ending = asyncio.Event()
         self.settled = False
         self.failures = 0
@@ -85,10 +87,14 @@ class _Child:
     async def keep(self) -> None:
         """Run the role again and again, until it is to end or may not start again."""
         while not self.ending.is_set():
-            started = time.monotonic()
+            self._up_since = None
             try:
                 status = await self._run_once()
+            except Stopped:
+                return
             except OSError as error:  # no process, memory or descriptor is to be had now
+                if self.ending.is_set():
+                    return
                 _log.error("role cannot be started", role=self.spec.name, error=str(error))
                 status = EXIT_CANNOT_START
             if self.ending.is_set():
@@ -96,19 +102,18 @@ class _Child:
             _log.warning("role died", role=self.spec.name, status=describe(status))
             if not self.spec.restart:
                 return
-            self._count_failure(status, time.monotonic() - started)
+            self._count_failure(status)
             await self._backoff()
 
     async def _run_once(self) -> int:
         listener = Listener()
         try:
-            self.process = await create_subprocess_exec(
-                *die_with_parent(self.spec.argv),
-                env={**os.environ, **self.spec.env, heartbeat.VARIABLE: str(listener.write_end)},
-                pass_fds=(*(listening.fileno() for listening in self.spec.sockets), listener.write_end),
-                stdin=DEVNULL,
-                start_new_session=True,
+            self.process = await self._starter.start(
+                self.spec.argv,
+                {**self.spec.env, heartbeat.VARIABLE: str(listener.write_end)},
+                (*(listening.fileno() for listening in self.spec.sockets), listener.write_end),
             )
+            self._up_since = time.monotonic()
             listener.started()
             _log.info("role started", role=self.spec.name, pid=self.process.pid)
             if self.ending.is_set():  # told so while it started: it has begun nothing
@@ -127,9 +132,9 @@ class _Child:
                 )
                 self.signal(signal.SIGKILL)
 
-    def _count_failure(self, status: int, up_seconds: float) -> None:
+    def _count_failure(self, status: int) -> None:
         """Count a failure, or forget the old ones after a life that was long enough."""
-        if up_seconds >= SETTLED_SECONDS:
+        if self._up_since is not None and time.monotonic() - self._up_since >= SETTLED_SECONDS:
             self.settled = True
             self.failures = 0
             self.pause = FIRST_PAUSE_SECONDS
@@ -169,9 +174,18 @@ class _Child:
 class Supervisor:
     """Runs roles until told to stop; `run` returns only when every process of it has ended."""
 
-    def __init__(self, specs: Iterable[ChildSpec], *, grace_seconds: float = 10.0) -> None:
-        """Take the roles; `grace_seconds` is what each stage has to finish after SIGTERM."""
+    def __init__(
+        self, specs: Iterable[ChildSpec], *, grace_seconds: float = 10.0, starter: Starter | None = None
+    ) -> None:
+        """Take the roles.
+
+        Args:
+            specs: The roles.
+            grace_seconds: What each stage has to finish after SIGTERM.
+            starter: How they are started; as programs, without it.
+        """
         self._specs = tuple(specs)
+        self._starter = starter or Programs()
         self._grace_seconds = grace_seconds
         self._children: dict[asyncio.Task[None], _Child] = {}
 
@@ -195,7 +209,7 @@ class Supervisor:
             ChildFailed: a role could not be brought up; the others have been ended.
         """
         for spec in self._specs:
-            child = _Child(spec)
+            child = _Child(spec, self._starter)
             self._children[asyncio.create_task(child.keep(), name=spec.name)] = child
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -221,6 +235,7 @@ class Supervisor:
             await self._drain(tasks, at_once)
             ending.append(asyncio.create_task(self._end_stage(tasks)))
             await asyncio.wait(ending[-1:], timeout=HEAD_START_SECONDS)
+        self._starter.close()
         await asyncio.gather(*ending)
 
     async def _drain(self, tasks: set[asyncio.Task[None]], at_once: asyncio.Event) -> None:

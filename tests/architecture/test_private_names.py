@@ -40,8 +40,8 @@ MEMBERS = {
     "_otel_original_call": "telemetry/http/background.py",
 }
 """Private members of libraries, and who uses them: where a class is extended they cannot be elsewhere."""
-PUBLIC = {"_asdict", "_replace"}
-"""Of named tuples, whose documentation has them."""
+PUBLIC = {"_asdict", "_replace", "_exit"}
+"""Of named tuples and of `os`, whose documentation has them."""
 
 
 def trees(package: str) -> Iterator[tuple[str, ast.AST]]:

@@ -23,7 +23,8 @@ def test_children_that_were_stopped_are_replaced(durable: RedisServer) -> None:
 def test_a_parent_that_is_killed_leaves_no_child(durable: RedisServer) -> None:
     """The kernel ends them, those that are stopped, too."""
     with Fleet(durable.url, command="run", workers=1) as fleet:
-        pids = [fleet.pid(role) for role in ("api-0", "order-0")]
+        pids = fleet.everybody() - {fleet.program.pid}
+        assert pids >= {fleet.template, *map(fleet.pid, ("api-0", "order-0"))}
         fleet.kill("order-0", signal.SIGSTOP)
         fleet.program.kill9()
         eventually(lambda: not any(map(alive, pids)), 10, "no child is left")

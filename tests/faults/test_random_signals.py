@@ -1,4 +1,4 @@
-"""API processes, order workers, the supervisor and the store get SIGKILL, SIGSTOP and SIGTERM at random, under load.
+"""API processes, order workers, the supervisor, what it forks from, and the store get signals at random, under load.
 
 Afterwards each attempt is sent again under its key: there was one order of it or none, and there is one now.
 `make signals ROUNDS=20 SEED=1` goes on for so many rounds, stops some for a minute, and says what came of it.
@@ -25,7 +25,7 @@ LONG = ROUNDS > 4
 CLIENTS = 16
 PAUSE_SECONDS = 0.02
 ROLES = ("api-0", "api-1", "order-0", "order-1")
-VICTIMS = (*ROLES, "supervisor", "store")
+VICTIMS = (*ROLES, "supervisor", "template", "store")
 SIGNALS = (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM)
 STOPPED_SECONDS = (1.0, 3.0, 20.0, 60.0) if LONG else (0.5, 1.5)
 
@@ -93,9 +93,11 @@ class Target:
         self.running = await self._stack.enter_async_context(fleet(self._data, api=2, workers=2, env=self._env))
 
     def pid(self, victim: str) -> int:
-        """Return the process id of a role, of the supervisor or of the store; 0 while there is none."""
+        """Return the process id of a role, the supervisor, the template or the store; 0 while there is none."""
         if victim in ROLES:
             return self.running.pid(victim)
+        if victim == "template":
+            return self.running.template
         parent = self.running.program.pid
         if victim == "supervisor":
             return parent

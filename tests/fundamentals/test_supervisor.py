@@ -198,8 +198,9 @@ async def test_a_stage_is_told_to_end_when_the_one_before_it_has_drained(
         await wait_until(lambda: out.exists() and out.read_text() == "told ", what="the first is told")
         at_once.set()
     await asyncio.wait_for(task, 10)
-    assert sorted(out.read_text().split()[:2]) == sorted(["told", written])
-    assert out.read_text().endswith("1 ")
+    said = out.read_text().split()
+    assert sorted(said) == sorted(["told", written, "1"])
+    assert hurry or said[-1] == "1", "in a hurry both are told at once, and either may be first"
 
 
 async def test_stopping_while_a_role_rests_or_starts_does_not_wait() -> None:

@@ -119,6 +119,13 @@ def alive(pid: int) -> bool:
         return False
 
 
+def title(pid: int) -> list[str]:
+    """Return the command line of a process, nothing of one that has ended (Linux only)."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").rstrip("\0").split("\0")
+    return []
+
+
 def exists(pid: int) -> bool:
     """Whether a process with this id exists, be it a zombie."""
     try:

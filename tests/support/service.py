@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 
 import httpx
 
-from tests.support.processes import ROOT, alive, descendants, send_signal
+from tests.support.processes import ROOT, alive, descendants, send_signal, title
 from tests.support.program import SCRIPT, Program
 from tests.support.waiting import eventually
 
@@ -97,6 +97,11 @@ class Fleet:
         """Return the process id under which a role was last started, waiting for its first start."""
         return eventually(lambda: self._last_pid(role) or 0, START_SECONDS, f"{role} has been started")
 
+    @property
+    def template(self) -> int:
+        """The process id of what the children are forked from, 0 while there is none (Linux only)."""
+        return next((pid for pid in descendants(self.program.pid) if title(pid)[1:2] == ["template"]), 0)
+
     def everybody(self) -> set[int]:
         """Return the ids of the parent, its children and their children."""
         return {self.program.pid, *descendants(self.program.pid)}
@@ -121,15 +126,17 @@ class Fleet:
         def ready() -> bool:
             assert self.program.running(), f"ended with {self.program.process.returncode}:\n{self.log}"
             try:
-                if httpx.get(f"{url}/readyz", timeout=5).status_code != httpx.codes.OK:
+                if client.get("/readyz").status_code != httpx.codes.OK:
                     return False
-                return not workers or httpx.get(f"{url}/monitoring/health", timeout=5).json()["status"] == "ok"
+                return not workers or client.get("/monitoring/health").json()["status"] == "ok"
             except httpx.TransportError:
                 return False
 
         for role in self._roles:
             self.pid(role)
-        eventually(ready, deadline_seconds, f"{url}/readyz says yes")
+        # One client for all attempts: to make one takes longer than to ask.
+        with httpx.Client(base_url=url, timeout=5, headers={"Connection": "close"}) as client:
+            eventually(ready, deadline_seconds, f"{url}/readyz says yes")
 
     def client(self, **options: Any) -> httpx.Client:
         """Return a blocking client of the API, to be closed by the caller."""

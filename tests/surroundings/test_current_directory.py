@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.support import Program, RedisServer, eventually
+from tests.support.processes import send_signal
 from tests.support.program import SCRIPT
 from tests.support.service import Fleet
 
@@ -88,7 +89,9 @@ def test_as_a_module_it_drops_the_directory_as_soon_as_it_runs(tmp_path: Path, v
 
 
 def test_a_child_that_is_started_again_runs_none_of_it(hostile: Path, valkey_server: RedisServer) -> None:
+    """Nor does the template from which it is forked, which is started again, too."""
     with Fleet(valkey_server.url, command="api", cwd=hostile) as fleet:
+        send_signal(fleet.template, signal.SIGKILL)
         old = fleet.kill("api-0")
         fleet.wait_for_restart("api-0", old)
         eventually(lambda: httpx.get(f"{fleet.url}/healthz", timeout=30).status_code == 200, 30, "it serves again")
