@@ -19,6 +19,7 @@ SEND_BUFFER_BYTES = 64 * 1024
 MAX_UNREAD_BYTES = 1024 * 1024
 CLOSE_TIMEOUT_SECONDS = 1.0
 STUCK_SECONDS = 20.0
+INVALID_PAYLOAD = 1007
 
 
 class Connection(WebSocketsSansIOProtocol):
@@ -64,6 +65,15 @@ class Connection(WebSocketsSansIOProtocol):
         if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
             self.transport.abort()
 
+    def send_receive_event_to_app(self) -> None:
+        """Hand a message on; a text that is no UTF-8 ends the session (RFC 6455, 8.1), and is no error of ours."""
+        if self.curr_msg_data_type == "text" and not self.close_sent and not _is_text(b"".join(self.frames)):
+            self.frames = []
+            self.conn.send_close(INVALID_PAYLOAD)
+            self.handle_parser_exception()
+            return
+        super().send_receive_event_to_app()
+
     async def send(self, message: Any) -> None:  # noqa: ANN401 - as uvicorn's
         """Send; a handshake that was refused with an answer is complete, which uvicorn forgets and calls an error.
 
@@ -89,3 +99,11 @@ class Connection(WebSocketsSansIOProtocol):
         """End a handshake that was not answered in time."""
         if not self.handshake_complete:
             self.transport.abort()
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

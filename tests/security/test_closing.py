@@ -56,6 +56,31 @@ def test_pipelined_clients_that_go_away_make_no_noise(fleet: Fleet, chance: rand
     assert (noise, "Traceback" in fleet.log) == ([], False)
 
 
+FRAMES = {
+    "no UTF-8": (b"\x81\x82\x00\x00\x00\x00\xff\xfe", 1007),
+    "no UTF-8 in two frames": (b"\x01\x81\x00\x00\x00\x00\xc3\x80\x81\x00\x00\x00\x00\x28", 1007),
+    "no mask": (b"\x81\x02hi", 1002),
+    "an opcode that is none": (b"\x83\x80\x00\x00\x00\x00", 1002),
+    "a longer one than there may be": (b"\x81\xff\x3f" + b"\xff" * 7 + b"\x00" * 4, 1009),
+    "half a code to close with": (b"\x88\x81\x00\x00\x00\x00\x03", 1002),
+}
+
+
+@pytest.mark.parametrize(("sent", "code"), FRAMES.values(), ids=FRAMES)
+def test_a_frame_that_is_none_ends_the_session_without_a_word(fleet: Fleet, sent: bytes, code: int) -> None:
+    """By the code that RFC 6455 has for it; strangers write no tracebacks into the log."""
+    before = len(fleet.lines)
+    with connected(fleet.url) as connection:
+        connection.sendall(request("GET /monitoring HTTP/1.1", *WS))
+        assert connection.recv(12) == b"HTTP/1.1 101"
+        connection.sendall(sent)
+        data = received(connection)
+    assert b"\x88" + bytes([data[data.rindex(b"\x88") + 1]]) + code.to_bytes(2, "big") in data
+    assert statuses(fleet.url, PLAIN + LAST) == [202, 200]
+    noise = [line for line in fleet.lines[before:] if line.get("level") in {"error", "critical"}]
+    assert (noise, "Traceback" in fleet.log) == ([], False)
+
+
 NEVER_ANSWERED = {
     "a handshake with a body": request("GET /monitoring HTTP/1.1", *WS, "Content-Length: 5"),
     "a handshake by POST": request("POST /monitoring HTTP/1.1", *WS),

@@ -79,7 +79,7 @@ class RedisServer:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            eventually(lambda: not self.running() or self.answers(), 10, f"{self.kind} answers at {self.url}")
+            eventually(lambda: not self.running() or self.answers(), 60, f"{self.kind} answers at {self.url}")
             if self.running():
                 return self
             if self._unix or attempt == 2:
