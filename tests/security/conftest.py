@@ -44,9 +44,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def chance(request: pytest.FixtureRequest) -> random.Random:
-    """Print the seed of the test and return its chance; `FAULTS_SEED` repeats one."""
-    seed = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"FAULTS_SEED={seed}")  # noqa: T201 - pytest shows it with a failure
+    """Print the seed of the test and return its chance; `ATTACK_SEED` repeats one."""
+    seed = int(os.environ.get("ATTACK_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"ATTACK_SEED={seed}")  # noqa: T201 - pytest shows it with a failure
     _seeds[f"{request.node.path.name}::{request.node.originalname}"] = seed
     return random.Random(seed)
 
