@@ -54,6 +54,7 @@ class FramedProtocol(HttpToolsProtocol):
         self.part = BETWEEN
         self.handshake = False
         self.leaving = False  # takes no further request
+        self.refusal: Problem | None = None  # of what came last; answered after all that came before
         self.running: RequestResponseCycle | None = None
         self._continuing = False  # the client waits to be told to send the body
         self._websocket_paths = websocket_paths
@@ -194,7 +195,7 @@ class FramedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - as uvicorn's
         self.running = cycle
-        if self.leaving and not self.pipeline:
+        if self.leaving and not self.pipeline and self.refusal is None:  # a refusal is the last answer
             cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
 

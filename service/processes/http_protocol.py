@@ -52,7 +52,6 @@ class HttpProtocol(FramedProtocol):
         self._client_seconds = client_seconds
         self._probes_only = False
         self._made = 0.0
-        self._refusal: Problem | None = None
         self._held = b""  # received, and not looked at while parsed requests wait for the one in front
         self._arrival = Deadline(self.loop)  # of a head or a body
         self._cut = Deadline(self.loop)  # of a client that does not read
@@ -72,7 +71,7 @@ class HttpProtocol(FramedProtocol):
         """Take data in, unless what came before was refused."""
         if self.pipeline or self._held:
             self._hold(self._held + data)
-        elif self._refusal is None and not self.transport.is_closing():
+        elif self.refusal is None and not self.transport.is_closing():
             self._feed(data)
 
     def eof_received(self) -> bool:  # type: ignore[override] # uvicorn hangs up on whoever has said everything
@@ -179,8 +178,8 @@ class HttpProtocol(FramedProtocol):
             self._feed(self._held)
         elif not self.idle():
             return
-        elif self._refusal is not None:
-            self._send_refusal(self._refusal)
+        elif self.refusal is not None:
+            self._send_refusal(self.refusal)
         elif self.leaving:
             self._close()
         else:
@@ -251,7 +250,7 @@ class HttpProtocol(FramedProtocol):
 
     def _refuse(self, problem: Problem) -> None:
         """Answer what came last with a problem, after all that came before, and take no more."""
-        self._refusal, self.leaving = problem, True
+        self.refusal, self.leaving = problem, True
         self._hold(b"")
         self._arrival.cancel()
         self._all.count_refusal(problem.code)
