@@ -107,6 +107,12 @@ DAMAGED = GaugeSpec(
     description="What was found foreign or damaged in the store and set aside; `flash-sale audit` names each.",
     scope="fleet",
 )
+LOST = CounterSpec(
+    name="flash_sale.orders.lost",
+    unit="{order}",
+    description="Orders acknowledged that are gone, as `flash-sale audit --against ... --refund` found and booked.",
+    scope="fleet",
+)
 MISSING_SHARDS = GaugeSpec(
     name="flash_sale.missing_shards",
     unit="{shard}",

@@ -5,16 +5,19 @@ import json
 import sys
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.admin_log import admin_act
+from service.cli.against import Witness
 from service.cli.errors import OperatorError
 from service.cli.store import check_order_ids, in_store, time_text
 from service.cli.streams import write_line
 
 if TYPE_CHECKING:
+    from service.cli.against import Comparison
     from service.ledger.audit import LedgerDump, Violation
     from service.ledger.migration import Migration
     from service.ledger.orders import Order
@@ -24,6 +27,14 @@ if TYPE_CHECKING:
 OrderIds = Annotated[list[str] | None, typer.Argument(metavar="ORDER_ID", help="which; or --all")]
 All = Annotated[bool, typer.Option("--all", help="all of them")]
 Json = Annotated[bool, typer.Option("--json", help="as JSON")]
+Against = Annotated[Witness | None, typer.Option("--against", help="who was told of orders, for those that are gone")]
+Source = Annotated[
+    Path | None,
+    typer.Option("--from", help="file of what it was told: charges as NDJSON or order ids; OTLP traces in JSON lines"),
+]
+Refund = Annotated[
+    bool, typer.Option("--refund", help="give the money of orders that are gone back, book them as lost")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,22 +50,28 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(letters, name="dead-letters")
 
 
-def audit(as_json: Json = False) -> None:
-    """Check every invariant in the store and print it; status 1 when one is broken.
+def audit(as_json: Json = False, witness: Against = None, source: Source = None, refund: Refund = False) -> None:
+    """Check every invariant in the store and print it; status 1 when one is broken, or when an order is gone.
 
     Looks into REDIS_URL, or into the embedded store in DATA_DIR, whether a service runs on it or not.
     """
-    dump, found, where = asyncio.run(in_store(_audit))
-    _report_json(dump, found, where) if as_json else _report(dump, found, where)
-    raise typer.Exit(1 if found else 0)
+    if witness is None and (source is not None or refund):
+        raise typer.BadParameter("--from and --refund go with --against")
 
+    async def audited(
+        shards: "Shards", settings: "Settings"
+    ) -> "tuple[LedgerDump, list[Violation], str, Comparison | None]":
+        from service.cli.against import compare
+        from service.ledger.audit import dump_ledger, violations
+        from service.processes.fleet import store_name
 
-async def _audit(shards: "Shards", settings: "Settings") -> "tuple[LedgerDump, list[Violation], str]":
-    from service.ledger.audit import dump_ledger, violations
-    from service.processes.fleet import store_name
+        dump = await dump_ledger(shards)
+        told = await compare(shards, settings, witness, source, refund=refund) if witness else None
+        return dump, violations(dump), store_name(settings), told
 
-    dump = await dump_ledger(shards)
-    return dump, violations(dump), store_name(settings)
+    dump, found, where, told = asyncio.run(in_store(audited))
+    _report_json(dump, found, where, told) if as_json else _report(dump, found, where, told)
+    raise typer.Exit(1 if found or (told and told.open) else 0)
 
 
 def migrate(as_json: Json = False) -> None:
@@ -86,7 +103,8 @@ async def _migrate(shards: "Shards", settings: "Settings") -> "tuple[Migration, 
         return done, store_name(settings)
 
 
-def _report(dump: "LedgerDump", found: "list[Violation]", where: str) -> None:
+def _report(dump: "LedgerDump", found: "list[Violation]", where: str, told: "Comparison | None") -> None:
+    from service.cli.against import report
     from service.ledger.audit import INVARIANTS
 
     write_line(f"{'store':<7} {where}")
@@ -104,10 +122,15 @@ def _report(dump: "LedgerDump", found: "list[Violation]", where: str) -> None:
     if dump.snapshot.archived:
         forgotten = ", ".join(f"{count} {status}" for status, count in dump.snapshot.archived.items())
         write_line(f"forgotten after their retention: {forgotten}")
+    if dump.snapshot.lost:
+        write_line(f"booked as lost: {dump.snapshot.lost} orders that were acknowledged and are not there")
     write_line(f"{len(found)} breaches" if found else "clean")
+    if told:
+        report(told)
 
 
-def _report_json(dump: "LedgerDump", found: "list[Violation]", where: str) -> None:
+def _report_json(dump: "LedgerDump", found: "list[Violation]", where: str, told: "Comparison | None") -> None:
+    from service.cli.against import as_json
     from service.ledger.audit import INVARIANTS
 
     report = {
@@ -119,12 +142,13 @@ def _report_json(dump: "LedgerDump", found: "list[Violation]", where: str) -> No
         },
         "orders": {str(status): count for status, count in dump.snapshot.orders.items()},
         "requeued": dump.snapshot.requeued,
+        "lost": dump.snapshot.lost,
         "orders_stored": len(dump.orders),
         "orders_forgotten": {str(status): count for status, count in dump.snapshot.archived.items()},
         "products": len(dump.products),
         "queue_length": dump.snapshot.queue_length,
         "dead_letters": dump.snapshot.dead_letters,
-    }
+    } | ({"against": as_json(told)} if told else {})
     sys.stdout.write(json.dumps(report, indent=2) + "\n")
 
 

@@ -66,6 +66,7 @@ class Snapshot:
     archived: dict[Status, int] = with_default(default_factory=dict)
     events: dict[Status, int] = with_default(default_factory=dict)
     damaged: int = 0
+    lost: int = 0
     waiting: int = 0
     capacity: float = 0.0
     waited_seconds: float = 0.0
@@ -109,6 +110,7 @@ class Snapshot:
             taken_at=at(min(shard["now"] for shard in shards)),
             orders={status: totals[status] for status in COUNTED},
             requeued=totals["requeued"],
+            lost=totals["lost"],
             archived={status: count for status in COUNTED if (count := totals[f"archived:{status}"])},
             events={status: totals["refunds" if status is Status.REFUNDED else status] for status in COUNTED},
             products=tuple(sorted(products, key=lambda product: product.product_id)),

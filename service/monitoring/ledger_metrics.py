@@ -16,6 +16,7 @@ from service.metrics import (
     HELD,
     INVENTORY,
     LIVE_WORKERS,
+    LOST,
     MISSING_SHARDS,
     OLDEST_AGE,
     OPEN,
@@ -88,6 +89,7 @@ def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None], 
 
     telemetry.observe(ORDERS, counts("status", attrgetter("orders")))
     telemetry.observe(REJECTIONS, counts("reason", lambda s: {why: s.rejections.get(why, 0) for why in REASONS}))
+    telemetry.observe(LOST, lambda: [(one.lost, {})] if (one := latest()) and one.complete else [])
     telemetry.observe(EVENTS, counts("type", lambda s: {EVENT_TYPES[type_]: n for type_, n in s.events.items()}))
     telemetry.observe(LIVE_WORKERS, figure(lambda snapshot: len(snapshot.live_workers(silence))))
     for spec, of in _OF_THE_LEDGER:

@@ -134,11 +134,28 @@ class Bank:
         books = {"captured": self.captured, "refunded": self.refunded, "asked": self.asked, "wrong": self.wrong}
         return JSONResponse(books)
 
+    async def charges(self, request: Request) -> Response:
+        """List what was captured, two a page, whatever is asked for."""
+        after = int(request.query_params["after"] or 0)
+        listed = [
+            {
+                "order_id": body["order_id"],
+                "charge_key": key,
+                "payment_id": f"pay-{key}",
+                "amount": body["amount"],
+                "currency": body["currency"],
+                "refunded": bool(self.refunded[key]),
+            }
+            for key, body in self.captured.items()
+        ]
+        cursor = str(after + 2) if after + 2 < len(listed) else None
+        return JSONResponse({"charges": listed[after : after + 2], "cursor": cursor})
+
     def app(self) -> Starlette:
         """Make the application."""
         posts = {"/charges": self.charge, "/refunds": self.refund, "/moods": self.change}
         routes = [Route(path, answer, methods=["POST"]) for path, answer in posts.items()]
-        return Starlette(routes=[*routes, Route("/books", self.books)])
+        return Starlette(routes=[*routes, Route("/books", self.books), Route("/charges", self.charges)])
 
 
 class BankProcess:

@@ -294,4 +294,5 @@ def test_every_step_is_told_twice() -> None:
         "trim",
         "migrate",
     }  # at each start; counts twice on purpose; test_feed, test_migration
+    elsewhere |= {"lose"}  # see test_lost_orders
     assert set(ledger_scripts()) == reads | told_here | elsewhere

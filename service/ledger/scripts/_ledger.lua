@@ -34,8 +34,9 @@
 --   rate:<digest>      string: when in us the next request of somebody is due, at the rate that is allowed; ends then
 --   refunds            sorted set: keys of payments to be given back -> when to try, unless nothing was captured; '.' and a
 --                      number behind it: of a confirmed order that part, see `load_order`
---   totals             hash: how many orders reached each status, `requeued`, `refunds` (also of a part), and of the orders that
---                      were forgotten how many had which: `archived:<status>`; `drain` and `capacity`, rates as last known; `busy`, see `pace`
+--   lost               sorted set: short ids of orders that were acknowledged and are gone -> when that was found
+--   totals             hash: how many orders reached each status, `requeued`, `lost`, `refunds` (also of a part), and of the orders
+--                      that were forgotten how many had which: `archived:<status>`; `drain` and `capacity`, rates as last known; `busy`, see `pace`
 --   refused            hash: how many orders were refused for each reason, by the ledger or by an API process (shard 0)
 --   call:<id>          string: the refusals of one call of `place`, ends with its time to live
 --   refusals:<process> string: number of the last lot of refusals that the process sent, ends with its time to live
