@@ -78,7 +78,7 @@ async def compare(
         with admin_act(f"audit --against {witness} --refund", "booked") as results:
             await _give_back(settings, found)
             found.missing = await find_missing(shards, ids, forgotten_before=before, book=True)
-            results |= dict.fromkeys(found.missing.booked, "booked")
+            results.update(dict.fromkeys(found.missing.booked, "booked"))
     return found
 
 
