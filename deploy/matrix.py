@@ -25,25 +25,31 @@ FASTAPI: Final = (
     *("0.162.0", "0.163.0", "0.164.0", "0.165.0"),
 )
 STARLETTE: Final = ("1.6.0", "1.7.0", "1.8.0", "1.9.0", "1.10.0")
-OPENTELEMETRY: Final = (("1.45.0", "0.66b0"), ("1.45.1", "0.66b1"), ("1.45.2", "0.66b2"))
+OPENTELEMETRY: Final = (("1.44.0", "0.65b0"), ("1.45.0", "0.66b0"), ("1.45.1", "0.66b1"), ("1.45.2", "0.66b2"))
+BESIDE: Final = ("logfire==5.4.0", "sentry-sdk==2.75.0")
+BESIDE_TESTS: Final = (
+    *("-m", "pytest", "-q", "--noconftest", "-c", "/dev/null", "-p", "no:cacheprovider"),
+    str(ROOT / "tests" / "telemetry" / "test_beside.py"),
+)
 PROMETHEUS: Final = ("0.24.0", "0.24.1", "0.25.0", "0.26.0")
 HEAD: Final = """# The versions that truemeter is run on
 
 `make matrix` writes this page, and a workflow runs it each week: an environment for each line, with exactly these
-versions, in which an application is served by uvicorn under every interceptor, recorded and not. The ranges in
-`telemetry/pyproject.toml` are what passes.
+versions, in which an application is served by uvicorn under every interceptor, recorded and not. Beside another
+library, `tests/telemetry/test_beside.py` is run. The ranges in `telemetry/pyproject.toml` are what passes.
 """
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination; without FastAPI where it is None."""
+    """One combination; without FastAPI where it is None. `beside` is another library and its release."""
 
     python: str
     fastapi: str | None
     starlette: str | None
     otel: tuple[str, str]
     prometheus: str
+    beside: str | None = None
 
     def requirements(self) -> Iterator[str]:
         """Yield what is installed."""
@@ -54,6 +60,8 @@ class Cell:
             yield f"opentelemetry-{name}=={contrib}"
         yield f"prometheus-client=={self.prometheus}"
         yield "uvicorn"
+        if self.beside:
+            yield from (self.beside, "httpx", "pytest")
         for name, release in (("fastapi", self.fastapi), ("starlette", self.starlette)):
             if release:
                 yield f"{name}=={release}"
@@ -62,7 +70,8 @@ class Cell:
     def row(self) -> str:
         """The same as the first cells of a table's row."""
         app = f"FastAPI {self.fastapi}" if self.fastapi else f"Starlette {self.starlette}"
-        return f"| {self.python} | {app} | {self.otel[0]} / {self.otel[1]} | {self.prometheus} |"
+        beside = f", beside {self.beside.replace('==', ' ')}" if self.beside else ""
+        return f"| {self.python} | {app}{beside} | {self.otel[0]} / {self.otel[1]} | {self.prometheus} |"
 
 
 def cells(python: str) -> list[Cell]:
@@ -72,6 +81,7 @@ def cells(python: str) -> list[Cell]:
     found += [Cell(python, FASTAPI[-1], None, otel, last) for otel in OPENTELEMETRY[:-1]]
     found += [Cell(python, FASTAPI[-1], None, newest, release) for release in PROMETHEUS[:-1]]
     found += [Cell(python, FASTAPI[0], None, OPENTELEMETRY[0], PROMETHEUS[0])]
+    found += [Cell(python, FASTAPI[-1], None, newest, last, other) for other in BESIDE]
     found += [Cell(python, None, release, newest, last) for release in STARLETTE]
     return [*found, Cell(python, None, STARLETTE[0], OPENTELEMETRY[0], PROMETHEUS[0])]
 
@@ -94,7 +104,20 @@ def run(cell: Cell, wheel: Path) -> str:
                 str(wheel),
                 *cell.requirements(),
             ),
-            (python, str(SMOKE), "fastapi" if cell.fastapi else "starlette"),
+            (
+                python,
+                "-m",
+                "pytest",
+                "-q",
+                "--noconftest",
+                "-c",
+                "/dev/null",
+                "-p",
+                "no:cacheprovider",
+                str(BESIDE_TESTS),
+            )
+            if cell.beside
+            else (python, str(SMOKE), "fastapi" if cell.fastapi else "starlette"),
         )
         for step in steps:
             done = subprocess.run(step, capture_output=True, text=True, cwd=home, check=False)  # noqa: S603 - ours

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from inspect import signature
 from itertools import chain, islice
 from typing import Any, TypeAlias
 
@@ -41,6 +42,8 @@ from .text_format import PrerenderedGauge, sample_prefix
 
 _logger = logging.getLogger(__name__)
 _SCOPE = InstrumentationScope("")
+_FILTERS = "resource_attribute_filter" in signature(PrometheusMetricReader).parameters
+"""Whether the exporter makes labels of resource attributes; that of OpenTelemetry 1.44 does not."""
 _NOTHING = MetricsData([])
 _Point: TypeAlias = NumberDataPoint | HistogramDataPoint
 
@@ -59,11 +62,14 @@ class PrometheusReader(PrometheusMetricReader):
         self, exemplars: Exemplars, resource: Resource, *, resource_labels: Sequence[str] = (), target_info: bool
     ) -> None:
         self._exporter = CollectorRegistry()  # what the exporter makes of what it is given
+        options: dict[str, Any] = {}
+        if _FILTERS:
+            options["resource_attribute_filter"] = frozenset(resource_labels).__contains__
         super().__init__(
             disable_target_info=True,  # it would stay as it was at the first scrape
             scope_info_enabled=False,
-            resource_attribute_filter=frozenset(resource_labels).__contains__,
             registry=self._exporter,
+            **options,
         )
         self._exemplars = exemplars
         self._resource = resource
@@ -141,9 +147,11 @@ class PrometheusReader(PrometheusMetricReader):
         return {**self._labels, **_labels(series.attributes)}
 
     def _with_exemplars(self, family: Family, points: Sequence[_Point]) -> Family:
+        samples = family.samples
+        if not _FILTERS and self._labels:
+            samples[:] = [sample._replace(labels={**self._labels, **sample.labels}) for sample in samples]
         if family.type == "gauge":
             return family
-        samples = family.samples
         carriers = [place for place, sample in enumerate(samples) if sample.name.endswith(("_bucket", "_total"))]
         rest = iter(carriers)
         for point in points:
