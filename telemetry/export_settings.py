@@ -77,16 +77,21 @@ def otlp_logs(env: Environment) -> OtlpLogSettings | None:
 def otlp_metrics(env: Environment) -> OtlpMetricSettings | None:
     """Return where metrics go; they do so where they are told to, for ``/metrics`` has them anyway."""
     endpoint = _endpoint(env, "METRICS")
-    interval = env.read("OTEL_METRIC_EXPORT_INTERVAL", parsing.whole_number(1, 86_400_000), 60_000)
+    interval_seconds = metric_interval_seconds(env)
     preference = env.read("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", parsing.one_of(*TEMPORALITIES), "")
     if endpoint is None:
         return None
     return OtlpMetricSettings(
         metrics_endpoint=endpoint,
-        interval_seconds=interval / 1000,
+        interval_seconds=interval_seconds,
         temporality=next((known for known in TEMPORALITIES if known == preference), TEMPORALITIES[0]),
         **_options(env, "METRICS"),
     )
+
+
+def metric_interval_seconds(env: Environment) -> float:
+    """Return how often metrics are sent."""
+    return env.read("OTEL_METRIC_EXPORT_INTERVAL", parsing.whole_number(1, 86_400_000), 60_000) / 1000
 
 
 def _endpoint(env: Environment, signal: str) -> str | None:
@@ -99,10 +104,9 @@ def _endpoint(env: Environment, signal: str) -> str | None:
 
 
 def exporters(env: Environment, signal: str) -> Sequence[str]:
-    """Return where a signal goes; log lines go to their stream besides, so a console is none of theirs."""
-    known = {"TRACES": ("otlp", "console", "none"), "LOGS": ("otlp", "none"), "METRICS": ("prometheus", "otlp", "none")}
-    default = ("prometheus",) if signal == "METRICS" else ("otlp",)
-    return env.read(f"OTEL_{signal}_EXPORTER", parsing.some_of(*known[signal]), default)
+    """Return where a signal goes; log lines go to their stream anyway, which is their console."""
+    also, default = (("prometheus",), "prometheus") if signal == "METRICS" else ((), "otlp")
+    return env.read(f"OTEL_{signal}_EXPORTER", parsing.some_of(*also, "otlp", "console", "none"), (default,))
 
 
 class _Options(TypedDict):

@@ -104,7 +104,7 @@ class Telemetry(ApplicationTelemetry, MeasuringTelemetry):
         self._resource = resource = providers.make_resource(settings)
         self._exposition = Exposition(lambda: resource.worker, lambda: self.fleet_exporter, registries)
         self._host = find_host(tracer_provider, meter_provider, look_around=set_global)
-        self._readers = providers.reader_provider(metric_readers, resource, chosen := Views(views))
+        self._readers = providers.reader_provider(metric_readers, settings, resource, chosen := Views(views))
         self._exported = ExportedTraces() if settings.otlp is not None and self._host.tracers is None else None
         self._process = self._make_process_meters(chosen)
         self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet, chosen)

@@ -26,6 +26,7 @@ from .export_settings import (
     Temporality,
     batch,
     exporters,
+    metric_interval_seconds,
     otlp_logs,
     otlp_metrics,
     otlp_traces,
@@ -106,6 +107,7 @@ class TelemetrySettings:
         excluded_paths: request paths that get neither spans nor metrics.
         excluded_urls: regular expressions; a request whose URL has one of them gets neither, too.
         console_spans: whether spans are written to stdout as well, as JSON.
+        console_metrics_seconds: how often metrics are written there as well; 0 for never.
         ignored_variables: those of OpenTelemetry that are set and have no effect; `Telemetry.start` tells them.
         batch: limits of the span queue.
         log_batch: limits of the queue of log lines.
@@ -132,6 +134,7 @@ class TelemetrySettings:
     excluded_paths: tuple[str, ...] = ("/metrics", "/healthz", "/readyz")
     excluded_urls: tuple[str, ...] = ()
     console_spans: bool = False
+    console_metrics_seconds: float = 0.0
     ignored_variables: tuple[str, ...] = ()
     batch: BatchSettings = field(default_factory=BatchSettings)
     log_batch: BatchSettings = field(default_factory=lambda: BatchSettings(schedule_delay_millis=1000))
@@ -189,6 +192,7 @@ class TelemetrySettings:
             metrics_address=_metrics_address(env),
             excluded_urls=_excluded_urls(env),
             console_spans="console" in exporters(env, "TRACES"),
+            console_metrics_seconds=metric_interval_seconds(env) if "console" in exporters(env, "METRICS") else 0.0,
             ignored_variables=ignored(environ),
             batch=batch(env, "OTEL_BSP", 5000),
             log_batch=batch(env, "OTEL_BLRP", 1000),

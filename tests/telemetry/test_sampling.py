@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 import pytest
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, set_span_in_context
+from opentelemetry.trace.span import TraceState
 
 from telemetry import TelemetrySettings, consumer_context, consumer_span, current_traceparent
 from telemetry.testing import capture
-from telemetry.traces.sampling import BudgetSampler, EntrySampler, TraceBudget
+from telemetry.traces.sampling import BudgetSampler, EntrySampler, TraceBudget, make_sampler
 
 SAMPLED = "00-{trace:032x}-00000000000000aa-01"
 
@@ -187,6 +188,39 @@ def test_a_parent_based_sampler_does_not_obey_a_client_either(sampler: str) -> N
         with consumer_span(tracer, "settle", traceparent=SAMPLED.format(trace=7)):
             pass
         assert [span.name for span in seen.spans()] == ["settle"]
+
+
+@pytest.mark.parametrize("root", ["always_on", "always_off", "traceidratio"])
+@pytest.mark.parametrize("trust", [True, False])
+def test_parent_based_samplers_are_those_of_the_specification_where_clients_are_trusted(
+    root: str, ids: Callable[[], int], *, trust: bool
+) -> None:
+    """They decide as the SDK's; else they differ in one point: a client's parent counts as none."""
+    roots = {"always_on": ALWAYS_ON, "always_off": ALWAYS_OFF, "traceidratio": TraceIdRatioBased(0.5)}
+    specified = ParentBased(roots[root])
+    settings = TelemetrySettings(
+        service_name="shop", sampler=f"parentbased_{root}", sampler_arg=0.5, trust_client_sampling=trust
+    )
+    ours, _ = make_sampler(settings, recording=True)
+    counts = {"ours": 0, "root": 0}
+    for trace_id in (ids() for _ in range(400)):
+        for is_remote, flags in ((False, 0), (False, 1), (True, 0), (True, 1), (None, 0)):
+            context = Context()
+            if is_remote is not None:
+                state = TraceState([("vendor", "x")])
+                parent = SpanContext(trace_id, 0xAA, is_remote, TraceFlags(flags), state)
+                context = set_span_in_context(NonRecordingSpan(parent))
+            results = [each.should_sample(context, trace_id, "GET /", SpanKind.SERVER) for each in (ours, specified)]
+            assert results[0].trace_state == results[1].trace_state
+            if trust or not is_remote:
+                assert results[0].decision is results[1].decision
+            else:
+                counts["ours"] += results[0].decision is Decision.RECORD_AND_SAMPLE
+                counts["root"] += 1
+    if not trust:
+        assert counts["ours"] == pytest.approx(
+            counts["root"] * {"always_on": 1, "always_off": 0}.get(root, 0.5), rel=0.2
+        )
 
 
 def test_traces_are_whole_from_the_request_to_the_consumer() -> None:

@@ -92,7 +92,7 @@ def test_exporter_options() -> None:
             "OTEL_EXPORTER_OTLP_COMPRESSION",
         ),
         ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, "OTEL_BSP_MAX_QUEUE_SIZE"),
-        ({"OTEL_LOGS_EXPORTER": "console"}, "OTEL_LOGS_EXPORTER"),
+        ({"OTEL_LOGS_EXPORTER": "jaeger"}, "OTEL_LOGS_EXPORTER"),
         ({"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "c:4318"}, "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"),
         ({ENDPOINT: "http://c", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL"),
         ({"OTEL_BLRP_MAX_QUEUE_SIZE": "0"}, "OTEL_BLRP_MAX_QUEUE_SIZE"),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import sys
 from pathlib import Path
@@ -74,6 +75,18 @@ def test_spans_go_where_the_exporters_say(said: str, *, otlp: bool, console: boo
     """One of them, both or none."""
     settings = from_env(OTEL_TRACES_EXPORTER=said, OTEL_EXPORTER_OTLP_ENDPOINT="http://collector")
     assert (settings.otlp is not None, settings.console_spans) == (otlp, console)
+
+
+def test_metrics_are_written_to_the_console() -> None:
+    """At their interval, and at the end; log lines are on their stream anyway."""
+    told = {"OTEL_METRICS_EXPORTER": "prometheus,console", "OTEL_LOGS_EXPORTER": "console"}
+    assert from_env(**told).otlp_metrics is None
+    assert from_env(**told, OTEL_METRIC_EXPORT_INTERVAL="500").console_metrics_seconds == 0.5
+    assert from_env().console_metrics_seconds == 0
+    script = CONSOLE.replace("pass", "telemetry.meter_provider.get_meter('m').create_counter('shop.sold').add(7)")
+    said = run([sys.executable, "-c", script], env={**os.environ, **told}, check=True).stdout
+    assert '"name": "shop.sold"' in said
+    assert '"value": 7' in said
 
 
 def test_an_exporter_that_is_not_known_is_refused() -> None:
