@@ -27,16 +27,13 @@ FASTAPI: Final = (
 STARLETTE: Final = ("1.6.0", "1.7.0", "1.8.0", "1.9.0", "1.10.0")
 OPENTELEMETRY: Final = (("1.44.0", "0.65b0"), ("1.45.0", "0.66b0"), ("1.45.1", "0.66b1"), ("1.45.2", "0.66b2"))
 BESIDE: Final = ("logfire==5.4.0", "sentry-sdk==2.75.0")
-BESIDE_TESTS: Final = (
-    *("-m", "pytest", "-q", "--noconftest", "-c", "/dev/null", "-p", "no:cacheprovider"),
-    str(ROOT / "tests" / "telemetry" / "test_beside.py"),
-)
+BESIDE_SMOKE: Final = ROOT / "deploy" / "matrix_beside.py"
 PROMETHEUS: Final = ("0.24.0", "0.24.1", "0.25.0", "0.26.0")
 HEAD: Final = """# The versions that truemeter is run on
 
 `make matrix` writes this page, and a workflow runs it each week: an environment for each line, with exactly these
 versions, in which an application is served by uvicorn under every interceptor, recorded and not. Beside another
-library, `tests/telemetry/test_beside.py` is run. The ranges in `telemetry/pyproject.toml` are what passes.
+library, `deploy/matrix_beside.py` is run. The ranges in `telemetry/pyproject.toml` are what passes.
 """
 
 
@@ -61,10 +58,16 @@ class Cell:
         yield f"prometheus-client=={self.prometheus}"
         yield "uvicorn"
         if self.beside:
-            yield from (self.beside, "httpx", "pytest")
+            yield from (self.beside, "httpx")
         for name, release in (("fastapi", self.fastapi), ("starlette", self.starlette)):
             if release:
                 yield f"{name}=={release}"
+
+    def smoke(self) -> tuple[str, str]:
+        """Return what is run, and its argument."""
+        if self.beside:
+            return str(BESIDE_SMOKE), self.beside.partition("==")[0]
+        return str(SMOKE), "fastapi" if self.fastapi else "starlette"
 
     @property
     def row(self) -> str:
@@ -104,20 +107,7 @@ def run(cell: Cell, wheel: Path) -> str:
                 str(wheel),
                 *cell.requirements(),
             ),
-            (
-                python,
-                "-m",
-                "pytest",
-                "-q",
-                "--noconftest",
-                "-c",
-                "/dev/null",
-                "-p",
-                "no:cacheprovider",
-                str(BESIDE_TESTS),
-            )
-            if cell.beside
-            else (python, str(SMOKE), "fastapi" if cell.fastapi else "starlette"),
+            (python, *cell.smoke()),
         )
         for step in steps:
             done = subprocess.run(step, capture_output=True, text=True, cwd=home, check=False)  # noqa: S603 - ours
