@@ -58,7 +58,7 @@ class Cell:
         yield f"prometheus-client=={self.prometheus}"
         yield "uvicorn"
         if self.beside:
-            yield from (self.beside, "httpx")
+            yield from (self.beside, "httpx==0.28.1")
         for name, release in (("fastapi", self.fastapi), ("starlette", self.starlette)):
             if release:
                 yield f"{name}=={release}"
