@@ -13,12 +13,7 @@ from typing import TYPE_CHECKING
 from opentelemetry import metrics
 from opentelemetry.sdk.environment_variables import OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
-from opentelemetry.sdk.metrics.export import (
-    ConsoleMetricExporter,
-    Metric,
-    MetricReader,
-    PeriodicExportingMetricReader,
-)
+from opentelemetry.sdk.metrics.export import Metric
 from opentelemetry.sdk.metrics.view import DropAggregation
 from opentelemetry.sdk.metrics.view import View as SdkView
 from opentelemetry.sdk.resources import Resource
@@ -97,16 +92,6 @@ def process_meter_provider(
     """
     reader = PrometheusReader(Exemplars(exported), resource, resource_labels=[WORKER], target_info=True)
     return _meters(reader, resource, registry, kept, also, views)
-
-
-def reader_provider(
-    readers: Sequence[MetricReader], settings: TelemetrySettings, resource: Resource, views: Views
-) -> MeterProvider | None:
-    """Return the SDK's provider for readers of the service's own, and for the console; None without any."""
-    if settings.console_metrics_seconds:
-        every = settings.console_metrics_seconds * 1000
-        readers = [*readers, PeriodicExportingMetricReader(ConsoleMetricExporter(), export_interval_millis=every)]
-    return MeterProvider(readers, resource, shutdown_on_exit=False, views=views.sdk) if readers else None
 
 
 def fleet_meter_provider(

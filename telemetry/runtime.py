@@ -42,6 +42,7 @@ from .measuring import MeasuringTelemetry
 from .metrics.exemplars import ExportedTraces
 from .metrics.instruments import Instruments
 from .metrics.provider import AggregatingMeterProvider
+from .metrics.readers import reader_provider
 from .metrics.views import Views
 from .prometheus.endpoint import Exposition, MetricsEndpoint
 from .settings import TelemetrySettings
@@ -104,7 +105,7 @@ class Telemetry(ApplicationTelemetry, MeasuringTelemetry):
         self._resource = resource = providers.make_resource(settings)
         self._exposition = Exposition(lambda: resource.worker, lambda: self.fleet_exporter, registries)
         self._host = find_host(tracer_provider, meter_provider, look_around=set_global)
-        self._readers = providers.reader_provider(metric_readers, settings, resource, chosen := Views(views))
+        self._readers = reader_provider(metric_readers, settings, resource, chosen := Views(views))
         self._exported = ExportedTraces() if settings.otlp is not None and self._host.tracers is None else None
         self._process = self._make_process_meters(chosen)
         self._fleet = providers.fleet_meter_provider(resource, self._exposition.fleet, chosen)
