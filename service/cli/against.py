@@ -22,6 +22,7 @@ class Witness(StrEnum):
     """Who was told of orders."""
 
     BANK = "bank"
+    EVENTS = "events"
     TRACES = "traces"
 
 
@@ -83,7 +84,12 @@ async def compare(
 
 
 async def _told(settings: "Settings", witness: Witness, source: Path | None) -> "AsyncIterator[Capture]":
-    from service.orders.payments.captures import captures_in, captures_of_gateway, orders_in_traces
+    from service.orders.payments.captures import (
+        captures_in,
+        captures_of_gateway,
+        orders_in_events,
+        orders_in_traces,
+    )
 
     if source is None:
         if witness is not Witness.BANK:
@@ -93,10 +99,10 @@ async def _told(settings: "Settings", witness: Witness, source: Path | None) -> 
         async for capture in captures_of_gateway(settings.payment.gateway_url.get_secret_value()):
             yield capture
         return
-    read = captures_in if witness is Witness.BANK else orders_in_traces
+    readers = {Witness.BANK: captures_in, Witness.EVENTS: orders_in_events, Witness.TRACES: orders_in_traces}
     try:
         with source.open(encoding="utf-8") as lines:
-            for capture in read(lines):
+            for capture in readers[witness](lines):
                 yield capture
     except (OSError, UnicodeDecodeError) as error:
         raise OperatorError(f"{source}: {getattr(error, 'strerror', None) or 'is no text'}") from None

@@ -30,7 +30,10 @@ Json = Annotated[bool, typer.Option("--json", help="as JSON")]
 Against = Annotated[Witness | None, typer.Option("--against", help="who was told of orders, for those that are gone")]
 Source = Annotated[
     Path | None,
-    typer.Option("--from", help="file of what it was told: charges as NDJSON or order ids; OTLP traces in JSON lines"),
+    typer.Option(
+        "--from",
+        help="file of what it was told: charges as NDJSON or order ids; events as NDJSON; OTLP traces in JSON lines",
+    ),
 ]
 Refund = Annotated[
     bool, typer.Option("--refund", help="give the money of orders that are gone back, book them as lost")

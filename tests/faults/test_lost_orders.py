@@ -12,7 +12,13 @@ from redis.asyncio import Redis
 
 from service.ledger.lost import find_missing
 from service.ledger.orders import Order, at, new_order_id
-from service.orders.payments.captures import Capture, CapturesUnreadableError, captures_in, orders_in_traces
+from service.orders.payments.captures import (
+    Capture,
+    CapturesUnreadableError,
+    captures_in,
+    orders_in_events,
+    orders_in_traces,
+)
 from service.store import connect
 from tests.conftest import MakeServer
 from tests.faults.bank import Bank
@@ -86,7 +92,7 @@ async def test_the_bank_names_what_is_gone_and_the_money_goes_back_once(make_ser
 
 
 async def test_files_of_charges_and_traces_name_it_too(make_server: MakeServer, tmp_path: Path) -> None:
-    """What the bank exported, or the collector wrote; they say it to people as well."""
+    """What the bank exported, the collector wrote, or a follower of the feed kept; it is said to people as well."""
     bank = Bank()
     async with failed_over(make_server, bank) as (url, gone, _):
         charges, traces = tmp_path / "charges.ndjson", tmp_path / "traces.json"
@@ -95,7 +101,10 @@ async def test_files_of_charges_and_traces_name_it_too(make_server: MakeServer, 
             {"attributes": [{"key": "flash_sale.order_id", "value": {"stringValue": one}}]} for one in bank.captured
         ]
         traces.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}) + "\n")
-        for witness, file in (("bank", charges), ("traces", traces)):
+        events = tmp_path / "events.ndjson"
+        told = [{"type": "flashsale.order.pending", "subject": order} for order in bank.captured]
+        events.write_text("\n".join([json.dumps({"events": told[:4]}), *map(json.dumps, told[3:]), ""]))
+        for witness, file in (("bank", charges), ("traces", traces), ("events", events)):
             arguments = ("audit", "--against", witness, "--from", str(file))
             done = await asyncio.to_thread(flash_sale, *arguments, env={"REDIS_URL": url})
             assert f"against {witness}: {KEPT + LOST} orders, {KEPT} are there, {LOST} are gone" in done.stdout
@@ -123,6 +132,9 @@ def test_what_cannot_be_read_is_said_and_not_passed_over() -> None:
     for line in ("{", json.dumps({"order_id": order, "amount": "much"}), json.dumps({"order_id": order, "amount": -1})):
         with pytest.raises(CapturesUnreadableError):
             list(captures_in([line]))
+    for line in ("{", "7", '{"events": [7]}'):
+        with pytest.raises(CapturesUnreadableError, match="line 1 is neither an event"):
+            list(orders_in_events([line]))
     with pytest.raises(CapturesUnreadableError, match="line 2 is no export"):
         list(orders_in_traces(["{}", "{"]))
 

@@ -111,6 +111,25 @@ def orders_in_traces(lines: Iterable[str]) -> Iterator[Capture]:
                     yield capture
 
 
+def orders_in_events(lines: Iterable[str]) -> Iterator[Capture]:
+    """Read the orders that events name, as whoever followed `GET /events` kept them: an event or a page of them a line.
+
+    Raises:
+        CapturesUnreadableError: A line is neither.
+    """
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text:
+            continue
+        try:
+            said = json.loads(text)
+            for event in said.get("events", [said]):
+                if (capture := _capture({"order_id": event.get("subject")})) is not None:
+                    yield capture
+        except (ValueError, AttributeError):
+            raise CapturesUnreadableError(f"line {number} is neither an event in JSON nor a page of them") from None
+
+
 def _attributes(export: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for resource in export.get("resourceSpans", ()):
         for scope in resource.get("scopeSpans", ()):
