@@ -142,7 +142,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             background_tasks(
                 context.writes.run,
                 context.poller.run,
-                *maintenance(context.ledger),
+                *maintenance(context.ledger, context.telemetry.worker),
                 partial(flush_periodically, context.rejections, context.windows),
                 context.broadcast.run,
             ),

@@ -1,8 +1,10 @@
 """What has to be done by the clock: reservations end, deferred orders come back, what is old is forgotten.
 
-Any number of processes may do it.
+Any number of processes may do it. In a fleet the first of a kind does, `api-0` and `order-0`: each look costs the store
+the same, found or not. It is kept alive by its supervisor; while it hangs (15 s at most) no other of its kind looks.
 """
 
+import re
 from functools import partial
 
 import structlog
@@ -16,10 +18,18 @@ INTERVAL_SECONDS = 0.5
 MEND_SECONDS = 2.0
 TRIM_SECONDS = 2.0
 MAX_BATCH = 500
+_NOT_FIRST = re.compile(r".+-[1-9]\d*")
 
 
-def maintenance(ledger: Ledger) -> list[Work]:
-    """Return what is to be kept going in some process of a fleet; a shard that is down is waited for, alone."""
+def maintenance(ledger: Ledger, slot: str) -> list[Work]:
+    """Return what is to be kept going in a process of a fleet; a shard that is down is waited for, alone.
+
+    Args:
+        ledger: What is looked after.
+        slot: The slot of this process, such as `api-0`; one that is not the first of its kind has nothing to do.
+    """
+    if _NOT_FIRST.fullmatch(slot):
+        return []
     return [
         partial(every, seconds, partial(work, ledger, shard), outage=STORE_ERRORS)
         for shard in ledger.shards

@@ -62,7 +62,7 @@ async def serve_worker(
             async with (
                 background_tasks(
                     writes.run,
-                    *maintenance(ledger),
+                    *maintenance(ledger, slot),
                     *Refunds(ledger, payments, telemetry).works(),
                     partial(flush_periodically, windows),
                 ),

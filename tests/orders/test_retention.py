@@ -132,14 +132,14 @@ async def test_an_entry_of_a_forgotten_order_is_nobody_s(sale: Sale) -> None:
 
 
 async def test_the_house_keeps_itself(sale: Sale) -> None:
-    """What runs in every process forgets, too."""
+    """What runs in the first process of a fleet forgets, too."""
     await sale.product()
     await bought(sale)
 
     async def empty() -> bool:
         return not (await sale.dump()).orders
 
-    async with background_tasks(*maintenance(old(sale).ledger)):
+    async with background_tasks(*maintenance(old(sale).ledger, "api-0")):
         await wait_until(empty, 15, "the order is forgotten")
 
 
