@@ -26,7 +26,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
-from . import providers
+from . import arguments, providers
 from .applications import ApplicationTelemetry
 from .export.health import FAILURES, CountFailure, Health, SafeSpanProcessor
 from .export.metrics import PeriodicMetricExport
@@ -94,6 +94,7 @@ class Telemetry(ApplicationTelemetry, MeasuringTelemetry):
         registries: Sequence[Collector] = (),
         **requests: Unpack[RequestChoices],
     ) -> None:
+        arguments.check(settings, {**locals(), **requests})  # nothing but the arguments is local yet
         super().__init__(settings, requests)
         settings = self.settings
         self.fleet_exporter = True

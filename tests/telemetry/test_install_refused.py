@@ -7,8 +7,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from telemetry import Telemetry
 from tests.telemetry.test_install import Installed, interceptor
 
 __all__ = ["interceptor"]  # a fixture
@@ -72,3 +75,39 @@ def test_native_is_for_fastapi() -> None:
     """One line says what else there is."""
     with pytest.raises(RuntimeError, match="set contrib or lean"):
         Installed("native").telemetry.install(Starlette())
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"registries": CollectorRegistry()}, "registries takes several"),
+        ({"span_processors": object()}, "span_processors takes several"),
+        ({"span_processors": ["x"]}, "span_processors takes span processors, and 'x' is none"),
+        ({"span_processors": [SimpleSpanProcessor]}, "span_processors takes span processors"),
+        ({"metric_readers": [1]}, "metric_readers takes metric readers, and 1 is none"),
+        ({"sampler": "always_on"}, "sampler takes a sampler, not 'always_on'"),
+        ({"tracer_provider": "x"}, "tracer_provider takes"),
+        ({"meter_provider": 1}, "meter_provider takes"),
+        ({"views": object()}, "views takes several"),
+        ({"exclude": "x"}, r"exclude takes several patterns: \['x'\]"),
+        ({"exclude": [1]}, "exclude takes patterns, and 1 is none"),
+        ({"exclude": ["["]}, r"exclude: '\[' is not a regular expression"),
+        ({"labels": ["tier"]}, "labels takes a mapping"),
+        ({"buckets": "abc"}, "buckets takes several numbers"),
+        ({"buckets": 5}, "buckets takes several numbers"),
+        ({"server_request_hook": "x"}, "server_request_hook takes a function"),
+        ({"bucket": (1,)}, "bucket"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused(given: dict[str, Any], says: str) -> None:
+    """When it is given, with one line that names it."""
+    with pytest.raises((TypeError, ValueError), match=says) as caught:
+        Telemetry("shop", set_global=False, **given)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [None, "", " ", 7])
+def test_a_service_has_a_name(name: Any) -> None:
+    """Or settings."""
+    with pytest.raises((TypeError, ValueError), match="the service's name"):
+        Telemetry(name, set_global=False)

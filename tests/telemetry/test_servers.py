@@ -3,6 +3,7 @@
 What a client saw is the truth: each answer says which process gave it.
 """
 
+import re
 import signal
 import sys
 import threading
@@ -22,32 +23,23 @@ from tests.telemetry.collector import Collector
 
 ROOT = Path(__file__).parents[2]
 WORKERS = CLIENTS = 4
-SHOP = """
+EXAMPLE = re.findall(
+    r"^```python\n(.*?)^```", (ROOT / "telemetry" / "README.md").read_text(), re.MULTILINE | re.DOTALL
+)[0]
+SHOP = f"""
+{EXAMPLE.replace("truemeter", "telemetry")}
 import os
-from contextlib import asynccontextmanager
-from fastapi import FastAPI
 from opentelemetry.trace import get_current_span
-from telemetry import GaugeSpec, Telemetry, TelemetrySettings
-
-telemetry = Telemetry(TelemetrySettings.from_env(os.environ, service_name="shop"))
-telemetry.observe(GaugeSpec(name="shop.pid", unit="", description="Its id."), lambda: [(os.getpid(), {})])
-
-
-@asynccontextmanager
-async def lifespan(app):
-    async with telemetry.running():
-        yield
-
+from telemetry import GaugeSpec
 
 async def who():
     get_current_span().set_attribute("pid", os.getpid())
     return os.getpid()
 
-app = FastAPI(lifespan=lifespan, telemetry=telemetry.fastapi_config())
-app.add_route("/metrics", telemetry.scrape)
 app.add_api_route("/who", who)
-telemetry.instrument(app)
+app.state.truemeter.observe(GaugeSpec(name="shop.pid", unit="", description="Its id."), lambda: [(os.getpid(), {{}})])
 """
+"""The README's example, and what says which process answered."""
 SERVERS = {
     "uvicorn": "uvicorn shop:app --workers 4 --port {port}",
     "gunicorn": "gunicorn shop:app -k uvicorn_worker.UvicornWorker -w 4 -b 127.0.0.1:{port}",
