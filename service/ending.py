@@ -5,7 +5,7 @@ not answer three seconds more, and both in one process after the other made nine
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Final
@@ -29,6 +29,11 @@ class Ending:
     def __init__(self, seconds: float) -> None:
         self._seconds = max(seconds - EXIT_SECONDS, seconds / 2)
         self._begun: float | None = None
+        self._told: list[Callable[[], None]] = []
+
+    def on_begin(self, call: Callable[[], None]) -> None:
+        """Call something when the process is told to end, for what would go on as long as it is let."""
+        self._told.append(call)
 
     @property
     def work_seconds(self) -> float:
@@ -54,3 +59,5 @@ class Ending:
     async def _note(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._begun = monotonic()
+        for call in self._told:
+            call()

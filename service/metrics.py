@@ -17,6 +17,7 @@ REASONS = (
     "unknown_product",
     "sale_not_open",
     "sale_closed",
+    "sale_paused",
     "limit_exceeded",
     "sold_out",
     "rate_limited",
@@ -34,6 +35,13 @@ ORDERS = CounterSpec(
     unit="{order}",
     description="Orders that reached each status; pending counts the orders accepted.",
     attributes={"status": tuple(COUNTED)},
+    scope="fleet",
+)
+REVENUE = GaugeSpec(
+    name="flash_sale.revenue.minor_units",
+    unit="{minor_unit}",
+    description="What confirmed orders cost less what was refunded, in minor units of the currency.",
+    attributes={"currency": None},
     scope="fleet",
 )
 QUEUE_LENGTH = GaugeSpec(
@@ -252,7 +260,7 @@ WINDOWS_DROPPED = CounterSpec(
 )
 
 SPECS = (
-    *(ORDERS, QUEUE_LENGTH, THROUGHPUT, ERROR_RATE, ACTIVE_CONNECTIONS, PROCESSING_TIME, INVENTORY),
+    *(ORDERS, REVENUE, QUEUE_LENGTH, THROUGHPUT, ERROR_RATE, ACTIVE_CONNECTIONS, PROCESSING_TIME, INVENTORY),
     *(HELD, SOLD, OPEN, DRIFT, OLDEST_AGE, DEAD_LETTERS, DAMAGED, LOST, ETA_ERROR, REJECTIONS, EVENTS),
     *(ORDER_WAIT, ORDER_PROCESSING, PREDICTED_WAIT, LIVE_WORKERS, ORDER_DURATION, WORKER_PROGRESS_AGE, CHARGES),
     *(HTTP_REFUSED, WATCHERS, FRAMES, WATCHERS_REFUSED, SNAPSHOT_AGE, PAYMENTS_REFUNDED, WINDOWS_DROPPED),

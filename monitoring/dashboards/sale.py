@@ -12,7 +12,15 @@ SOLD = now(f"flash_sale_inventory_sold{OF}", "product_id")
 OPEN = now(f"flash_sale_inventory_open{OF}", "product_id")
 LEAVING = f"(-deriv({LEFT}[1m:5s]) > 0)"
 
-STATUSES = {"accepted": "blue", "confirmed": "green", "failed": "red", "expired": "orange", "cancelled": "purple"}
+STATUSES = {
+    "accepted": "blue",
+    "confirmed": "green",
+    "failed": "red",
+    "expired": "orange",
+    "cancelled": "purple",
+    "refunded": "yellow",
+}
+REVENUE = now("flash_sale_revenue_minor_units", "currency")
 
 PRODUCT = Variable(
     name="product",
@@ -149,6 +157,29 @@ ORDERS = Row(
     ),
 )
 
+MONEY = Row(
+    title="Revenue",
+    panels=(
+        Figure(
+            title="Revenue",
+            description="What confirmed orders cost less what was refunded, all products, by currency; in its minor"
+            " units, so cents where it has cents.",
+            unit="short",
+            width=6,
+            height=8,
+            queries=(Query(expr=REVENUE, legend="{{currency}}"),),
+        ),
+        Graph(
+            title="Revenue over time",
+            description="The same over the time shown: minor units of each currency. It falls where more is refunded"
+            " than is confirmed.",
+            unit="short",
+            width=18,
+            queries=(Query(expr=REVENUE, legend="{{currency}}"),),
+        ),
+    ),
+)
+
 STOCK = Row(
     title="Stock",
     panels=(
@@ -281,5 +312,5 @@ SALE = Dashboard(
     description="Orders, stock, refusals, the queue and what buyers wait for. Read from the ledger.",
     variables=(PRODUCT,),
     annotations=(OPENED, SOLD_OUT, ALERTS),
-    rows=(FIGURES, ORDERS, STOCK, QUEUE),
+    rows=(FIGURES, ORDERS, MONEY, STOCK, QUEUE),
 )

@@ -13,11 +13,13 @@ from opentelemetry.trace import format_trace_id, get_current_span
 from starlette.middleware import Middleware
 from starlette.types import Scope
 
+from service.api import dead_letters as dead_letters_api
 from service.api import errors, health, pages, product_list, websocket
 from service.api import events as events_api
 from service.api import faults as faults_api
 from service.api import inventory as inventory_api
 from service.api import monitoring as monitoring_api
+from service.api import order_events as order_events_api
 from service.api import order_list as order_list_api
 from service.api import orders as orders_api
 from service.api import refunds as refunds_api
@@ -74,7 +76,8 @@ def create_app(context: ApiContext) -> FastAPI:
     if context.faults is not None:
         app.include_router(faults_api.router)
     app.include_router(pages.create_router(context.settings))
-    for module in (events_api, order_list_api, refunds_api, orders_api, product_list, inventory_api, monitoring_api):
+    orders = (events_api, order_list_api, order_events_api, refunds_api, orders_api, dead_letters_api)
+    for module in (*orders, product_list, inventory_api, monitoring_api):
         app.include_router(module.router)
     app.include_router(websocket.router)
     app.include_router(health.create_router(telemetry, draining=lambda: context.draining, ask_store=context.ask_store))
@@ -143,8 +146,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
                 context.writes.run,
                 context.poller.run,
                 *maintenance(context.ledger, context.telemetry.worker),
-                partial(flush_periodically, context.rejections, context.windows),
+                partial(flush_periodically, context.rejections, context.windows, context.past),
                 context.broadcast.run,
+                context.followers.run,
             ),
             context.telemetry.serving_peers(),
         ):

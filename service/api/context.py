@@ -14,21 +14,25 @@ from service.api.conditional import PolledJson
 from service.ending import Ending
 from service.faults import Faults
 from service.ledger.catalogue import ProductCatalogue
+from service.ledger.dead_letters import DeadLetters
 from service.ledger.feed import Feed
 from service.ledger.feed_tail import FeedTail
 from service.ledger.lease import Lease
 from service.ledger.ledger import Ledger
 from service.ledger.order_list import OrderList
+from service.ledger.order_reader import OrderReader
 from service.ledger.orders import ORDER_ID, shard_of_order
 from service.ledger.rates import FleetRates
 from service.ledger.snapshot import Snapshot
 from service.ledger.write_check import WriteCheck
 from service.monitoring.broadcast import Broadcast
 from service.monitoring.live import CONNECTIONS, Live, open_windows
+from service.monitoring.past import PastKeeper
 from service.monitoring.poller import SnapshotPoller
 from service.monitoring.rejections import Rejections
 from service.orders.admission import Admission
 from service.orders.checkout import Checkout
+from service.orders.followers import OrderFollowers
 from service.orders.placement import OrderPlacer
 from service.orders.rate_limits import RateLimits
 from service.orders.sold_out import SoldOutCache
@@ -74,6 +78,10 @@ class ApiContext:
         self.ledger = Ledger(shards, settings.policy)
         self.feed = FeedTail(Feed(shards), tuple(shards), self.stopping)
         self.order_list, self.catalogue = OrderList(shards), ProductCatalogue(shards)
+        self.dead_letters, self.order_reader = DeadLetters(shards), OrderReader(shards)
+        # They hold their connections for minutes: half of all are for others.
+        self.followers = OrderFollowers(self.order_reader, settings.max_connections // 2)
+        self.ending.on_begin(self.followers.end)
         self.product_list = PolledJson("public, max-age=1")
         self.sold_out = SoldOutCache()
         self.wait_estimator = WaitEstimator(settings.max_wait_seconds)
@@ -84,6 +92,7 @@ class ApiContext:
         self.writes = WriteCheck(shards, settings.store_timeout_seconds)
         self.poller = SnapshotPoller(shards, Lease(shards, settings.fleet_id), self.writes, on_reading=self._learn)
         slot = telemetry.worker
+        self.past = PastKeeper(shards, self.poller)
         self.windows = open_windows(
             shards, slot, lambda: {CONNECTIONS: self.connections()}, silence=settings.worker_silence
         )
@@ -108,8 +117,10 @@ class ApiContext:
         await self.feed.aclose()
         await self.writes.aclose()
         await self.rates.aclose()
+        await self.order_reader.aclose()
         await self.catalogue.aclose()
         await self.live.aclose()
+        await self.past.aclose()
 
     def _learn(self, snapshot: Snapshot, asked: float) -> None:
         self.sold_out.refresh(snapshot, asked)

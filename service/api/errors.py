@@ -78,6 +78,19 @@ def _beginning(code: str, detail: str) -> bytes:
     return to_json({**members, "detail": detail, "code": code, "trace_id": None}).removesuffix(b"null}")
 
 
+RATE_LIMIT_HEADERS: dict[str, Any] = {
+    "RateLimit-Policy": {
+        "description": 'where orders are limited: each limit\'s name, quota and window in seconds, `"user";q=5;w=1`',
+        "schema": {"type": "string"},
+    },
+    "RateLimit": {
+        "description": 'how many orders are left of each, and in how many seconds it is whole again, `"user";r=4;t=1`',
+        "schema": {"type": "string"},
+    },
+}
+"""What answers to `POST /orders` say of the limits on orders (draft-ietf-httpapi-ratelimit-headers)."""
+
+
 def describe(*codes: str) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route in OpenAPI, for the codes that it may answer with."""
     by_status: dict[int | str, dict[str, Any]] = {}
@@ -93,6 +106,8 @@ def describe(*codes: str) -> dict[int | str, dict[str, Any]]:
         entry["description"] += f"{', ' if entry['description'] else ''}`{code}`: {kind.title}"
         if kind.status in (429, 503):
             entry["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+        if kind.status == HTTPStatus.TOO_MANY_REQUESTS:
+            entry["headers"] |= RATE_LIMIT_HEADERS
     return by_status
 
 
@@ -160,7 +175,12 @@ def route_of(scope: Scope) -> str:
 
 def _allowed(request: Request) -> str:
     """Return the methods of all routes of this path; the framework names those of the first."""
-    routes = [route for route in iter_route_contexts(request.app.routes) if route.methods]
+    # What is not documented and cannot be read either is there to refuse a method.
+    routes = [
+        route
+        for route in iter_route_contexts(request.app.routes)
+        if route.methods and ("GET" in route.methods or route.include_in_schema)
+    ]
     path = next((route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE), None)
     methods = {method for route in routes if route.path == path for method in route.methods or ()}
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))

@@ -16,7 +16,7 @@ from service.api.orders import IdempotencyKey, ProductId
 from service.api.strict_json import StrictRoute
 from service.ledger.catalogue import Change, Changed
 from service.ledger.catalogue import Field as LedgerField
-from service.ledger.products import Product
+from service.ledger.products import Product, SaleState
 from service.problems import FieldProblem, Problem
 
 MAX_UNITS = 1_000_000_000
@@ -50,6 +50,9 @@ TotalUnits = Annotated[
     ),
 ]
 NewProductId = Annotated[ProductId, AfterValidator(_not_a_route)]
+Paused = Annotated[
+    bool, Field(strict=True, description="true: refuse orders with `sale_paused` from now on, false: no more")
+]
 Limit = Annotated[int, Field(strict=True, ge=1, le=MAX_UNITS, description="units a user may hold or buy")]
 
 router = APIRouter(tags=["inventory"], route_class=StrictRoute)
@@ -70,15 +73,20 @@ class ProductView(BaseModel):
     per_user_limit: int | None
     opens_at: datetime
     closes_at: datetime | None
+    paused: bool = Field(description="whether orders are refused until the sale is resumed")
 
     @classmethod
     def of(cls, product: Product) -> Self:
         """Return the product as the ledger has it."""
-        return cls(**{name: getattr(product, name) for name in cls.model_fields})
+        names = cls.model_fields.keys() - {"paused"}
+        return cls(paused=product.is_paused, **{name: getattr(product, name) for name in names})
 
 
 class ProductPut(BaseModel):
-    """A whole product, with `total_stock` or `stock`. On one that exists, the difference is booked as a restock."""
+    """A whole product, with `total_stock` or `stock`. On one that exists, the difference is booked as a restock.
+
+    A sale that is paused stays so, and a product that was archived is offered again.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -122,6 +130,7 @@ class ProductPatch(BaseModel):
     per_user_limit: Limit | None = Field(default_factory=lambda: None, description="null: none")
     opens_at: Moment | None = Field(default_factory=lambda: None, description="null: open, without a time")
     closes_at: Moment | None = Field(default_factory=lambda: None, description="null: never")
+    paused: Paused = Field(default_factory=bool)
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -151,7 +160,7 @@ _WRITTEN = {200: {"headers": _ETAG}, **WRITE_PROBLEMS}
 async def read_product(product_id: ProductId, response: Response, context: Context) -> ProductView:
     """Read one product."""
     product = await context.catalogue.product(product_id)
-    if product is None:
+    if product is None or product.is_archived:
         raise Problem("unknown_product")
     response.headers["ETag"] = etag(product)
     return ProductView.of(product)
@@ -203,6 +212,29 @@ async def patch_product(
     return _answer(context, response, product_id, answer)
 
 
+@router.delete(
+    "/inventory/{product_id}",
+    status_code=204,
+    dependencies=[Admin],
+    responses={
+        204: {"description": "Archived: no longer offered or listed. Its orders stay, and `PUT` offers it again."},
+        **WRITE_PROBLEMS,
+        **describe("unknown_product", "has_open_orders", "changed_meanwhile"),
+    },
+)
+async def archive_product(
+    product_id: ProductId,
+    response: Response,
+    context: Context,
+    idempotency_key: IdempotencyKey = None,
+    if_match: IfMatch = None,
+) -> None:
+    """Archive a product of which no order holds units any more. Who orders it is told that there is no such product."""
+    once = once_only(idempotency_key, context.settings.policy.idempotency, f"archive {product_id}")
+    answer = await context.catalogue.change("archive", product_id, {}, once=once, match=revisions(if_match))
+    _changed(context, response, product_id, answer)
+
+
 @router.post(
     "/inventory/{product_id}/restock",
     dependencies=[Admin],
@@ -228,18 +260,31 @@ _LEDGER_NAMES = {"per_user_limit": "limit", "opens_at": "opens", "closes_at": "c
 
 
 def _fields(product: ProductPut | ProductPatch, names: set[str]) -> dict[str, LedgerField]:
-    return {_LEDGER_NAMES.get(name, name): getattr(product, name) for name in sorted(names)}
+    fields = {_LEDGER_NAMES.get(name, name): getattr(product, name) for name in sorted(names)}
+    if "paused" in fields:
+        fields["halted"] = SaleState.PAUSED.value if fields.pop("paused") else ""
+    return fields
 
 
 def _answer(context: ApiContext, response: Response, product_id: str, changed: Changed) -> ProductView:
+    product = _changed(context, response, product_id, changed)
+    if changed.change is Change.CREATED:
+        response.status_code = 201
+    response.headers["ETag"] = etag(product)
+    return ProductView.of(product)
+
+
+def _changed(context: ApiContext, response: Response, product_id: str, changed: Changed) -> Product:
+    """Return the product that was changed.
+
+    Raises:
+        Problem: Nothing was.
+    """
     context.sold_out.invalidate(product_id)
     if changed.change is Change.BAD_WINDOW:
         wrong = FieldProblem(location="body", pointer="#/closes_at", detail="it must be later than opens_at")
         raise Problem("invalid", errors=[wrong])
     if changed.product is None:
         raise Problem(changed.change.value)
-    if changed.change is Change.CREATED:
-        response.status_code = 201
-    response.headers["ETag"] = etag(changed.product)
     note_replay(response, replayed=changed.replayed)
-    return ProductView.of(changed.product)
+    return changed.product

@@ -15,6 +15,7 @@ from service.api.service_health import ServiceHealth, service_health
 from service.api.watch_auth import WatcherAuth
 from service.ledger.catalogue import claim
 from service.monitoring.live import Benchmark, ErrorEntry, MetricsData, errors_of
+from service.monitoring.past import Past
 from service.problems import Problem
 from telemetry.windows import KEEP_SECONDS, MAX_ERRORS
 
@@ -37,6 +38,12 @@ class Cleared(BaseModel):
 async def read_metrics(context: Context) -> MetricsData:
     """Tell all figures of the sale and of the requests of the last 60 s, read at most a second ago."""
     return await context.live.live_metrics()
+
+
+@router.get("/metrics/history", dependencies=[WatcherAuth], responses=describe("unauthorized", "store_unavailable"))
+async def read_history(context: Context) -> Past:
+    """Tell how the sale went over the last five minutes, as the fleet has seen it: the same from every process."""
+    return await context.past.read()
 
 
 @router.get("/errors", dependencies=[WatcherAuth], responses=describe("unauthorized", "store_unavailable"))

@@ -1,8 +1,7 @@
 """The routes of an order."""
 
-from datetime import datetime
 from operator import attrgetter
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, Secret
@@ -10,10 +9,12 @@ from pydantic_core import to_json
 
 from service.api.auth import AskerOf, Shopper
 from service.api.context import Context
-from service.api.errors import describe
+from service.api.errors import RATE_LIMIT_HEADERS, describe
 from service.api.strict_json import StrictRoute
+from service.ledger.order_reader import CurrentOrder
 from service.ledger.orders import Cancellation, Order, Status
 from service.ledger.snapshot import QueueView
+from service.ledger.times import Time, rfc_3339
 from service.orders.checkout import PlacedOrder
 from service.problems import FieldProblem, Problem
 
@@ -71,8 +72,8 @@ class OrderAccepted(BaseModel):
     quantity: int
     unit_price: int
     currency: str
-    accepted_at: datetime
-    expires_at: datetime
+    accepted_at: Time
+    expires_at: Time
     queue_position: int
     estimated_wait_seconds: float = Field(
         description="until a worker takes it, at the present pace; 0 while none is known"
@@ -90,7 +91,8 @@ _face = attrgetter(*_FACE)
 
 def accepted_json(order: Order) -> bytes:
     """Return what FastAPI makes of `OrderAccepted.of(order)`, without the model in between."""
-    return to_json(dict(zip(_FACE, _face(order), strict=True)) | {"status": Status.PENDING.value})
+    times = {"accepted_at": rfc_3339(order.accepted_at), "expires_at": rfc_3339(order.expires_at)}
+    return to_json(dict(zip(_FACE, _face(order), strict=True)) | times | {"status": Status.PENDING.value})
 
 
 class OrderView(BaseModel):
@@ -103,9 +105,9 @@ class OrderView(BaseModel):
     quantity: int
     unit_price: int
     currency: str
-    accepted_at: datetime
-    expires_at: datetime
-    settled_at: datetime | None = Field(description="when it was confirmed, failed, expired or cancelled")
+    accepted_at: Time
+    expires_at: Time
+    settled_at: Time | None = Field(description="when it was confirmed, failed, expired or cancelled")
     attempts: int = Field(description="how often processing it was begun")
     refunded_quantity: int
     reference: str | None = Field(description="as `POST /orders` had it")
@@ -118,6 +120,26 @@ class OrderView(BaseModel):
         return cls(**{name: getattr(order, name) for name in cls.model_fields})
 
 
+WHILE_PENDING: dict[str, Any] = {"default": None, "exclude_if": lambda value: value is None}
+
+
+class OrderNow(OrderView):
+    """An order as it is now, and what it waits for."""
+
+    queue_position: int | None = Field(description="its place in the queue now; only while pending", **WHILE_PENDING)
+    estimated_wait_seconds: float | None = Field(
+        description="from now until a worker takes it, at the present pace, 0 while none is known; only while pending",
+        **WHILE_PENDING,
+    )
+
+    @classmethod
+    def now(cls, current: CurrentOrder) -> Self:
+        """Return the order as the ledger has it now."""
+        place = {"queue_position": current.queue_position, "estimated_wait_seconds": current.estimated_wait_seconds}
+        return cls(**{name: getattr(current.order, name) for name in OrderView.model_fields}, **place)
+
+
+_PLACED = {"Location": {"description": "where the order is", "schema": {"type": "string"}}, **RATE_LIMIT_HEADERS}
 router = APIRouter(tags=["orders"], route_class=StrictRoute)
 
 
@@ -125,14 +147,22 @@ router = APIRouter(tags=["orders"], route_class=StrictRoute)
     "/orders",
     status_code=202,
     responses={
-        200: {"model": OrderAccepted, "description": "The key was used before, for this same request: its order."},
-        202: {
-            "description": "Accepted: the units are held, payment follows.",
-            "headers": {"Location": {"description": "where the order is", "schema": {"type": "string"}}},
+        200: {
+            "model": OrderAccepted,
+            "description": "The key was used before, for this same request: its order.",
+            "headers": _PLACED | {"Idempotency-Replayed": {"description": "`true`", "schema": {"type": "string"}}},
         },
+        202: {"description": "Accepted: the units are held, payment follows.", "headers": _PLACED},
         **describe(
             *("bad_request", "unauthorized", "unknown_product", "sold_out", "limit_exceeded", "sale_not_open"),
-            *("sale_closed", "payload_too_large", "unsupported_media_type", "invalid", "idempotency_conflict"),
+            *(
+                "sale_closed",
+                "sale_paused",
+                "payload_too_large",
+                "unsupported_media_type",
+                "invalid",
+                "idempotency_conflict",
+            ),
             *("rate_limited", "overloaded", "store_unavailable"),
         ),
     },
@@ -177,12 +207,12 @@ async def read_queue(context: Context) -> QueueView:
 
 
 @router.get("/orders/{order_id}", responses=describe("unauthorized", "unknown_order", "invalid", "store_unavailable"))
-async def read_order(order_id: OrderIdPath, context: Context, asker: AskerOf) -> OrderView:
+async def read_order(order_id: OrderIdPath, context: Context, asker: AskerOf) -> OrderNow:
     """Read one order."""
-    order = await context.ledger.order(context.known_order_id(order_id))
-    if order is None or not asker.may_see(order.user_id):
+    current = await context.order_reader.order(context.known_order_id(order_id))
+    if current is None or not asker.may_see(current.order.user_id):
         raise Problem("unknown_order")
-    return OrderView.of(order)
+    return OrderNow.now(current)
 
 
 @router.post(

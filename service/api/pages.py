@@ -1,10 +1,11 @@
-"""The pages for people: live figures at `/`, a shop to try a sale by hand at `/shop`, the API at `/docs` and `/redoc`.
+"""The pages for people: live figures, a shop, the operator's view, the API's documentation.
 
-Plain files beside this module, read once when the application is made. A page gets what it must know of the settings
-as `data-` attributes, escaped. The policy lets it load its own files and nothing else, and lets no text become markup
-or script; `/docs` and `/redoc` load Swagger UI and Redoc besides, which are installed with the service (by
-fastapi-offline), so that they work where there is no internet. Everything is revalidated by its ETag, so that a new
-version is seen at once and an old one costs a 304.
+`/shop` is there to try a sale by hand, `/operator` for what a merchant does during a sale, with the admin token. Plain
+files beside this module, read once when the application is made. A page gets what it must know of the settings as
+`data-` attributes, escaped. The policy lets it load its own files and nothing else, and lets no text become markup or
+script; `/docs` and `/redoc` load Swagger UI and Redoc besides, which are installed with the service (by fastapi-
+offline), so that they work where there is no internet. Everything is revalidated by its ETag, so that a new version is
+seen at once and an old one costs a 304.
 """
 
 import hashlib
@@ -36,7 +37,13 @@ DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-PAGES = {"/": "live.html", "/shop": "shop.html", "/docs": "docs.html", "/redoc": "redoc.html"}
+PAGES = {
+    "/": "live.html",
+    "/shop": "shop.html",
+    "/operator": "operator.html",
+    "/docs": "docs.html",
+    "/redoc": "redoc.html",
+}
 DOCS_PAGES = ("docs.html", "redoc.html")
 INSTALLED = ("swagger-ui-bundle.js", "swagger-ui.css", "redoc.standalone.js")
 

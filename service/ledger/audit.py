@@ -218,6 +218,18 @@ def totals_match_orders(dump: LedgerDump) -> Iterator[str]:
         yield f"{totals[Status.FAILED]} orders became failed, {now[Status.FAILED]} are"
 
 
+def revenue_matches_orders(dump: LedgerDump) -> Iterator[str]:
+    """Revenue is what confirmed orders cost less what was refunded, and that of forgotten ones; by currency."""
+    earned = Counter(dump.snapshot.archived_revenue)
+    for order in dump.orders.values():
+        if order.status in BOUGHT:
+            earned[order.currency] += order.unit_price * (order.quantity - order.refunded_quantity)
+    for currency in earned.keys() | dump.snapshot.revenue.keys():
+        counted = dump.snapshot.revenue.get(currency, 0)
+        if counted != earned[currency]:
+            yield f"{currency}: revenue is {counted} minor units, its orders earned {earned[currency]}"
+
+
 def live_orders_are_queued_once(dump: LedgerDump) -> Iterator[str]:
     """A live order waits in one place, once: in the queue or for another attempt. Others wait nowhere."""
     for order in dump.orders.values():
@@ -261,6 +273,7 @@ INVARIANTS: tuple[Callable[[LedgerDump], Iterator[str]], ...] = (
     orders_explain_units,
     limits_count_right,
     totals_match_orders,
+    revenue_matches_orders,
     live_orders_are_queued_once,
     reservations_end,
     orders_are_listed,

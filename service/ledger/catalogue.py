@@ -27,6 +27,7 @@ class Change(StrEnum):
     BAD_WINDOW = "bad_window"
     BAD_STOCK = "bad_stock"
     STOCK_BELOW_SOLD = "stock_below_sold"
+    HAS_OPEN_ORDERS = "has_open_orders"
     CHANGED_MEANWHILE = "changed_meanwhile"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
 
@@ -95,13 +96,17 @@ class ProductCatalogue:
         """Change the given fields of a product."""
         return (await self.change("patch", product_id, fields))[:2]
 
+    async def archive(self, product_id: str) -> tuple[Change, Product | None]:
+        """Take a product off sale for good, unless orders hold some of it; its units and orders stay in the books."""
+        return (await self.change("archive", product_id, {}))[:2]
+
     async def restock(self, product_id: str, units: int) -> tuple[Change, Product | None]:
         """Add units to what is left to sell."""
         return (await self.change("restock", product_id, {"units": units}))[:2]
 
     async def change(
         self,
-        mode: Literal["put", "patch", "restock"],
+        mode: Literal["put", "patch", "restock", "archive"],
         product_id: str,
         fields: Mapping[str, Field],
         *,
@@ -111,7 +116,7 @@ class ProductCatalogue:
         """Make one change, whole or not at all.
 
         Args:
-            mode: What is done, see the methods of these names.
+            mode: What is done, see the methods of these names; a product that is archived is no longer offered.
             product_id: Which product.
             fields: By the ledger's names.
             once: The request that this is, where the caller may send it again.

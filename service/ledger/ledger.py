@@ -259,8 +259,8 @@ class Ledger:
 
     async def order(self, order_id: str) -> Order | None:
         """Read one order."""
-        (row,) = await self.shards.run("order", shard_of_order(order_id), order_id)
-        return Order.from_row(row) if row else None
+        (found,) = await self.shards.run("order", shard_of_order(order_id), order_id)
+        return Order.from_row(found[0]) if found else None
 
 
 def read_entry(entry_id: str, fields: dict[str, str] | None) -> Entry:

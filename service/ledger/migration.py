@@ -1,8 +1,8 @@
 """Brings a store that holds orders in an older form forward; nothing else may write to it meanwhile.
 
-From 3 to 4: form 4 has a list of all orders (`accepted`). It is made beside its place and put there whole, a shard at a
-time, and the store says meanwhile that it is in neither form, so that no version starts on it. Whoever is stopped on
-the way does it again: shards that are done are left alone.
+From 3 to 4: form 4 has a list of all orders (`accepted`), and totals of what they earned. They are made beside their
+places and put there whole, a shard at a time, and the store says meanwhile that it is in neither form, so that no
+version starts on it. Whoever is stopped on the way does it again: shards that are done are left alone.
 """
 
 from collections.abc import Iterator, Sequence

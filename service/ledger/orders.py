@@ -41,6 +41,7 @@ class Outcome(StrEnum):
     UNKNOWN_PRODUCT = "unknown_product"
     SALE_NOT_OPEN = "sale_not_open"
     SALE_CLOSED = "sale_closed"
+    SALE_PAUSED = "sale_paused"
     LIMIT_EXCEEDED = "limit_exceeded"
     SOLD_OUT = "sold_out"
     RATE_LIMITED = "rate_limited"

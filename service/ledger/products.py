@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from hashlib import sha1
 from typing import Self
 
@@ -10,12 +11,23 @@ from service.store import keys
 
 ROW = (
     *("product", "name", "price", "currency", "initial", "restocked", "stock", "held", "sold", "limit", "opens"),
-    *("closes", "archived"),
+    *("closes", "archived", "halted"),
 )
 """What the values of a product's row are, see `product_row` in `_ledger.lua`.
 
 Said once and not in each row: with names, `products` holds the store half as long again (1 000: 15 ms, not 10).
 """
+
+
+class SaleState(StrEnum):
+    """How the sale of a product stands: the first of these that is so, but `open`, which is none of them."""
+
+    ARCHIVED = "archived"
+    NOT_OPEN = "not_open"
+    CLOSED = "closed"
+    PAUSED = "paused"
+    SOLD_OUT = "sold_out"
+    OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +52,18 @@ class Product:
     archived: int = 0
     always_open: bool = False
     """Put on sale without a time to open at: `opens_at` is when that was, and decides nothing."""
+    halted: str = ""
+    """Why nobody may buy it whatever the time: `paused` or `archived`; else empty."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the merchant has paused the sale."""
+        return self.halted == SaleState.PAUSED
+
+    @property
+    def is_archived(self) -> bool:
+        """Whether it is no longer offered; its units and orders stay in the books."""
+        return self.halted == SaleState.ARCHIVED
 
     @property
     def drift(self) -> int:
@@ -58,12 +82,23 @@ class Product:
         times = (f"-{opens}" if self.always_open else opens, closes)
         limit = "" if self.per_user_limit is None else str(self.per_user_limit)
         total = str(self.initial_stock + self.restocked)
-        parts = (self.name, str(self.price), self.currency, total, limit, *times)
+        parts = (self.name, str(self.price), self.currency, total, limit, *times, self.halted)
         return sha1("\0".join(parts).encode(), usedforsecurity=False).hexdigest()[:20]
 
     def is_open(self, now: datetime) -> bool:
         """Whether the sale window is open at `now`."""
         return (self.always_open or self.opens_at <= now) and (self.closes_at is None or now < self.closes_at)
+
+    def state(self, now: datetime) -> SaleState:
+        """Return how the sale stands at `now`, in the order in which `place.lua` refuses."""
+        if self.is_archived:
+            return SaleState.ARCHIVED
+        if not self.is_open(now):
+            closed = self.closes_at is not None and now >= self.closes_at
+            return SaleState.CLOSED if closed else SaleState.NOT_OPEN
+        if self.is_paused:
+            return SaleState.PAUSED
+        return SaleState.OPEN if self.stock > 0 else SaleState.SOLD_OUT
 
     @classmethod
     def from_row(cls, row: list[str]) -> Self:
@@ -84,4 +119,5 @@ class Product:
             closes_at=at(value["closes"]) if value["closes"] else None,
             archived=int(value["archived"]),
             always_open=value["opens"].startswith("-"),
+            halted=value["halted"],
         )

@@ -43,9 +43,10 @@ class Snapshot:
     """The ledger's figures. Rates are per second, ages in seconds, times in milliseconds where named so.
 
     `waiting` are the orders that no worker has in hand; the first has waited `waited_seconds`. `capacity` is how
-    many orders the workers settle while some wait, 0 until that was seen. `missing_shards` did not answer: the figures
-    are of the others, but what is counted (`orders`, `rejections`, `archived`, `events`) is as they last said, and not
-    `complete` where one was never heard.
+    many orders the workers settle while some wait, 0 until that was seen. `revenue` is by currency, in minor units:
+    what was confirmed less what was refunded; `archived_revenue` is that of the orders that were forgotten.
+    `missing_shards` did not answer: the figures are of the others, but what is counted (`orders`, `revenue`,
+    `rejections`, `archived`, `events`) is as they last said, and not `complete` where one was never heard.
     """
 
     taken_at: datetime
@@ -65,6 +66,8 @@ class Snapshot:
     rejections: dict[str, int] = with_default(default_factory=dict)
     archived: dict[Status, int] = with_default(default_factory=dict)
     events: dict[Status, int] = with_default(default_factory=dict)
+    revenue: dict[str, int] = with_default(default_factory=dict)
+    archived_revenue: dict[str, int] = with_default(default_factory=dict)
     damaged: int = 0
     lost: int = 0
     waiting: int = 0
@@ -113,6 +116,8 @@ class Snapshot:
             lost=totals["lost"],
             archived={status: count for status in COUNTED if (count := totals[f"archived:{status}"])},
             events={status: totals["refunds" if status is Status.REFUNDED else status] for status in COUNTED},
+            revenue=_by_currency(totals, "revenue:"),
+            archived_revenue=_by_currency(totals, "archived:revenue:"),
             products=tuple(sorted(products, key=lambda product: product.product_id)),
             queue_length=total("queue_length"),
             waiting=total("waiting"),
@@ -139,6 +144,10 @@ def _counted(shards: Iterable[Mapping[str, Any]], name: str) -> Counter[str]:
     for shard in shards:
         found.update({what: int(count) for what, count in named(shard[name]).items()})
     return found
+
+
+def _by_currency(totals: Mapping[str, int], total: str) -> dict[str, int]:
+    return {name.removeprefix(total): sum_ for name, sum_ in sorted(totals.items()) if name.startswith(total)}
 
 
 MissingShards = Annotated[

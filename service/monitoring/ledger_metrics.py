@@ -26,6 +26,7 @@ from service.metrics import (
     QUEUE_LENGTH,
     REASONS,
     REJECTIONS,
+    REVENUE,
     SOLD,
     STORE_MEMORY,
     STORE_MEMORY_LIMIT,
@@ -88,6 +89,7 @@ def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None], 
         return read
 
     telemetry.observe(ORDERS, counts("status", attrgetter("orders")))
+    telemetry.observe(REVENUE, counts("currency", attrgetter("revenue")))
     telemetry.observe(REJECTIONS, counts("reason", lambda s: {why: s.rejections.get(why, 0) for why in REASONS}))
     telemetry.observe(LOST, lambda: [(one.lost, {})] if (one := latest()) and one.complete else [])
     telemetry.observe(EVENTS, counts("type", lambda s: {EVENT_TYPES[type_]: n for type_, n in s.events.items()}))

@@ -12,7 +12,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field
 
 from service.ledger.orders import Status
+from service.ledger.products import Product, SaleState
 from service.ledger.snapshot import MissingShards, QueueView, Snapshot
+from service.ledger.times import Time
 from service.metrics import REASONS
 from service.monitoring.poller import SnapshotPoller
 from service.store import BatchTrace, Shards, SharedRead, keys
@@ -29,7 +31,7 @@ CONNECTIONS = "connections"
 
 
 class ProductMetrics(BaseModel):
-    """The units of one product."""
+    """The units of one product, and how its sale stands."""
 
     product_id: str
     name: str
@@ -37,6 +39,15 @@ class ProductMetrics(BaseModel):
     held: int
     sold: int
     initial_stock: int
+    opens_at: datetime
+    closes_at: datetime | None
+    state: SaleState = Field(description="how its sale stands at `timestamp`")
+
+    @classmethod
+    def of(cls, product: Product, now: datetime) -> Self:
+        """Return a product as it is at `now`."""
+        names = cls.model_fields.keys() - {"state"}
+        return cls(state=product.state(now), **{name: getattr(product, name) for name in names})
 
 
 class RequestMetrics(BaseModel):
@@ -55,7 +66,7 @@ class RequestMetrics(BaseModel):
 class ErrorEntry(BaseModel):
     """A request that the service failed (5xx); a refusal is an answer and not listed."""
 
-    time: datetime
+    time: Time
     method: str
     route: str
     status: int
@@ -70,9 +81,12 @@ class MetricsData(BaseModel):
 
     type: Literal["snapshot"] = "snapshot"
     seq: int = Field(description="rises with each reading of the ledger by the process that answers")
-    timestamp: datetime
+    timestamp: Time
     snapshot_age_seconds: float
     orders: dict[Status, int] = Field(description="orders that reached each status")
+    revenue: dict[str, int] = Field(
+        description="by currency, in minor units: what confirmed orders cost less what was refunded"
+    )
     rejections: dict[str, int] = Field(description="orders refused, by the code of the answer")
     throughput: float = Field(description="orders settled per second over the last 10 s")
     error_rate: float = Field(description="percent of the orders settled over the last 60 s that failed")
@@ -195,6 +209,7 @@ class Live:
             timestamp=snapshot.taken_at,
             snapshot_age_seconds=0.0,
             orders=snapshot.orders,
+            revenue=snapshot.revenue,
             rejections={reason: snapshot.rejections.get(reason, 0) for reason in REASONS},
             throughput=snapshot.throughput,
             error_rate=snapshot.error_rate,
@@ -203,10 +218,7 @@ class Live:
             estimated_wait_seconds=snapshot.estimated_wait_seconds,
             active_connections=connections_of(figures) if figures else None,
             requests=requests_of(figures) if figures else [],
-            products=[
-                ProductMetrics(**{name: getattr(product, name) for name in ProductMetrics.model_fields})
-                for product in snapshot.products
-            ],
+            products=[ProductMetrics.of(product, snapshot.taken_at) for product in snapshot.products],
             errors=errors_of(figures) if figures else [],
             missing_shards=snapshot.missing_shards,
         )

@@ -2,11 +2,11 @@
 
 import json
 import sys
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
+from service.ledger.times import Time
 from service.monitoring.live import MetricsData
 
 Why = Literal["store_unavailable", "internal_error"]
@@ -17,7 +17,7 @@ class Unavailable(BaseModel):
 
     type: Literal["unavailable"] = "unavailable"
     code: Why
-    timestamp: datetime = Field(description="by the clock of the process that answers")
+    timestamp: Time = Field(description="by the clock of the process that answers")
     snapshot_age_seconds: float = Field(description="since the ledger was last read")
     dropped: int = Field(0, description="messages that this client has lost because it read too slowly")
 

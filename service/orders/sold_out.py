@@ -2,7 +2,8 @@
 
 A mark holds for `LIFETIME_SECONDS` from before the ledger was asked, so units that return are on sale in every process
 within that time whatever happens; a product that stays sold out is marked anew by each snapshot and by each answer.
-It is used only while the sale is surely open, so that a refusal has the word that the ledger would have used.
+It is used only while the sale is surely open, and neither paused nor archived as far as is known, so that a refusal has
+the word that the ledger would have used.
 """
 
 from collections.abc import Callable
@@ -37,14 +38,16 @@ class SoldOutCache:
         self._read = (snapshot, asked, self._clock())
         self._products = {product.product_id: product for product in snapshot.products}
         for product in snapshot.products:
-            if product.stock <= 0 or product.product_id in self._marks:
+            if product.halted:
+                self._marks.pop(product.product_id, None)
+            elif product.stock <= 0 or product.product_id in self._marks:
                 self.record(product.product_id, product.stock, asked)
 
     def record(self, product_id: str, units_left: int, asked: float) -> None:
         """Learn how many units the ledger had left when it was asked at `asked`; news that are older count nothing."""
         if (units_left > 0 and product_id not in self._marks) or asked < self._told.get(product_id, 0.0):
             return
-        if product_id not in self._products:
+        if product_id not in self._products or self._products[product_id].halted:
             return
         self._told[product_id] = asked
         if units_left > 0:

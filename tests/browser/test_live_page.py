@@ -1,13 +1,16 @@
 """The live page in a real Chromium, against a real service."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.browser.conftest import OpenTab
 from tests.browser.kit import HOSTILE, Tab, shown
+from tests.orders.sale import Sale
 from tests.support import wait_until
+from tests.support.service import ADMIN
 from tests.support.shop import Shop, open_shop
 from tests.support.stores import RedisServer
 
@@ -184,3 +187,87 @@ async def test_the_pages_follow_the_colour_scheme(valkey_server: RedisServer, op
             found[scheme] = [await tab.page.evaluate(brightness % name) for name in ("backgroundColor", "color")]
     assert found["light"][0] - found["light"][1] > 400, found
     assert found["dark"][1] - found["dark"][0] > 400, found
+
+
+MANY = 200
+
+
+async def test_a_page_that_is_opened_in_the_midst_of_a_sale_shows_what_was_before(
+    valkey_server: RedisServer, open_tab: OpenTab
+) -> None:
+    """In a process that was not there: the past is the fleet's, whoever looked meanwhile."""
+    async with open_shop(valkey_server.url) as before:
+        await before.put()
+        for _ in range(3):
+            await before.order()
+
+        async def noted() -> bool:
+            points = (await before.client.get("/monitoring/metrics/history")).json()["points"]
+            return len(points) >= 6 and points[-1]["accepted"] == 3
+
+        await wait_until(noted, 30, "the sale is noted")
+    async with open_shop(valkey_server.url) as shop:
+        tab = await open_tab()
+        await live(tab, shop.url)
+        await tab.page.locator("#pace-details summary").click()
+        points = "() => document.querySelector('#queue-chart .line').getAttribute('d').split(/[ML]/).length - 1"
+
+        async def shown_at_once() -> bool:
+            return int(await tab.page.evaluate(points)) >= 6
+
+        await wait_until(shown_at_once, 4, "the past is drawn")
+
+
+async def test_revenue_and_how_each_sale_stands_are_shown(valkey_server: RedisServer, open_tab: OpenTab) -> None:
+    """Money as its currency writes it; windows count down by the store's clock."""
+    now = datetime.now(UTC)
+    async with open_shop(valkey_server.url) as shop:
+        await shop.put("lamp", closes_at=(now + timedelta(hours=2)).isoformat())
+        await shop.put("sofa", currency="JPY", price=7, stock=1)
+        await shop.put("soon", opens_at=(now + timedelta(minutes=5)).isoformat())
+        await shop.put("over", opens_at="2019-01-01T00:00:00Z", closes_at=now.isoformat())
+        await shop.put("rests")
+        await shop.put("gone")
+        await shop.client.patch("/inventory/rests", json={"paused": True}, headers=ADMIN)
+        await shop.client.delete("/inventory/gone", headers=ADMIN)
+        await shop.order(quantity=2)
+        await shop.order(product_id="sofa")
+        sale = Sale(shop.service.shards)
+        for begun in await sale.take():
+            assert begun.order is not None
+            await sale.settle(begun.order)
+        tab = await open_tab()
+        await live(tab, shop.url)
+        await tab.until_text("revenue", "€99.00")
+        assert await tab.text("revenue-others") == "and ¥7"
+        badges = {
+            str(await row.get_attribute("data-product")): await row.locator(".badge").text_content()
+            for row in await tab.page.locator("#products tr").all()
+        }
+        assert re.fullmatch(r"opens in 4 min \d+ s|opens in 5 min 0 s", badges.pop("soon") or "")
+        assert re.fullmatch(r"closes in 1 h 59 min|closes in 2 h 0 min", badges.pop("lamp") or "")
+        assert re.fullmatch(r"closed \d\d:\d\d:\d\d", badges.pop("over") or "")
+        assert badges == {"rests": "paused", "sofa": "sold out"}
+
+
+async def test_two_hundred_products_leave_room_for_the_rest(valkey_server: RedisServer, open_tab: OpenTab) -> None:
+    """A page of them at a time, found by a word; requests and errors are near, and one step away."""
+    async with open_shop(valkey_server.url) as shop:
+        terms: dict[str, Any] = {"price": 1, "currency": "EUR", "limit": None, "opens": None, "closes": None}
+        for number in range(MANY):
+            await shop.service.catalogue.put(f"p{number:03d}", name=f"Thing {number}", stock=5, **terms)
+        tab = await open_tab()
+        await live(tab, shop.url)
+        rows = tab.page.locator("#products tr")
+        await tab.until_text("stock-page", "20 of 200")
+        assert await rows.count() == 20
+        assert await tab.page.evaluate("document.documentElement.scrollHeight") < 3500
+        await tab.page.get_by_role("button", name="Later products").click()
+        assert await rows.first.get_attribute("data-product") == "p020"
+        await tab.page.get_by_label("Find a product").fill("thing 19")
+        assert await rows.count() == 11
+        await tab.page.get_by_label("Find a product").fill("nothing like it")
+        assert (await rows.count(), await tab.text("no-products")) == (0, "No product is found.")
+        await tab.page.get_by_role("link", name="Requests", exact=True).click()
+        assert await tab.page.evaluate("document.querySelector('#requests-title').getBoundingClientRect().top") < 900
+        assert await tab.width_beyond() == 0

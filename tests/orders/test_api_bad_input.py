@@ -209,7 +209,7 @@ async def test_an_unknown_route_is_404(shop: Shop, method: str, path: str) -> No
         ("/orders", "GET, HEAD, POST"),
         ("/orders/queue", "GET, HEAD"),
         (f"/orders/{'0' * 30}/cancel", "POST"),
-        ("/inventory/lamp", "GET, HEAD, PATCH, PUT"),
+        ("/inventory/lamp", "DELETE, GET, HEAD, PATCH, PUT"),
         ("/inventory/lamp/restock", "POST"),
         ("/inventory/metrics", "GET, HEAD"),
         ("/monitoring/health", "GET, HEAD"),

@@ -1,6 +1,7 @@
 """What the service says of itself: `/metrics`, `/monitoring/*`, health, its OpenAPI document."""
 
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -114,9 +115,10 @@ async def test_the_live_figures_are_those_of_the_ledger(shop: Shop) -> None:
         "pending": 1
     }
     assert body["queue"]["length"] == 1
-    assert body["products"] == [
-        {"product_id": "lamp", "name": "Lamp", "stock": 7, "held": 3, "sold": 0, "initial_stock": 10}
-    ]
+    (product,) = body["products"]
+    assert datetime.fromisoformat(product.pop("opens_at")) <= datetime.now(UTC)
+    units = {"stock": 7, "held": 3, "sold": 0, "initial_stock": 10}
+    assert product == {"product_id": "lamp", "name": "Lamp", **units, "closes_at": None, "state": "open"}
     assert 0 <= body["snapshot_age_seconds"] < 5
 
 

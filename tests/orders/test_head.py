@@ -11,7 +11,7 @@ from tests.support import RedisServer
 from tests.support.shop import Shop, open_shop
 
 UNKNOWN = "01" * 15
-VARIES = {"date", "traceparent"}
+VARIES = {"date", "traceparent", "transfer-encoding"}
 INTERCEPTORS: tuple[Interceptor, ...] = ("contrib", "native")
 
 
@@ -31,7 +31,8 @@ async def test_head_is_get_without_its_body(valkey_server: RedisServer, intercep
     async with open_shop(valkey_server.url, interceptor=interceptor) as shop:
         await shop.put()
         for path in await paths(shop):
-            read, head = await shop.client.get(path), await shop.client.head(path)
+            async with shop.client.stream("GET", path) as read:  # whose body may not end, as that of events
+                head = await shop.client.head(path)
             assert (head.status_code, head.content) == (read.status_code, b""), path
             assert {*head.headers} - VARIES == {*read.headers} - VARIES, path
             for name in ("content-type", "etag", "cache-control", "allow"):
@@ -54,8 +55,8 @@ async def test_what_cannot_be_read_takes_no_head(valkey_server: RedisServer) -> 
     async with open_shop(valkey_server.url) as shop:
         head = await shop.client.head("/monitoring/metrics/clear")
         assert (head.status_code, head.headers["allow"], head.content) == (405, "POST", b"")
-        other = await shop.client.delete("/inventory/lamp")
-        assert (other.status_code, other.headers["allow"]) == (405, "GET, HEAD, PATCH, PUT")
+        other = await shop.client.post("/inventory/lamp")
+        assert (other.status_code, other.headers["allow"]) == (405, "DELETE, GET, HEAD, PATCH, PUT")
         document = (await shop.client.get("/openapi.json")).json()
         assert not [path for path, operations in document["paths"].items() if "head" in operations]
 

@@ -89,6 +89,10 @@ SPOILS: dict[str, tuple[Spoil, set[str]]] = {
         lambda store, _: store.hincrby(f"{P}totals", "requeued", 1),
         {"totals_match_orders"},
     ),
+    "money that no order explains": (
+        lambda store, _: store.hincrby(f"{P}totals", "revenue:EUR", -1),
+        {"revenue_matches_orders"},
+    ),
     "a queue that was trimmed": (
         lambda store, _: store.xtrim(f"{P}queue", 0),
         {"live_orders_are_queued_once"},
@@ -111,7 +115,10 @@ SPOILS: dict[str, tuple[Spoil, set[str]]] = {
     ),
     "an order that ended by itself": (
         lambda store, order: rewrite(store, order, 1, 3),
-        {"orders_explain_units", "totals_match_orders", "live_orders_are_queued_once", "reservations_end"},
+        {
+            *("orders_explain_units", "totals_match_orders", "revenue_matches_orders"),
+            *("live_orders_are_queued_once", "reservations_end"),
+        },
     ),
     "an order of nobody that was found": (
         lambda store, _: store.hset(f"{P}damaged", "order 00ff", "1764200000000 not there"),

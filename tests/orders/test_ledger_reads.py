@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from service.ledger.orders import Order, Status
 from service.ledger.snapshot import Snapshot
-from tests.orders.sale import AT_ONCE, LONG, Sale
+from tests.orders.sale import AT_ONCE, LONG, Sale, ShardsTwice
 from tests.support import wait_until
 
 
@@ -248,3 +248,11 @@ async def _throughput(sale: Sale, rate: float) -> bool:
 
 async def _nears(sale: Sale, seconds: float) -> bool:
     return abs((await sale.snapshot()).eta_error_seconds - seconds) < 1
+
+
+async def test_a_point_of_the_past_that_is_noted_twice_is_one(sale: Sale) -> None:
+    """And of those that are near each other the first, whoever notes them."""
+    twice = ShardsTwice(sale.shards.client, sale.shards.scripts)
+    for when, figures in ((1000, "one"), (2000, "two"), (2500, "near")):
+        await twice.run("note_past", 0, when, figures, 60_000)
+    assert await sale.shards.run("past", 0) == ["one", "two"]

@@ -17,13 +17,16 @@ SHARDS = 3
 
 
 async def older(store: Redis, shards: int = SHARDS) -> Sale:
-    """Return a sale in a store as form 3 had it: without the list of all orders, and what form 4 says of the store."""
+    """Return a sale in a store as form 3 had it: without list, revenue, and what form 4 says of the store."""
     sale = await Sale.open(store, count=shards)
     for product in ("a", "b", "c", "d"):
         await sale.product(product, stock=5000, limit=None)
         await sale.place(*[sale.request(product, f"user-{n % 7}") for n in range(60)])
-    await sale.take(limit=20)
+    for begun in await sale.take(limit=20):
+        assert begun.order is not None
+        await sale.settle(begun.order)
     for shard in sale.shards:
+        await store.hdel(f"{keys.prefix(shard)}totals", "revenue:EUR")
         await store.delete(keys.prefix(shard) + "accepted", keys.identity(shard))
     await store.hdel(keys.settings(), "store", "complete", "numbers")
     await store.hset(keys.settings(), "form", "3")
@@ -46,6 +49,7 @@ async def test_every_order_is_listed_in_the_order_of_its_acceptance(store: Redis
     assert await migrate(old.shards) == Migration("3", keys.SCHEMA_VERSION, 240, SHARDS)
     dump = await old.dump()
     assert len(dump.orders) == 240
+    assert dump.snapshot.revenue == {"EUR": 20 * 99_900}
     in_turn = sorted(dump.orders.values(), key=lambda order: (order.accepted_at, order.order_id))
     assert await listed(old.shards) == [order.order_id for order in in_turn]
     await old.buy("a")

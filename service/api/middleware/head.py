@@ -1,7 +1,5 @@
 """ASGI middleware for `HEAD` wherever `GET` is: what `GET` would answer, without its body (RFC 9110, 9.3.2)."""
 
-from collections.abc import Awaitable
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_LEFT_OUT = "flash_sale.body_left_out"
@@ -23,7 +21,14 @@ class HeadMiddleware:
             await self._app(scope, receive, send)
             return
 
-        def send_wrapper(message: Message) -> Awaitable[None]:
-            return send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+        ended = False
+
+        async def send_wrapper(message: Message) -> None:
+            nonlocal ended
+            if message["type"] != "http.response.body":
+                await send(message)
+            elif not ended:  # with the first part: a stream may go on for ever, and its client is told that it has all
+                ended = True
+                await send({"type": "http.response.body", "body": b""})
 
         await self._app({**scope, "method": "GET", BODY_LEFT_OUT: True}, receive, send_wrapper)

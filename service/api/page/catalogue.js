@@ -1,5 +1,6 @@
 // A product as the shop shows it: its line in the list, its price, whether it can be bought.
 
+import { now } from "./clock.js";
 import { duration, make, whole } from "./dom.js";
 
 /** The decimals of a currency by ISO 4217, where it has not two; a browser's own are those of cash (HUF has none there). */
@@ -33,21 +34,25 @@ export function makeChoice(product) {
   return choice;
 }
 
-export const isOpen = ({ opens_at, closes_at }) =>
-  Date.parse(opens_at) <= Date.now() && (closes_at === null || Date.now() < Date.parse(closes_at));
+export const isOpen = ({ opens_at, closes_at, paused }) =>
+  !paused && Date.parse(opens_at) <= now() && (closes_at === null || now() < Date.parse(closes_at));
 
 export function stateOf(product) {
   const limit = product.per_user_limit ? ` · ${product.per_user_limit} per shopper` : "";
   if (closed(product)) return "The sale is over";
-  if (!isOpen(product)) return opensIn(product);
-  if (product.stock > 0) return `${whole(product.stock)} left${limit}`;
+  if (Date.parse(product.opens_at) > now()) return `Opens ${when(product.opens_at)}`;
+  if (product.paused) return "The sale is paused";
+  const end = product.closes_at === null ? "" : ` · closes ${when(product.closes_at)}`;
+  if (product.stock > 0) return `${whole(product.stock)} left${limit}${end}`;
   return product.held > 0 ? "Sold out; some held units may come back" : "Sold out";
 }
 
-const closed = ({ closes_at }) => closes_at !== null && Date.parse(closes_at) <= Date.now();
+const closed = ({ closes_at }) => closes_at !== null && Date.parse(closes_at) <= now();
 
-function opensIn({ opens_at }) {
-  const seconds = (Date.parse(opens_at) - Date.now()) / 1000;
-  if (seconds < 86400) return `Opens in ${duration(seconds)}`;
-  return `Opens on ${new Date(opens_at).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" })}`;
+/** `in 4 min 10 s`, or the day: a countdown in whole seconds. */
+function when(time) {
+  const seconds = Math.ceil((Date.parse(time) - now()) / 1000);
+  if (seconds < 60) return `in ${seconds} s`;
+  if (seconds < 86400) return `in ${duration(seconds)}`;
+  return `on ${new Date(time).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" })}`;
 }

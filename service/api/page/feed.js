@@ -96,6 +96,17 @@ export class Feed {
     }
   }
 
+  /** The last minutes as the service has noted them; null when it does not tell. */
+  async past() {
+    try {
+      const headers = this.token ? { Authorization: `Bearer ${this.token}` } : {};
+      const answer = await fetch("monitoring/metrics/history", { headers, signal: AbortSignal.timeout(5000), cache: "no-store" });
+      return answer.ok ? await answer.json() : null;
+    } catch {
+      return null;
+    }
+  }
+
   /** Takes a message in; tells whether it was one that this page knows. */
   take(text, road) {
     let message;

@@ -1,10 +1,12 @@
 // The live page: takes each snapshot and writes its figures where they belong.
 
+import { price } from "./catalogue.js";
 import { Chart } from "./chart.js";
 import { byId, clock, draw, duration, keep, make, parts, put, show, tenths, whole } from "./dom.js";
 import { Feed } from "./feed.js";
 import { History, rateOf } from "./history.js";
 import { refusalWords } from "./order_text.js";
+import { figureCell, takeProducts } from "./stock.js";
 
 const STALE_SECONDS = 3.5;
 const DESCRIBE_EVERY_MS = 30000;
@@ -28,13 +30,13 @@ const queueChart = new Chart(byId("queue-chart"), {
   integers: true,
 });
 let described = -Infinity;
-let soldOut = null;
 
 function take(snapshot) {
   if (!history.add(snapshot)) return;
+  if (history.lacks()) catchUp();
   writeNow(snapshot);
   writeQueue(snapshot);
-  writeProducts(snapshot.products);
+  takeProducts(snapshot);
   writeBars(byId("outcomes"), Object.entries(OUTCOMES).map(([key, name]) => [key, name, snapshot.orders[key] ?? 0]));
   const refused = Object.entries(snapshot.rejections).filter(([, count]) => count > 0);
   refused.sort(([, one], [, other]) => other - one);
@@ -51,6 +53,7 @@ function writeNow(snapshot) {
   put(byId("accepted-total"), whole(snapshot.orders.pending));
   put(byId("throughput"), tenths(snapshot.throughput));
   put(byId("confirmed-total"), whole(snapshot.orders.confirmed));
+  writeRevenue(snapshot.revenue);
   put(byId("queue-length"), whole(snapshot.queue.length));
   put(byId("wait"), predictedWait(snapshot.queue));
   const settled = snapshot.processing_time_avg_ms > 0;
@@ -61,6 +64,21 @@ function writeNow(snapshot) {
   byId("error-rate").classList.toggle("bad", snapshot.error_rate >= 5);
   const connections = snapshot.active_connections;
   put(byId("connections"), connections === null ? "–" : whole(connections));
+}
+
+/** What was earned: the currency with the largest figure in large, the others below. */
+function writeRevenue(revenue) {
+  const amounts = Object.entries(revenue).sort(([, one], [, other]) => other - one);
+  const [first, ...others] = amounts.map(([currency, amount]) => price(amount, currency));
+  put(byId("revenue"), first ?? "–");
+  put(byId("revenue-others"), others.length ? `and ${others.join(", ")}` : "confirmed less refunded");
+}
+
+/** Asks what was before this page looked, or while it did not hear. */
+async function catchUp() {
+  history.asked();
+  const past = await feed.past();
+  if (past) history.merge(past.points);
 }
 
 /** How long an order accepted now would wait at the present pace of settling. */
@@ -78,45 +96,6 @@ function writeQueue({ queue }) {
   put(byId("queue-dead"), whole(queue.dead_letters));
   byId("queue-dead").classList.toggle("bad", queue.dead_letters > 0);
 }
-
-function writeProducts(products) {
-  keep(byId("products"), products, (product) => product.product_id, makeProduct, (row, product) => {
-    const { stock, held, sold } = product;
-    const all = stock + held + sold;
-    put(row.name, product.name);
-    show(row.badge, stock === 0);
-    put(row.badge, held > 0 ? "sold out, some held" : "sold out");
-    row.parts.forEach((part, index) => {
-      part.setAttribute("width", all ? (1000 * [sold, held, stock][index]) / all : 0);
-      part.setAttribute("x", all ? (1000 * [0, sold, sold + held][index]) / all : 0);
-    });
-    row.figures.forEach((cell, index) => put(cell, whole([sold, held, stock][index])));
-  });
-  show(byId("no-products"), products.length === 0);
-  const gone = new Set(products.filter((product) => product.stock === 0).map((product) => product.product_id));
-  const news = products.filter((product) => soldOut && gone.has(product.product_id) && !soldOut.has(product.product_id));
-  if (news.length) put(byId("spoken"), `Sold out: ${news.map((product) => product.name).join(", ")}`);
-  soldOut = gone;
-}
-
-function makeProduct(product) {
-  const row = make("tr", { role: "row" });
-  row.name = make("bdi", { class: "name" });
-  row.badge = make("span", { class: "badge", hidden: "" });
-  row.parts = ["sold", "held", "left"].map((name) => draw("rect", { class: name, height: 10 }));
-  const bar = draw("svg", { class: "bar", viewBox: "0 0 1000 10", preserveAspectRatio: "none", "aria-hidden": "true" });
-  bar.append(...row.parts);
-  row.figures = ["Sold", "Held", "Left"].map((label) => figureCell(label));
-  row.append(
-    make("th", { role: "rowheader", scope: "row", class: "title" }, row.name, " ", row.badge),
-    make("td", { role: "cell", class: "wide" }, bar),
-    ...row.figures,
-  );
-  row.dataset.product = product.product_id;
-  return row;
-}
-
-const figureCell = (label) => make("td", { role: "cell", class: "figure", "data-label": label });
 
 /** Rows of a name, a bar and a number; the longest bar is that of the largest number. */
 function writeBars(body, entries) {

@@ -10,6 +10,7 @@ const REFUSALS = {
     sentence: "You have reached the limit per shopper for this product.",
   },
   sale_not_open: { label: "Sale not open yet", sentence: "The sale of this product has not opened yet." },
+  sale_paused: { label: "Sale is paused", sentence: "The sale of this product is paused. Nothing was ordered; try again later." },
   sale_closed: { label: "Sale is over", sentence: "The sale of this product is over." },
   unknown_product: { label: "No such product", sentence: "This product is no longer offered." },
   unknown_order: { label: "No such order", sentence: "The service no longer knows this order." },
@@ -46,17 +47,13 @@ const STATES = {
 /** The reason of a refusal in two or three words; a code that is not known here is shown as it is. */
 export const refusalWords = (code) => REFUSALS[code]?.label ?? code.replaceAll("_", " ");
 
-/** Where it stands; `queue` is the queue as it is now, `failing` whether sending it has failed so far. */
-export function stateWords({ order, problem }, queue, failing) {
+/** Where it stands; `failing` says whether sending it has failed so far. */
+export function stateWords({ order, problem }, failing) {
   if (problem) return REFUSALS[problem.code]?.sentence ?? `${problem.title}.`;
   if (!order) return failing ? "Not answered yet" : "Sending";
   if (order.status !== "pending") return STATES[order.status] ?? order.status;
-  const place = queue ? Math.min(order.queue_position, Math.max(queue.length, 1)) : order.queue_position;
-  return `${STATES.pending}: place ${whole(place)}${queue && place < order.queue_position ? " or better" : ""}`;
+  return `${STATES.pending}: place ${whole(order.queue_position)}`;
 }
-
-/** How many seconds ago it was accepted, by this browser's clock alone, which may differ from the service's. */
-export const waited = (purchase) => (Date.now() - purchase.answered) / 1000;
 
 /** What there is to say beside that. */
 export function detailWords(purchase) {
@@ -72,10 +69,7 @@ export function detailWords(purchase) {
 }
 
 function etaWords(purchase) {
-  const { order } = purchase;
-  const eta = order.estimated_wait_seconds;
+  const eta = purchase.order.estimated_wait_seconds;
   if (!(eta > 0)) return "The units are held for you. How long it takes is not known yet.";
-  const left = eta - waited(purchase);
-  if (left > 0) return `The units are held for you. About ${duration(left)} left of ${duration(eta)}.`;
-  return `The units are held for you. Predicted ${duration(eta)}; it takes longer than that.`;
+  return `The units are held for you. About ${duration(eta)} left.`;
 }

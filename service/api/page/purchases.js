@@ -4,6 +4,8 @@
 // an answer it is sent again and again under that key: after a lost answer, a reload, a restart of the service. The
 // service knows the key and answers with the order that it made, so nothing is bought twice.
 
+import { learn } from "./clock.js";
+
 const PREFIX = "flash-sale:purchase:";
 const KEPT = 20;
 const FIRST_PAUSE_MS = 400;
@@ -23,8 +25,10 @@ export async function call(path, { token, ...options } = {}) {
   const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
   let answer;
   let body;
+  const asked = performance.now();
   try {
     answer = await fetch(path, { ...options, headers, cache: "no-cache", signal: AbortSignal.timeout(10000) });
+    learn(answer, asked);
     body = await answer.json();
   } catch {
     throw new TryAgain("The service does not answer");
@@ -109,7 +113,7 @@ export async function send(purchase, token) {
   save(purchase);
 }
 
-/** Reads how the order stands; what only the first answer said (its place in the queue) is kept. */
+/** Reads how the order stands. */
 export async function refresh(purchase, token) {
   const { body, problem } = await call(`orders/${encodeURIComponent(purchase.order.order_id)}`, { token });
   if (problem) purchase.problem = { code: problem.code, title: problem.title, detail: problem.detail };

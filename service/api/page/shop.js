@@ -2,10 +2,12 @@
 
 import { isOpen, makeChoice, price, stateOf } from "./catalogue.js";
 import { byId, keep, make, put, show, whole } from "./dom.js";
+import { followEvents } from "./order_events.js";
 import { all, begin, call, cancel, insist, isOver, refresh, save, send, TryAgain } from "./purchases.js";
-import { detailWords, stateWords, waited } from "./order_text.js";
+import { detailWords, stateWords } from "./order_text.js";
 
-const LOOK_EVERY_MS = 1000;
+const LOOK_EVERY_MS = 2000;
+const COUNT_EVERY_MS = 1000;
 const CATALOGUE_EVERY_MS = 3000;
 const USER = /^[A-Za-z0-9][A-Za-z0-9._:@|+=-]{0,127}$/;
 const NAME_KEY = "flash-sale:name";
@@ -14,7 +16,6 @@ const keySeconds = Number(document.body.dataset.keySeconds) || 0;
 
 let products = [];
 let current = null;
-let queue = null;
 let note = "";
 
 const TOKEN_KEY = "flash-sale:token";
@@ -112,11 +113,7 @@ async function follow(purchase) {
   while (!isOver(purchase)) {
     note = "";
     if (current === purchase) write();
-    await sleep(LOOK_EVERY_MS);
-    await insist(() => look(purchase), (message) => {
-      note = `${message}; the order is kept.`;
-      if (current === purchase) write();
-    });
+    await watch(purchase);
   }
   note = "";
   if (current === purchase) write();
@@ -130,9 +127,23 @@ async function giveUp(purchase) {
   save(purchase);
 }
 
-async function look(purchase) {
-  await refresh(purchase, token());
-  if (purchase.order.status === "pending") queue = (await call("orders/queue")).body ?? null;
+/** Follows the order while the service tells of it; where it cannot, asks how the order stands. */
+async function watch(purchase) {
+  try {
+    await followEvents(purchase.order.order_id, token(), (order) => {
+      Object.assign(purchase.order, order);
+      save(purchase);
+      if (current === purchase) write();
+    });
+    if (isOver(purchase)) return;
+  } catch (error) {
+    if (!(error instanceof TryAgain)) throw error;
+  }
+  await sleep(LOOK_EVERY_MS * (0.5 + Math.random()));
+  await insist(() => refresh(purchase, token()), (message) => {
+    note = `${message}; the order is kept.`;
+    if (current === purchase) write();
+  });
 }
 
 function write() {
@@ -149,7 +160,7 @@ function writeTicket(purchase) {
   const { order, problem } = purchase;
   const over = isOver(purchase);
   byId("ticket").dataset.state = problem ? "refused" : (order?.status ?? "sending");
-  put(byId("ticket-state"), stateWords(purchase, queue, note !== ""));
+  put(byId("ticket-state"), stateWords(purchase, note !== ""));
   put(byId("ticket-detail"), note || detailWords(purchase));
   put(byId("ticket-product"), purchase.name);
   put(byId("ticket-quantity"), whole(purchase.quantity));
@@ -159,9 +170,15 @@ function writeTicket(purchase) {
   if (problem) put(byId("ticket-order"), "none");
   const waiting = order?.status === "pending" && order.estimated_wait_seconds > 0;
   show(byId("ticket-progress"), waiting);
-  if (waiting) byId("ticket-progress").value = Math.min(1, waited(purchase) / order.estimated_wait_seconds);
+  if (waiting) byId("ticket-progress").value = progress(purchase);
   show(byId("cancel"), order?.status === "pending");
   show(byId("again"), over);
+}
+
+/** The share of its wait that an order has behind it: what it waited, of that and what it has still to wait. */
+function progress({ order, answered }) {
+  const waited = Math.max(0, Date.now() - answered) / 1000;
+  return waited / (waited + order.estimated_wait_seconds);
 }
 
 function writePast() {
@@ -197,7 +214,6 @@ function putAway(event) {
   current.put_away = true;
   save(current);
   current = null;
-  queue = null;
   write();
   (byId("products").querySelector("input:checked") ?? byId("name")).focus();
 }
@@ -217,6 +233,7 @@ function start() {
   if (open.length) follow(open[0]);
   write();
   keepCatalogue();
+  setInterval(() => products.length && writeProducts(), COUNT_EVERY_MS);
 }
 
 start();

@@ -9,7 +9,8 @@
 --   store              string: which store the shard is a part of
 --   catalogue          set of product ids
 --   product:<id>       hash: name price currency initial restocked stock held sold limit opens closes; archived = sold
---                      units whose orders were forgotten; opens below zero = open without a time, put so at -opens
+--                      units whose orders were forgotten; opens below zero = open without a time, put so at -opens;
+--                      halted: paused or archived, and else '' or not there
 --   o:<short id>       one order, packed as `save` says
 --   u:<user>           sorted set: short ids of the user's orders -> time of acceptance in ms; '=' and a product's id ->
 --                      units of it that the user holds or bought, below FIRST_TIME
@@ -36,11 +37,14 @@
 --                      number behind it: of a confirmed order that part, see `load_order`
 --   lost               sorted set: short ids of orders that were acknowledged and are gone -> when that was found
 --   totals             hash: how many orders reached each status, `requeued`, `lost`, `refunds` (also of a part), and of the orders
---                      that were forgotten how many had which: `archived:<status>`; `drain` and `capacity`, rates as last known; `busy`, see `pace`
+--                      that were forgotten how many had which: `archived:<status>`; `revenue:<currency>`, confirmed minus
+--                      refunded in minor units, and `archived:revenue:<currency>`, that of forgotten orders; `drain` and
+--                      `capacity`, rates as last known; `busy`, see `pace`
 --   refused            hash: how many orders were refused for each reason, by the ledger or by an API process (shard 0)
 --   call:<id>          string: the refusals of one call of `place`, ends with its time to live
 --   refusals:<process> string: number of the last lot of refusals that the process sent, ends with its time to live
 --   second:<epoch>     hash: what happened in that second, kept for two minutes
+--   past               sorted set: the sale of the last minutes, figures as text -> when; ends with its time to live (shard 0)
 --   damaged            hash: what was found foreign or damaged and set aside -> when, and more
 --   beat               hash: `last`, when somebody last wrote here just to write; `resumed`, when the last standstill ended;
 --                      `leapt` and `leap`, see `since`
@@ -137,6 +141,11 @@ local function incr_window(field, n)
 end
 
 local function count(status) redis.call('HINCRBY', P .. 'totals', status, 1) end
+
+-- Adds what so many units of an order cost to a total. One that can hold no more, at 2^63, stops no settlement.
+local function earn(total, order, units, key)
+  redis.pcall('HINCRBY', key or P .. 'totals', total .. order.currency, string.format('%d', order.price * units))
+end
 
 -- Sums the fields over the last n whole seconds.
 local function window(n, ...)
@@ -367,6 +376,7 @@ local function finish(order, status, reason, payment, dead)
   if status == 'confirmed' then
     redis.call('HINCRBY', product_key(order.product), 'held', -order.quantity)
     redis.call('HINCRBY', product_key(order.product), 'sold', order.quantity)
+    earn('revenue:', order, order.quantity)
   else
     hold(order.product, order.user, -order.quantity)
   end
@@ -431,12 +441,12 @@ local function order_row(id) return row(load_order(id)) end
 local FIGURES = {2, 4, 5, 6, 7, 8, 10}
 local function product_row(id)
   local v = redis.pcall('HMGET', product_key(id), 'name', 'price', 'currency', 'initial', 'restocked', 'stock', 'held',
-                       'sold', 'limit', 'opens', 'closes', 'archived')
+                       'sold', 'limit', 'opens', 'closes', 'archived', 'halted')
   if v.err or not v[1] then return nil end
   for _, i in ipairs(FIGURES) do
     if not tonumber(v[i]) then return nil end
   end
-  v[12] = v[12] or '0'
+  v[12], v[13] = v[12] or '0', v[13] or ''
   table.insert(v, 1, id)
   return v
 end
@@ -444,7 +454,7 @@ end
 -- Changes with whatever the merchant may set, and not with what is held or sold: see `Product.revision`.
 local function revision(id)
   local v = redis.call('HMGET', product_key(id), 'name', 'price', 'currency', 'initial', 'restocked', 'limit', 'opens',
-                       'closes')
+                       'closes', 'halted')
   local total = string.format('%.0f', v[4] + v[5])
-  return string.sub(redis.sha1hex(table.concat({v[1], v[2], v[3], total, v[6], v[7], v[8]}, '\0')), 1, 20)
+  return string.sub(redis.sha1hex(table.concat({v[1], v[2], v[3], total, v[6], v[7], v[8], v[9] or ''}, '\0')), 1, 20)
 end

@@ -33,6 +33,7 @@ local function forget(order)
   if order.state == 'confirmed' or order.state == 'refunded' then
     local given_back, returned = refunded(order)
     redis.call('HINCRBY', product_key(order.product), 'archived', order.quantity - returned)
+    earn('archived:revenue:', order, order.quantity - given_back)
     if given_back < order.quantity then count_towards_limit(order.user, order.product, given_back - order.quantity) end
   end
 end

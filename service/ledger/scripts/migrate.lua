@@ -1,13 +1,14 @@
--- Makes the list of all orders, which a store of form 3 has not: beside its place, and put there when it is whole.
+-- Makes the list of all orders, and the totals of what they earned, which a store of form 3 has not: beside their places,
+-- and put there when they are whole. What forgotten orders earned is not known any more.
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 what to do: `begin` anew, read the `times` of acceptance, `add` orders, or `end`; 2... ids of orders, for `add`
 --          in the order of their acceptance
 -- Returns: of `begin`, 0 if the list is there already; of `times`, one for each order, -1 where it is gone; else nothing
-local NEW = P .. 'migrating:accepted'
+local NEW, EARNED = P .. 'migrating:accepted', P .. 'migrating:revenue'
 local steps = {}
 
 function steps.begin()
-  redis.call('UNLINK', NEW)
+  redis.call('UNLINK', NEW, EARNED)
   return 1 - redis.call('EXISTS', ACCEPTED)
 end
 
@@ -30,12 +31,21 @@ function steps.add()
   for i = 2, #ARGV do
     local order = load_order(ARGV[i])
     local moment = order and string.format('%.0f', order.accepted)
-    if order and not listed(order, moment) then redis.call('XADD', NEW, moment .. '-*', 'o', short(order.id)) end
+    if order and not listed(order, moment) then
+      redis.call('XADD', NEW, moment .. '-*', 'o', short(order.id))
+      if order.state == 'confirmed' or order.state == 'refunded' then
+        local given_back = refunded(order)
+        earn('revenue:', order, order.quantity - given_back, EARNED)
+      end
+    end
   end
 end
 
 steps['end'] = function()
   if redis.call('EXISTS', NEW) == 1 then redis.call('RENAME', NEW, ACCEPTED) end
+  local earned = redis.call('HGETALL', EARNED)
+  if #earned > 0 then redis.call('HSET', P .. 'totals', unpack(earned)) end
+  redis.call('UNLINK', EARNED)
 end
 
 return steps[ARGV[1]]()

@@ -5,9 +5,9 @@
 --          order id, product, user, quantity, idempotency digest or '', fingerprint of the request, traceparent,
 --          reference or '', payment token or ''
 -- Returns: per order {outcome, units left or -1, order row or nil}; outcome is accepted, replayed, idempotency_conflict,
---          unknown_product, sale_not_open, sale_closed, limit_exceeded, sold_out or rate_limited; -1: nobody looked;
---          of rate_limited, in place of the units: in how many ms to try again; store_unavailable: what the store holds of
---          this product or user is damaged, and nothing was written
+--          unknown_product, sale_not_open, sale_closed, sale_paused, limit_exceeded, sold_out or rate_limited; -1: nobody
+--          looked; of rate_limited, in place of the units: in how many ms to try again; store_unavailable: what the store
+--          holds of this product or user is damaged, and nothing was written
 local RESERVATION, IDEMPOTENCY, CALL, INTERVAL = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
 
 -- 64 bits tell two requests with one key apart.
@@ -33,11 +33,13 @@ end
 local function refusal(product, user, quantity)
   local early = cancelled_too_much(user, INTERVAL)
   if early > 0 then return {'rate_limited', early} end
-  local v = redis.call('HMGET', product_key(product), 'stock', 'limit', 'opens', 'closes', 'price', 'currency')
-  if not v[1] then return {'unknown_product', 0} end
+  local v = redis.call('HMGET', product_key(product), 'stock', 'limit', 'opens', 'closes', 'price', 'currency',
+                       'halted')
+  if not v[1] or v[7] == 'archived' then return {'unknown_product', 0} end
   local stock = tonumber(v[1])
   if NOW < tonumber(v[3]) then return {'sale_not_open', stock} end
   if v[4] ~= '' and NOW >= tonumber(v[4]) then return {'sale_closed', stock} end
+  if v[7] == 'paused' then return {'sale_paused', stock} end
   if stock <= 0 then return {'sold_out', 0} end -- before the limit: a process says so without knowing the buyer
   if v[2] ~= '' then
     if units_of(user, product) + quantity > tonumber(v[2]) then return {'limit_exceeded', stock} end

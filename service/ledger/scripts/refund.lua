@@ -27,6 +27,7 @@ return with_feed(function()
     redis.call('HINCRBY', product, 'stock', units)
   end
   count_towards_limit(order.user, order.product, -units)
+  earn('revenue:', order, -units)
   order.parts[#order.parts + 1] = returns and units or -units
   order.reason, order.refunded = ARGV[8], NOW
   if units == left then order.state = 'refunded' end
