@@ -4,6 +4,7 @@ from monitoring.dashboards.fleet import ALERTS, WINDOW, quantiles
 from monitoring.dashboards.ledger import now, rate
 from monitoring.dashboards.model import Annotation, Dashboard, Query, Row, Variable
 from monitoring.dashboards.panels import BAD, GOOD, NEVER, WARN, Bars, Column, Figure, Graph, Table, lower, upper
+from monitoring.dashboards.revenue import MONEY
 
 OF = '{product_id=~"$product"}'
 LEFT = now(f"flash_sale_inventory_levels{OF}", "product_id")
@@ -20,7 +21,6 @@ STATUSES = {
     "cancelled": "purple",
     "refunded": "yellow",
 }
-REVENUE = now("flash_sale_revenue_minor_units", "currency")
 
 PRODUCT = Variable(
     name="product",
@@ -153,29 +153,6 @@ ORDERS = Row(
                     legend="{{reason}}",
                 ),
             ),
-        ),
-    ),
-)
-
-MONEY = Row(
-    title="Revenue",
-    panels=(
-        Figure(
-            title="Revenue",
-            description="What confirmed orders cost less what was refunded, all products, by currency; in its minor"
-            " units, so cents where it has cents.",
-            unit="short",
-            width=6,
-            height=8,
-            queries=(Query(expr=REVENUE, legend="{{currency}}"),),
-        ),
-        Graph(
-            title="Revenue over time",
-            description="The same over the time shown: minor units of each currency. It falls where more is refunded"
-            " than is confirmed.",
-            unit="short",
-            width=18,
-            queries=(Query(expr=REVENUE, legend="{{currency}}"),),
         ),
     ),
 )

@@ -68,10 +68,8 @@ class ApiContext:
     ) -> None:
         self.stopping = stop or asyncio.Event()
         self.faults = faults
-        self.settings = settings
-        self.telemetry = telemetry
-        self.shards = shards
-        self.connections = connections
+        self.settings, self.telemetry = settings, telemetry
+        self.shards, self.connections = shards, connections
         self.draining = False
         self.admin_log = AdminLog()
         self.ending = Ending(settings.shutdown_seconds)
@@ -91,8 +89,7 @@ class ApiContext:
         self.checkout = Checkout(self.admission, _limits(self.rates, settings), self.placer)
         self.writes = WriteCheck(shards, settings.store_timeout_seconds)
         self.poller = SnapshotPoller(shards, Lease(shards, settings.fleet_id), self.writes, on_reading=self._learn)
-        slot = telemetry.worker
-        self.past = PastKeeper(shards, self.poller)
+        self.past, slot = PastKeeper(shards, self.poller), telemetry.worker
         self.windows = open_windows(
             shards, slot, lambda: {CONNECTIONS: self.connections()}, silence=settings.worker_silence
         )

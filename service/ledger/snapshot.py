@@ -107,17 +107,11 @@ class Snapshot:
         def total(name: str) -> int:
             return sum(shard[name] for shard in shards)
 
-        totals, settled, promised = _counted(heard, "totals"), total("settled"), total("promised")
+        settled, promised = total("settled"), total("promised")
         products = (rows or ProductRows()).products(row for shard in shards for row in shard["products"])
         return cls(
             taken_at=at(min(shard["now"] for shard in shards)),
-            orders={status: totals[status] for status in COUNTED},
-            requeued=totals["requeued"],
-            lost=totals["lost"],
-            archived={status: count for status in COUNTED if (count := totals[f"archived:{status}"])},
-            events={status: totals["refunds" if status is Status.REFUNDED else status] for status in COUNTED},
-            revenue=_by_currency(totals, "revenue:"),
-            archived_revenue=_by_currency(totals, "archived:revenue:"),
+            **_books(_counted(heard, "totals")),
             products=tuple(sorted(products, key=lambda product: product.product_id)),
             queue_length=total("queue_length"),
             waiting=total("waiting"),
@@ -144,6 +138,19 @@ def _counted(shards: Iterable[Mapping[str, Any]], name: str) -> Counter[str]:
     for shard in shards:
         found.update({what: int(count) for what, count in named(shard[name]).items()})
     return found
+
+
+def _books(totals: Counter[str]) -> dict[str, Any]:
+    """Return what follows from the totals of all shards."""
+    return {
+        "orders": {status: totals[status] for status in COUNTED},
+        "requeued": totals["requeued"],
+        "lost": totals["lost"],
+        "archived": {status: count for status in COUNTED if (count := totals[f"archived:{status}"])},
+        "events": {status: totals["refunds" if status is Status.REFUNDED else status] for status in COUNTED},
+        "revenue": _by_currency(totals, "revenue:"),
+        "archived_revenue": _by_currency(totals, "archived:revenue:"),
+    }
 
 
 def _by_currency(totals: Mapping[str, int], total: str) -> dict[str, int]:

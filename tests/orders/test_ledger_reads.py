@@ -89,10 +89,11 @@ class TestSnapshot:
         """Every status is counted from the start, at 0."""
         snapshot = await sale.snapshot()
         statuses = ("pending", "confirmed", "failed", "expired", "cancelled", "refunded")
-        assert snapshot.orders == {Status(status): 0 for status in statuses}
+        assert snapshot.orders == snapshot.events == {Status(status): 0 for status in statuses}
         assert snapshot == Snapshot(
             taken_at=snapshot.taken_at,
             orders=snapshot.orders,
+            events=snapshot.events,
             requeued=0,
             products=(),
             queue_length=0,
