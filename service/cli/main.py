@@ -25,6 +25,7 @@ from service.processes.forked_child import Forked
 from telemetry import SettingsError as TelemetrySettingsError
 from telemetry import prepare_environment
 
+_TOO_LITTLE = ("can't start new thread", "failed to map segment", "cannot allocate memory")
 _NOT_WRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
@@ -108,6 +109,11 @@ def _told(error: BaseException) -> int | None:
             return _answered(error)
 
 
+def _is_too_little(error: BaseException) -> bool:
+    said = str(error).lower() if isinstance(error, ImportError | RuntimeError) else ""
+    return isinstance(error, MemoryError) or any(words in said for words in _TOO_LITTLE)
+
+
 def _unwritten(error: OSError) -> int:
     lead_nowhere()
     if isinstance(error, BrokenPipeError):
@@ -130,6 +136,8 @@ def _exited(error: SystemExit) -> int:
 
 
 def _answered(error: BaseException) -> int | None:
+    if _is_too_little(error):
+        return complain("there is not enough memory for this process, or no thread (ulimit -v, -d and -u)", 1)
     # The first alone must not import OpenTelemetry: it may say that it cannot be imported.
     if isinstance(error, TelemetrySettingsError) or (isinstance(error, Exception) and _is_answer(error)):
         return complain(str(error), 2 if isinstance(error, ValueError) else 1)

@@ -56,6 +56,17 @@ def test_a_full_disk_is_told(used: str) -> None:
     assert (done.returncode, done.stderr) == (1, "flash-sale: the output was full before all was written\n")
 
 
+@pytest.mark.parametrize("limit", ["-d 20000", "-v 60000"])
+def test_too_little_memory_is_told_in_one_line(tmp_path: Path, limit: str) -> None:
+    """Whatever notices it first: Python, or the loader of a library."""
+    env = {**os.environ, "DATA_DIR": str(tmp_path)}
+    done = run(["sh", "-c", f'ulimit {limit}; exec "$@"', "sh", SCRIPT, "run"], env=env)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "flash-sale: there is not enough memory for this process, or no thread (ulimit -v, -d and -u)\n",
+    )
+
+
 @pytest.mark.parametrize("command", READERS)
 def test_a_folder_without_a_store_is_named_and_stays_as_it_is(tmp_path: Path, command: list[str]) -> None:
     """Nothing is clean that was never there."""
