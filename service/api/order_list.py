@@ -17,7 +17,7 @@ from service.api.context import Context
 from service.api.errors import describe
 from service.api.media_types import preferred
 from service.api.moments import Moment
-from service.api.orders import OrderView, ProductId, UserId
+from service.api.orders import OrderNow, OrderView, ProductId, UserId
 from service.api.strict_json import StrictRoute
 from service.ledger.order_list import OrderFilter, Position
 from service.ledger.orders import ORDER_ID, Order, Status
@@ -36,7 +36,7 @@ router = APIRouter(tags=["orders"], route_class=StrictRoute)
 class OrderPage(BaseModel):
     """Orders, the newest first; `next_cursor` asks for the rest, and is null when there is none."""
 
-    orders: list[OrderView]
+    orders: list[OrderNow]
     next_cursor: str | None
     missing_shards: MissingShards = None
 
@@ -79,7 +79,7 @@ async def list_orders(
             raise _invalid("limit", f"Input should be less than or equal to {MAX_OWN}")
     page = await context.order_list.page(wanted, limit, _read_cursor(cursor) if cursor else None)
     return OrderPage(
-        orders=[OrderView.of(order) for order in page.orders],
+        orders=[OrderNow.now(current) for current in await context.order_reader.with_places(page.orders)],
         next_cursor=_write_cursor(page.end) if page.end else None,
         missing_shards=page.orders.missing_shards,
     )

@@ -1,10 +1,12 @@
 """Reading orders as they are now: those who ask at one time share a round trip."""
 
-from collections.abc import Sequence
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.ledger.orders import Order, shard_of_order
+from service.ledger.orders import Order, Status, shard_of_order
 from service.store import BatchTrace, ShardBatcher, Shards, is_store_down
 from service.store.shards import CURRENT
 
@@ -51,6 +53,26 @@ class OrderReader:
         """
         replies = await self._shards.run("order", shard, *order_ids, batch=len(order_ids), trace=trace)
         return [_current(*reply) if reply else None for reply in replies]
+
+    async def with_places(self, orders: Iterable[Order]) -> list[CurrentOrder]:
+        """Tell what those orders wait for that are pending; one round trip to each shard that has some.
+
+        Raises:
+            redis.exceptions.RedisError: The store is down.
+        """
+        listed = list(orders)
+        pending: defaultdict[int, list[str]] = defaultdict(list)
+        for order in listed:
+            if order.status is Status.PENDING:
+                pending[shard_of_order(order.order_id)].append(order.order_id)
+        found = await asyncio.gather(*(self.orders(shard, order_ids) for shard, order_ids in pending.items()))
+        now = {current.order.order_id: current for some in found for current in some if current}
+        return [
+            CurrentOrder(order, place.queue_position, place.estimated_wait_seconds)
+            if (place := now.get(order.order_id))
+            else CurrentOrder(order)
+            for order in listed
+        ]
 
     async def aclose(self) -> None:
         """End what is being read."""
