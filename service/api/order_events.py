@@ -17,6 +17,10 @@ from service.orders.followers import LIVE, OrderFollowers
 from service.problems import Problem
 
 EVENT_STREAM = "text/event-stream"
+EVENT_SCHEMA = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}, "retry": {"type": "integer"}},
+}
 KEEPALIVE_SECONDS = 15.0
 RETRY_MS = 2000
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -33,7 +37,7 @@ router = APIRouter(tags=["orders"], route_class=StrictRoute)
             "description": "Events named `order`, whose data is the order as `GET /orders/{order_id}` has it: one at "
             "once, one at each change and each second while it is pending. The stream ends after the one that says how "
             "the order ended, and with the process that serves it: connect again unless the order has ended.",
-            "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
+            "content": {EVENT_STREAM: {"schema": EVENT_SCHEMA}},
         },
         **describe("unauthorized", "unknown_order", "invalid", "overloaded", "store_unavailable"),
     },
