@@ -1,9 +1,11 @@
 """An end in order behind a load balancer: told to end, the API says so to those that probe it, and resets nobody."""
 
 import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from pathlib import Path
 from time import perf_counter
 
@@ -37,8 +39,7 @@ def test_it_answers_on_while_it_says_that_it_ends(fleet: Fleet) -> None:
         assert "connection" not in used.get("/healthz").headers
         idle.sendall(GET)
         late.sendall(GET)
-        assert idle.recv(65536).startswith(b"HTTP/1.1 200")
-        assert late.recv(65536).startswith(b"HTTP/1.1 200")
+        assert status_of(idle) == status_of(late) == httpx.codes.OK
         began = perf_counter()
         fleet.program.process.send_signal(signal.SIGTERM)
         eventually(lambda: httpx.get(f"{url}/readyz").status_code == httpx.codes.SERVICE_UNAVAILABLE, 5, "not ready")
@@ -54,6 +55,14 @@ def test_it_answers_on_while_it_says_that_it_ends(fleet: Fleet) -> None:
         eventually(lambda: refused(url), 5, "the other process has stopped listening, too, and so has the parent")
     assert fleet.program.process.wait(10) == 0
     assert "Traceback" not in fleet.log
+
+
+def status_of(connection: socket.socket) -> int:
+    """Read one answer, however many pieces it comes in, and return its status."""
+    answer = HTTPResponse(connection)
+    answer.begin()
+    answer.read()
+    return answer.status
 
 
 def refused(url: str) -> bool:
@@ -93,7 +102,10 @@ def test_everything_in_one_command_drains_only_if_told_to(tmp_path: Path, settin
 
 
 def test_who_gets_through_at_the_very_end_is_answered(tmp_path: Path) -> None:
-    """Without any drain: a connection that the kernel took is served, and after the last one it takes none."""
+    """Without any drain: a connection that the kernel took is served, and after the last one it takes none.
+
+    One may come in the instant between the last that is taken in and the end of listening: the kernel resets it.
+    """
     over = threading.Event()
     found: Counter[str] = Counter()
     with Fleet(tmp_path, command="api", api=2) as fleet:
@@ -106,7 +118,8 @@ def test_who_gets_through_at_the_very_end_is_answered(tmp_path: Path) -> None:
         over.set()
         for thread in threads:
             thread.join()
-    assert found.keys() <= {"answered", "ConnectionRefusedError"}
+    assert found.keys() <= {"answered", "ConnectionRefusedError", "ConnectionResetError"}
+    assert found["ConnectionResetError"] <= 1
 
 
 def storm(url: str, over: threading.Event, found: Counter[str]) -> None:
