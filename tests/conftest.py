@@ -30,6 +30,9 @@ SLOW = (
 LONGEST_FIRST = ("tests/stack/test_alerts", "stack", "tests/stack", "tests/faults", "tests/fundamentals/test_cli")
 """Starts of names of groups: the processes are busy to the end when what takes minutes does not come last."""
 
+RERUN_CHARACTERS = 6000
+"""Of the story of a test that failed and was run again, its end."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; a process of `pytest -n` ends with the one that started it."""
@@ -60,6 +63,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs"):
         for name in marker.args:
             executable(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say why a test was run again (`--reruns`): the summary of pytest-rerunfailures only says that it was."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.write_sep("_", f"run again: {report.nodeid}")
+        terminalreporter.line(report.longreprtext[-RERUN_CHARACTERS:])
 
 
 @pytest.fixture(autouse=True)
