@@ -86,14 +86,16 @@ async def open_shop(
             chosen, store_url, name="api-0", tracer=seen.telemetry.tracer("service.store")
         ) as shards:
             stop = asyncio.Event()
-            app = create_app(ApiContext(chosen, seen.telemetry, shards, faults=faults, stop=stop))
+            context = ApiContext(chosen, seen.telemetry, shards, faults=faults, stop=stop)
+            app = create_app(context)
             async with (
+                context.ending.begins_with(stop),
                 serving(app, chosen, seen.telemetry, listener, stop),
                 httpx.AsyncClient(base_url=url, timeout=15) as client,
             ):
                 await client.get("/healthz")
                 try:
-                    yield Shop(client, url, app, app.state.context, seen)
+                    yield Shop(client, url, app, context, seen)
                 finally:
                     stop.set()
 
