@@ -124,7 +124,7 @@ async def test_the_pages_work_below_the_prefix(published: tuple[Shop, str]) -> N
         await page.locator("#ticket[data-state=pending]").wait_for()
         links = await page.eval_on_selector_all("nav a", "links => links.map(link => link.href)")
         await browser.close()
-    assert links == [f"{url}/", f"{url}/shop", f"{url}/docs", f"{url}/metrics"]
+    assert links == [f"{url}{path}" for path in ("/", "/shop", "/operator", "/docs", "/metrics")]
     assert strayed == [], f"asked outside of the prefix, at {origin}"
 
 
