@@ -14,7 +14,9 @@ from tests.support import RedisServer, eventually
 from tests.support.service import ADMIN, Fleet
 
 SOON_SECONDS = 20
-LAMP = {"name": "Lamp", "price": 4950, "currency": "EUR", "stock": 1000}
+STOCK = 1_000_000
+"""So many that tests which order for as long as they wait sell none out."""
+LAMP = {"name": "Lamp", "price": 4950, "currency": "EUR", "stock": STOCK}
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +109,15 @@ def test_every_process_has_a_fault_until_it_is_switched_off(admin: httpx.Client)
 
 
 def test_a_fault_ends_by_itself_and_one_may_be_of_a_single_process(admin: httpx.Client) -> None:
-    switch(admin, Fault.STORE_OUTAGE, worker="api-1", ttl_seconds=4)
-    eventually(
-        lambda: {order(admin).status_code for _ in range(12)} == {202, 503}, SOON_SECONDS, "one of two processes has it"
-    )
-    eventually(lambda: {order(admin).status_code for _ in range(12)} == {202}, SOON_SECONDS, "its time is over")
+    switch(admin, Fault.STORE_OUTAGE, worker="api-1", ttl_seconds=8)
+    seen: set[int] = set()
+
+    def both() -> bool:
+        seen.add(order(admin).status_code)  # the kernel gives it to any process, and often to the same
+        return seen == {202, 503}
+
+    eventually(both, SOON_SECONDS, "one of two processes has it")
+    eventually(lambda: {order(admin).status_code for _ in range(30)} == {202}, SOON_SECONDS, "its time is over")
 
 
 def test_a_process_that_has_lost_the_store_answers_scrapes_with_the_ledgers_series(admin: httpx.Client) -> None:
@@ -148,8 +154,8 @@ def test_the_books_are_only_said_to_be_wrong(admin: httpx.Client) -> None:
     switch(admin, Fault.OVERSELL)
     eventually(lambda: value(admin, "flash_sale_inventory_levels", **lamp) == -1, SOON_SECONDS, "stock is below 0")
     real = admin.get("/inventory/lamp").json()
-    assert (real["initial_stock"], real["restocked"]) == (1000, 0)
-    assert real["stock"] + real["held"] + real["sold"] == 1000
+    assert (real["initial_stock"], real["restocked"]) == (STOCK, 0)
+    assert real["stock"] + real["held"] + real["sold"] == STOCK
     admin.delete("/monitoring/faults").raise_for_status()
     eventually(lambda: value(admin, "flash_sale_drift", **lamp) == 0, SOON_SECONDS, "all is well")
     eventually(lambda: value(admin, "flash_sale_inventory_levels", **lamp) > 0, SOON_SECONDS, "all is well")
