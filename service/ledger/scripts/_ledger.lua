@@ -79,9 +79,16 @@ local function put_aside(name, what, which, more)
   set_aside(what, which, more)
 end
 
+-- What was caught as an error to raise or to return: `pcall` gives the server's own as a text, `redis.pcall` as a table. Raised
+-- as a text it would be an `ERR`, and nobody would know an outage by its first word.
+local function as_error(problem)
+  local text = type(problem) == 'table' and problem.err or tostring(problem)
+  return {err = string.match(text, '^%u+ ') and text or 'ERR ' .. text}
+end
+
 -- Whether an error tells of what a key holds, and not of an outage, as `OOM` and `READONLY` do.
 local function is_damage(problem)
-  local word = type(problem) == 'table' and string.match(problem.err, '^%u+') or 'ERR'
+  local word = string.match(as_error(problem).err, '^%u+')
   return word == 'ERR' or word == 'WRONGTYPE'
 end
 
@@ -199,7 +206,7 @@ local function with_feed(work)
       redis.call('HINCRBY', P .. 'totals', status == 'refunded' and 'refunds' or status, n)
     end
   end
-  if not done then error(result, 0) end
+  if not done then error(as_error(result), 0) end
   return result
 end
 
@@ -335,7 +342,7 @@ end
 local function count_towards_limit(user, product, n)
   local units = redis.pcall('ZINCRBY', user_key(user), n, '=' .. product)
   if type(units) == 'table' then
-    if not is_damage(units) then error(units) end
+    if not is_damage(units) then error(as_error(units)) end
     heal_user(user)
     units = redis.call('ZINCRBY', user_key(user), n, '=' .. product)
   end

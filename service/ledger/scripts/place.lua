@@ -102,7 +102,7 @@ return with_feed(function()
   for i = 5, #ARGV, 9 do
     local ok, reply = pcall(answer, i)
     if not ok then
-      if not is_damage(reply) then return redis.error_reply(reply.err) end
+      if not is_damage(reply) then return as_error(reply) end
       heal_user(ARGV[i + 2])
       reply = {'store_unavailable', -1}
     end
