@@ -4,7 +4,7 @@ contrib counts a request as active when it begins, and records its duration and 
 application has returned: after its background tasks. FastAPI does when the last byte is handed over, and a client may
 be quicker. `until_last_byte` wraps the meter provider that they are given: the `RequestMeasurement` records both
 instruments before the last byte goes, and what is said of the request later is not recorded again. A request without a
-last byte ends when the instrumentation says so.
+last byte is recorded when it leaves the application.
 """
 
 from contextvars import ContextVar
@@ -57,3 +57,5 @@ class _Active(Wrapper[RequestMetrics]):
         elif amount > 0:
             self.inside.add(amount, *args, **options)
             request.metrics = self.extra  # which counts it out when it ends
+        else:
+            CURRENT.set(None)  # nothing is said of the request after that

@@ -113,9 +113,8 @@ class NativeMiddleware:
             error = raised
             raise
         finally:
-            CURRENT.reset(token)
-            if request.seconds < 0 and not foreign:
-                request.metrics = None
+            if request.seconds >= 0 or foreign:
+                CURRENT.reset(token)  # without a last byte FastAPI ends it after this, and finds that it is measured
             request.finish(error, self._late_spans)
 
     def _capture(self, span: Span, scope: Scope, send: Send) -> Send:

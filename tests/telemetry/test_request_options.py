@@ -1,9 +1,13 @@
 """What a service chooses for its requests in code: patterns, buckets, labels and hooks, under every interceptor."""
 
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI, Request, WebSocket
+from fastapi.responses import StreamingResponse
 from opentelemetry import trace
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
@@ -52,6 +56,33 @@ def test_buckets_that_are_none(buckets: Any) -> None:
     """They are refused when the telemetry is made."""
     with pytest.raises(ValueError, match="buckets"):
         Installed(buckets=buckets)
+
+
+async def test_labels_of_an_answer_that_breaks_off(interceptor: str) -> None:
+    """They are those of any other request, and it is counted once, in what is active too."""
+    seen = Installed(interceptor, labels={"client": RequestLabel(("ios",), from_header("X-Client"))})
+    app = FastAPI()
+    seen.telemetry.install(app)
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"some"
+        raise ValueError("the rest is not there")
+
+    app.add_api_route("/", lambda: StreamingResponse(parts()))
+    app.add_api_route("/whole", lambda: None)
+    async with serve(app) as url, httpx.AsyncClient(base_url=url, headers={"x-client": "ios"}) as client:
+        for path in ("/", "/whole", "/"):
+            with suppress(httpx.RemoteProtocolError):
+                await client.get(path)
+        text = (await client.get("/metrics")).text
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    found = {
+        (sample.labels["client"], sample.labels["http_route"]): sample.value
+        for sample in samples
+        if sample.name == COUNT
+    }
+    assert found == {("ios", "/"): 2, ("ios", "/whole"): 1}
+    assert [sample.value for sample in samples if sample.name == "http_server_active_requests"] == [0]
 
 
 async def test_labels_have_closed_sets_of_values(interceptor: str) -> None:
