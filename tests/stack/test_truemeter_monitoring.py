@@ -110,3 +110,12 @@ def test_they_can_be_copied(directory: str, tmp_path: Path) -> None:
     done = run([sys.executable, "-m", "telemetry.monitoring", str(tmp_path / directory)], check=True)
     assert done.stdout.splitlines() == [str(tmp_path / directory / name) for name in ("requests.json", "alerts.yaml")]
     assert (tmp_path / directory / "requests.json").read_text() == FILE.read_text()
+
+
+def test_a_directory_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    """It is one that a file stands in the way of."""
+    (tmp_path / "file").write_text("")
+    done = run([sys.executable, "-m", "telemetry.monitoring", str(tmp_path / "file" / "inside")])
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"python -m truemeter.monitoring: cannot write into {tmp_path}/file/inside: ")
+    assert len(done.stderr.splitlines()) == 1
