@@ -94,6 +94,10 @@ class ApplicationTelemetry(ABC):
         """Let peers ask for this process's series while the block lasts."""
 
     @abstractmethod
+    def _answered_group(self) -> str:
+        """Return what tells for which processes that answer is."""
+
+    @abstractmethod
     def _parts(self) -> Parts: ...
 
     def install(self, app: Starlette, *, metrics_path: str | None = "/metrics") -> None:
@@ -176,7 +180,8 @@ class ApplicationTelemetry(ABC):
 
     def _serving_metrics(self) -> AbstractAsyncContextManager[None]:
         settings = self.settings
-        return metrics_server(settings.metrics_address, settings.service_name, partial(respond, self.exposition_of_all))
+        answer = partial(respond, self.exposition_of_all)
+        return metrics_server(settings.metrics_address, settings.service_name, self._answered_group, answer)
 
     async def _end_run(self) -> None:
         self._runs -= 1

@@ -268,6 +268,9 @@ class Telemetry(ApplicationTelemetry, MeasuringTelemetry):
         """Let the other processes of this server ask for this one's series while the block lasts."""
         return self._endpoint.serving_peers()
 
+    def _answered_group(self) -> str:
+        return self._endpoint.group()
+
     def _parts(self) -> Parts:
         return Parts(
             self.settings,

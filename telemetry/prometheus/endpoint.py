@@ -7,10 +7,12 @@ else. `MetricsEndpoint` puts the series of its peers, the other processes of the
 the fleet are in it once: this process's, or, where it has none, those of the first peer that has some.
 """
 
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from uuid import uuid4
 
 from opentelemetry import context
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -113,6 +115,7 @@ class MetricsEndpoint:
         self._exposition = exposition
         self._peers = peers
         self._reraise = reraise
+        self._alone = uuid4().hex
         self._shared = {form: SharedScrape(partial(self._render_all, form)) for form in Format}
 
     def render(self, accept: str | None = None) -> tuple[bytes, str]:
@@ -142,6 +145,11 @@ class MetricsEndpoint:
             answered = [answer for answer in given if answer is not None]
             fleet = fleet or next((answer.fleet for answer in answered if answer.fleet), b"")
             return merge([own, fleet, *(answer.own for answer in answered)]), form.value
+
+    def group(self) -> str:
+        """Return what tells for which processes the answer is: the same in each of them, and in no other."""
+        shared = None if self._peers is None else self._peers.group()
+        return shared or f"{self._alone}-{os.getpid()}"  # a server may have forked since
 
     @asynccontextmanager
     async def serving_peers(self) -> AsyncIterator[None]:

@@ -86,6 +86,14 @@ class PeerProcesses:
                 self._slot.release()
                 self._slot = None
 
+    def group(self) -> str | None:
+        """Return what all processes that share the directory have in common; None for one that is alone."""
+        try:
+            found = None if self._slot is None else self._slot.socket_path.parent.stat()
+        except OSError:  # somebody has removed it; it is made anew
+            return None
+        return None if found is None else f"{found.st_dev:x}-{found.st_ino:x}"
+
     def _directory(self) -> Path | None:
         if isinstance(self._place, Path):
             return self._place

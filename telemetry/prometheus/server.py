@@ -1,8 +1,9 @@
 """`/metrics` on a port of its own, so that what the public reaches has no such route.
 
 Every worker process of a service is told the same port, and one of them gets it; it answers for all. When that one
-ends, another takes its place within `RETRY_SECONDS`. Requests are read with bounds of size, time and number, for a port
-that somebody opened to a network may be asked by anybody.
+ends, another takes its place within `RETRY_SECONDS`. A process for which the port does not answer says so: it may be
+of another service, or of the same at another address. Requests are read with bounds of size, time and number, for a
+port that somebody opened to a network may be asked by anybody.
 """
 
 import errno
@@ -29,6 +30,7 @@ TIMEOUT_SECONDS = 5.0
 MAX_REQUEST_BYTES = 16_384
 MAX_CONNECTIONS = 32
 _TARGET = "target_info"
+_GROUP = "x-metrics-group"
 _BROKEN = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, anyio.IncompleteRead)
 _logger = logging.getLogger(__name__)
 
@@ -41,12 +43,13 @@ class MetricsServer:
     Args:
         host: a name or an address.
         port: which one.
-        service: the name of the service, by which its processes know each other.
+        service: the name of the service, for the log.
+        group: gives what the processes that one answer is for have in common, and no other.
         answer: gives the body and headers of an answer to the headers of a request and the values of its ``name[]``.
     """
 
-    def __init__(self, host: str, port: int, service: str, answer: Answer) -> None:
-        self._host, self._port, self._service, self._answer = host, port, service, answer
+    def __init__(self, host: str, port: int, service: str, group: Callable[[], str], answer: Answer) -> None:
+        self._host, self._port, self._service, self._group, self._answer = host, port, service, group, answer
         self._open = 0
 
     @asynccontextmanager
@@ -76,7 +79,11 @@ class MetricsServer:
             # A sibling that begins or ends answers nobody for a moment.
             by_others = 0 if await self._is_held_by_a_sibling() else by_others + 1
             if by_others == LOOKS:
-                _logger.warning("%s:%s is taken by somebody else; trying again", self._host, self._port)
+                _logger.warning(
+                    "OTEL_EXPORTER_PROMETHEUS_PORT: %s:%s is taken by somebody else and does not show what this "
+                    "process measures of %s; trying again",
+                    *(self._host, self._port, self._service),
+                )
             await anyio.sleep(RETRY_SECONDS)
             listener = await self._listen()
         _logger.info("/metrics is on %s:%s", self._host, self._port)
@@ -84,13 +91,12 @@ class MetricsServer:
             await listener.serve(self._handle)
 
     async def _is_held_by_a_sibling(self) -> bool:
-        text = b""
-        with suppress(*_BROKEN), anyio.move_on_after(TIMEOUT_SECONDS):
+        head = b""
+        with suppress(*_BROKEN, anyio.DelimiterNotFound), anyio.move_on_after(TIMEOUT_SECONDS):
             async with await anyio.connect_tcp(self._host, self._port) as stream:
-                await stream.send(f"GET /metrics?name[]={_TARGET} HTTP/1.0\r\n\r\n".encode())
-                while len(text) < MAX_REQUEST_BYTES:
-                    text += await stream.receive()
-        return f'service_name="{self._service}"'.encode() in text
+                await stream.send(f"HEAD /metrics?name[]={_TARGET} HTTP/1.0\r\n\r\n".encode())
+                head = await BufferedByteReceiveStream(stream).receive_until(b"\r\n\r\n", MAX_REQUEST_BYTES)
+        return f"{_GROUP}: {self._group()}".encode() in head.split(b"\r\n")
 
     async def _handle(self, stream: ByteStream) -> None:
         if self._open >= MAX_CONNECTIONS:
@@ -118,7 +124,7 @@ class MetricsServer:
             return _write(HTTPStatus.METHOD_NOT_ALLOWED, b"", {"allow": "GET, HEAD"})
         names = [value for name, value in parse_qsl(url.query) if name == "name[]"]
         body, said = await self._answer(headers, names)
-        return _write(HTTPStatus.OK, body, said, head_only=method == "HEAD")
+        return _write(HTTPStatus.OK, body, {**said, _GROUP: self._group()}, head_only=method == "HEAD")
 
 
 def _parse(head: bytes) -> tuple[str, SplitResult, dict[str, str]]:
@@ -130,9 +136,11 @@ def _parse(head: bytes) -> tuple[str, SplitResult, dict[str, str]]:
     return method, urlsplit(target), {name.lower(): value for name, value in headers.items()}
 
 
-def metrics_server(address: tuple[str, int] | None, service: str, answer: Answer) -> AbstractAsyncContextManager[None]:
+def metrics_server(
+    address: tuple[str, int] | None, service: str, group: Callable[[], str], answer: Answer
+) -> AbstractAsyncContextManager[None]:
     """Return what serves the metrics on an address while a block lasts; nothing without one."""
-    return _nothing() if address is None else MetricsServer(*address, service, answer).serving()
+    return _nothing() if address is None else MetricsServer(*address, service, group, answer).serving()
 
 
 @asynccontextmanager

@@ -145,13 +145,18 @@ async def both(port: int, directory: Path) -> AsyncIterator[Callable[[], Awaitab
         yield lambda: first.__aexit__(None, None, None)
 
 
-async def test_a_stranger_on_the_port_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """And the service serves without it."""
+@pytest.mark.parametrize("other", ["other", "shop"], ids=["another service", "its like, at another address"])
+async def test_a_stranger_on_the_port_is_told_once(other: str, caplog: pytest.LogCaptureFixture) -> None:
+    """With whose metrics are not there, for the port does not answer for them; and the service serves without it."""
     port = free_port()
-    async with worker(port, service="other"), worker(port) as url, httpx.AsyncClient() as client:
+    async with worker(port, service=other), worker(port) as url, httpx.AsyncClient() as client:
         await wait_until(lambda: "is taken by somebody else" in caplog.text, 5, "it is told")
         assert (await client.get(f"{url}/x")).status_code == 200
-    assert caplog.text.count("is taken by somebody else") == 1
+        assert (await client.get(f"http://127.0.0.1:{port}/metrics")).text.count("shop_served_total{") == 1
+    told = [record.getMessage() for record in caplog.records if "taken by somebody else" in record.getMessage()]
+    assert len(told) == 1
+    assert told[0].startswith(f"OTEL_EXPORTER_PROMETHEUS_PORT: 127.0.0.1:{port} is taken by somebody else")
+    assert "of shop;" in told[0]
 
 
 async def test_an_address_that_cannot_be_had_is_refused() -> None:
