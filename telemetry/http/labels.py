@@ -5,7 +5,7 @@ them counts as `OTHER`.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from .semantics import Scope
@@ -66,6 +66,7 @@ class LabelReader:
         names: those of the attributes.
 
     Raises:
+        TypeError: a label is read by something that is no function.
         ValueError: a name is taken, or a label has no values.
     """
 
@@ -90,9 +91,20 @@ def _label(name: str, given: Sequence[str] | RequestLabel) -> RequestLabel:
     if not as_label.isidentifier() or as_label in _TAKEN:
         raise ValueError(f"a label of requests cannot be called {name!r}")
     label = given if isinstance(given, RequestLabel) else RequestLabel(given, from_state(as_label))
-    if isinstance(label.values, str) or not label.values:
-        raise ValueError(f"the label {name!r} of requests needs its values, such as ('free', 'paid')")
+    if not _are_strings(label.values):
+        raise ValueError(
+            f"the label {name!r} of requests needs its values, which are strings, such as ('free', 'paid'); what "
+            "reads them goes beside them, as in RequestLabel(('free', 'paid'), from_header('x-tier'))"
+        )
+    if not callable(label.read):
+        raise TypeError(f"the label {name!r} of requests is read by a function, not by {label.read!r}")
     return label
+
+
+def _are_strings(values: object) -> bool:
+    if isinstance(values, str) or not isinstance(values, Collection):
+        return False
+    return len(values) > 0 and all(isinstance(value, str) for value in values)
 
 
 def _prometheus_label(name: str) -> str:

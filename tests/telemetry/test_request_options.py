@@ -138,12 +138,22 @@ async def test_a_label_that_fails_harms_nobody(interceptor: str, caplog: pytest.
         {"tier": ()},
         {"tier": "free"},
         {"a.b": ("x",), "a_b": ("x",)},
+        {"tier": (1, 2)},
+        {"tier": from_header("x-tier")},
+        {"tier": RequestLabel(from_header("x-tier"), ("free", "paid"))},  # type: ignore[arg-type]
     ],
 )
 def test_labels_that_are_none(labels: Any) -> None:
     """They are refused when the telemetry is made."""
     with pytest.raises(ValueError, match="label"):
         Installed(labels=labels)
+
+
+def test_a_label_that_is_read_by_no_function() -> None:
+    """The name of a header alone is none."""
+    read: Any = "x-tier"
+    with pytest.raises(TypeError, match="the label 'tier' of requests is read by a function, not by 'x-tier'"):
+        Installed(labels={"tier": RequestLabel(("free", "paid"), read)})
 
 
 def test_an_option_that_is_none() -> None:
