@@ -8,6 +8,7 @@ the Collector's translator, pkg/translator/prometheus.
 
 import re
 
+_NAME = re.compile(r"[a-zA-Z][-_./a-zA-Z0-9]{0,254}")
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9:]+")
 _NOT_IN_LABELS = re.compile(r"[^a-zA-Z0-9]+")
 _ANNOTATION = re.compile(r"{.*}")
@@ -40,6 +41,19 @@ _UNITS = {
     "%": "percent",
 }
 _PER = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "y": "year"}
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that OpenTelemetry's SDK refuses for an instrument: one without letters would spoil every scrape.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(
+            f"an instrument cannot be called {name!r}: its name begins with a letter and has at most 255 letters, "
+            "digits, and characters of _.-/"
+        )
 
 
 def prometheus_name(name: str) -> str:

@@ -17,6 +17,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
 
 from .aggregation import Counter, Histogram, UpDownCounter, View
+from .naming import check_name
 from .observable import ObservableCounter, ObservableGauge, ObservableInstrument, ObservableUpDownCounter
 from .views import Instrument, Views
 
@@ -105,7 +106,12 @@ class AggregatingMeterProvider(metrics.MeterProvider):
         buckets: Sequence[float] | None = None,
         meter: str = SCOPE,
     ) -> _Recorded | None:
-        """Return the instrument, or None when nothing is kept of it."""
+        """Return the instrument, or None when nothing is kept of it.
+
+        Raises:
+            ValueError: the name is none.
+        """
+        check_name(name)
         base = self._kept.get(name, View())
         if base is None:
             return None
@@ -148,7 +154,12 @@ class AggregatingMeterProvider(metrics.MeterProvider):
         return () if name.startswith(_SDK) else [provider.get_meter(meter) for provider in self._also]
 
     def observe(self, kind: type[_Observed], given: Instrument, callbacks: Sequence[Any]) -> _Observed:
-        """Return an instrument that is read, too."""
+        """Return an instrument that is read, too.
+
+        Raises:
+            ValueError: the name is none.
+        """
+        check_name(given.name)
         for other in self.others(given.name, given.meter):
             getattr(other, f"create_{given.kind}")(given.name, callbacks, given.unit, given.description)
         made = [

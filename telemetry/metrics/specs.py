@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import ClassVar, Literal
 
-from .naming import prometheus_name, unit_name
+from .naming import check_name, prometheus_name, unit_name
 
 AttributeValues = Mapping[str, str | int | bool]
 Scope = Literal["process", "fleet"]
@@ -41,7 +41,8 @@ class InstrumentSpec:
             out, and both are counted in ``telemetry_observations_overflowed_total``.
 
     Raises:
-        ValueError: the limit is out of range.
+        TypeError: an attribute has one string for its values.
+        ValueError: the name is none, or the limit is out of range.
     """
 
     kind: ClassVar[str] = ""
@@ -55,8 +56,12 @@ class InstrumentSpec:
     limit: int = MAX_SERIES
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         if not 1 <= self.limit <= MAX_SERIES:
             raise ValueError(f"{self.name}: a limit of {self.limit} is not 1 to {MAX_SERIES}")
+        for name, values in self.attributes.items():
+            if isinstance(values, str):  # its letters would be values
+                raise TypeError(f"{self.name}: the values of {name} are several strings: ({values!r},)")
 
     @property
     def is_open(self) -> bool:

@@ -182,3 +182,9 @@ def test_an_attribute_that_cannot_be_counted_is_dropped() -> None:
 def test_a_limit_that_cannot_be_kept_is_refused(limit: int) -> None:
     with pytest.raises(ValueError, match=r"shop\.wait: a limit of"):
         HistogramSpec(name="shop.wait", unit="s", description="Wait.", limit=limit)
+
+
+def test_one_string_is_no_set_of_values() -> None:
+    """Its letters would be values, and series from the start."""
+    with pytest.raises(TypeError, match=r"^shop\.refunds: the values of result are several strings: \('refunded',\)$"):
+        CounterSpec(name="shop.refunds", unit="1", description="Refunds.", attributes={"result": "refunded"})

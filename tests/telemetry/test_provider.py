@@ -13,6 +13,7 @@ from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
 
+from telemetry import CounterSpec
 from telemetry.metrics.aggregation import View
 from telemetry.metrics.provider import AggregatingMeterProvider
 
@@ -138,3 +139,25 @@ def test_what_is_read_is_what_the_callbacks_give_now(meters: AggregatingMeterPro
     now.clear()
     now["d"] = 4
     assert ("level", "[('kind', 'd')]") in points(meters.metrics())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("counter", "histogram", "gauge", "up_down_counter"),
+        *("observable_counter", "observable_gauge", "observable_up_down_counter"),
+    ],
+)
+@pytest.mark.parametrize("name", ["", "9 lives", "\u00e4", "x" * 256])
+def test_a_name_that_the_sdk_refuses_is_refused(meters: AggregatingMeterProvider, kind: str, name: str) -> None:
+    """By whatever library makes it, for with an empty one no scrape is answered any more."""
+    for provider in (meters, SdkMeterProvider([], shutdown_on_exit=False)):
+        with pytest.raises(Exception, match=r"cannot be called|Expected ASCII string of maximum length 255"):
+            getattr(provider.get_meter("library"), f"create_{kind}")(name)
+    assert list(meters.all_metrics()) == []
+
+
+def test_a_declaration_has_a_name() -> None:
+    """It is refused where it is written, not where it is first used."""
+    with pytest.raises(ValueError, match="an instrument cannot be called ''"):
+        CounterSpec(name="", unit="1", description="Nameless.")
