@@ -113,9 +113,11 @@ class ApplicationTelemetry(ABC):
             metrics_path: where the metrics are; None for nowhere.
 
         Raises:
+            TypeError: it is no application of FastAPI's or Starlette's; a middleware around one is none.
             RuntimeError: the application has served a request, is instrumented by somebody else, or has a route of that
                 path; the message is one line that says what to do.
         """
+        installation.refuse_other_things(app)
         if getattr(app.state, INSTALLED, None) is self:
             return
         parts = self._parts()

@@ -13,13 +13,29 @@ Scrape = Callable[[Request], Awaitable[Response]]
 Running = Callable[[], AbstractAsyncContextManager[None]]
 
 
+def refuse_other_things(app: object) -> None:
+    """Refuse what is no application, such as one that a middleware has been put around.
+
+    Raises:
+        TypeError: as above.
+    """
+    if not isinstance(app, Starlette):
+        raise TypeError(
+            f"install takes an application of FastAPI's or Starlette's, not {app!r}; call it before a middleware is "
+            "put around the application"
+        )
+
+
 def refuse_taken_path(app: Starlette, path: str) -> None:
     """Refuse a path that the application has a route for, or that is none.
 
     Raises:
+        TypeError: it is no string.
         ValueError: it does not begin with a slash.
         RuntimeError: the application has a route of this path.
     """
+    if not isinstance(path, str):
+        raise TypeError(f"metrics_path takes a path, or None, not {path!r}")
     if not path.startswith("/"):
         raise ValueError(f"the path {path!r} does not begin with a slash")
     if any(getattr(route, "path", None) == path for route in app.routes):

@@ -89,7 +89,11 @@ def refuse_wrong_states(app: Starlette, parts: Parts) -> None:
         )
     if app.middleware_stack is not None:
         raise RuntimeError("instrument(app) must come before the application's first request: its layers are built")
-    if hasattr(app.state, _INSTRUMENTED) or (_by_opentelemetry(app) and not _is_automatic()):
+    if hasattr(app.state, _INSTRUMENTED):
+        raise RuntimeError(
+            "another Telemetry is in the application already: every request would be measured twice; leave one away"
+        )
+    if _by_opentelemetry(app) and not _is_automatic():
         raise RuntimeError(
             "the application is instrumented already: every request would be measured twice; "
             "leave FastAPIInstrumentor.instrument_app(app) away"

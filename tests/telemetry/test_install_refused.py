@@ -5,11 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 
 from telemetry import Telemetry
 from tests.telemetry.test_install import Installed, interceptor
@@ -52,7 +53,7 @@ def with_another() -> FastAPI:
         (lambda: asyncio.run(served()), "before the application's first request"),
         (instrumented, "instrumented already"),
         (with_metrics, "/metrics already"),
-        (with_another, "already"),
+        (with_another, "another Telemetry is in the application already"),
     ],
 )
 def test_wrong_states_are_refused_and_leave_the_application_as_it_was(make: Any, says: str, interceptor: str) -> None:
@@ -111,3 +112,17 @@ def test_a_service_has_a_name(name: Any) -> None:
     """Or settings."""
     with pytest.raises((TypeError, ValueError), match="the service's name"):
         Telemetry(name, set_global=False)
+
+
+@pytest.mark.parametrize("thing", [None, "shop:app", FastAPI, APIRouter(), CORSMiddleware(FastAPI())])
+def test_what_is_no_application_is_refused(thing: Any) -> None:
+    """In one line that says what is taken."""
+    with pytest.raises(TypeError, match=r"^install takes an application of FastAPI's or Starlette's, not "):
+        Installed().telemetry.install(thing)
+
+
+def test_a_path_that_is_no_string_is_refused() -> None:
+    """A port is in a variable, not here."""
+    path: Any = 9464
+    with pytest.raises(TypeError, match=r"^metrics_path takes a path, or None, not 9464$"):
+        Installed().telemetry.install(FastAPI(), metrics_path=path)
