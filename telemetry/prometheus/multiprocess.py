@@ -69,14 +69,15 @@ class PeerProcesses:
         """Offer this process's series while the block lasts; a socket left by the last process of its name is replaced.
 
         Raises:
-            RuntimeError: a process that is alive has this name: each scrape would show one of the two.
+            RuntimeError: a process that is alive has this name: each scrape would show one of the two; or the directory
+                that was chosen cannot be used.
         """
         directory = self._directory()
         if directory is None:
             yield
             return
         try:
-            await self._listen(directory)
+            await self._listen_first(directory)
             async with in_background(partial(self._keep_serving, directory)):
                 yield
         finally:
@@ -102,6 +103,15 @@ class PeerProcesses:
         except OSError as error:
             _logger.error("/metrics answers for this process alone, set TELEMETRY_SOCKET_DIR: %s", error)  # noqa: TRY400
             return None
+
+    async def _listen_first(self, directory: Path) -> None:
+        try:
+            await self._listen(directory)
+        except OSError as error:
+            if directory != self._place:  # nobody chose it
+                raise
+            why = error.strerror or error
+            raise RuntimeError(f"TELEMETRY_SOCKET_DIR: no socket can be made in {directory}: {why}") from None
 
     async def _listen(self, directory: Path) -> None:
         slot = self._slot = await self._claim(directory)

@@ -64,6 +64,15 @@ async def scrape(telemetry: Telemetry, accept: str = TEXT) -> dict[tuple[str, st
     return samples
 
 
+@pytest.mark.parametrize("worker", [None, "api-0"])
+async def test_a_directory_that_is_not_there_is_told_by_its_variable(tmp_path: Path, worker: str | None) -> None:
+    """In one line, when the telemetry starts."""
+    settings = TelemetrySettings(service_name="shop", worker=worker, socket_dir=tmp_path / "none")
+    with pytest.raises(RuntimeError, match=r"^TELEMETRY_SOCKET_DIR: no socket can be made in .*/none: No such file"):
+        async with Telemetry(settings, set_global=False).running():
+            pass
+
+
 @BOTH
 async def test_each_process_answers_for_all_and_a_plain_sum_is_right(tmp_path: Path, accept: str) -> None:
     async with fleet(tmp_path, "api-0", "api-1", "order-0") as members:
