@@ -26,6 +26,7 @@ from .http.first_request import before_first_request
 from .http.options import RequestChoices, RequestOptions
 from .http.parts import Parts
 from .http.request_metrics import RequestListener
+from .http.semantics import INSIDE, Scope
 from .prometheus.responses import respond
 from .prometheus.server import metrics_server
 from .settings import TelemetrySettings
@@ -168,9 +169,15 @@ class ApplicationTelemetry(ABC):
             finally:
                 await self._end_run()
 
-    async def _run_without_lifespan(self) -> None:
+    async def _run_without_lifespan(self, scope: Scope) -> None:
         if self._has_started or self.settings.sdk_disabled:
             return
+        if INSIDE in scope:
+            _logger.warning(
+                "requests are measured by the application that this one is mounted in, and not by the telemetry of %s: "
+                "give both to one Telemetry",
+                self.settings.service_name,
+            )
         _logger.warning(
             "nobody ran the application's lifespan: the telemetry of %s starts with its first request, and what ends "
             "in the last moments of this process may not be sent; run the server with its lifespan on",

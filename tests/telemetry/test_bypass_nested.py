@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, get_current_span, set_span_in_context
 
-from telemetry import TelemetrySettings
+from telemetry import Telemetry, TelemetrySettings
 from telemetry.settings import INTERCEPTORS, Interceptor
 from telemetry.testing import Capture, capture
 from tests.support import serve
@@ -146,3 +146,25 @@ async def test_any_propagator_is_asked_for_the_parent(settings: TelemetrySetting
             assert await ask(app, "/trace", {header: "abc"}) == "abc"
     finally:
         propagate.set_global_textmap(before)
+
+
+@pytest.mark.parametrize("one", [True, False], ids=["one telemetry", "two"])
+async def test_a_telemetry_that_is_left_out_says_so(
+    interceptor: Interceptor, caplog: pytest.LogCaptureFixture, *, one: bool
+) -> None:
+    """Each request is measured by the outer application's; that of the inner one shows none, which is told once."""
+    settings = TelemetrySettings(service_name="shop", worker="api-0", interceptor=interceptor)
+    outer = Telemetry(settings, set_global=False)
+    inner = outer if one else Telemetry(replace(settings, service_name="inside"), set_global=False)
+    host, mounted = FastAPI(), FastAPI()
+    mounted.add_api_route("/x", lambda: 1)
+    host.mount("/in", mounted)
+    outer.install(host)
+    inner.install(mounted, metrics_path=None)
+    async with serve(host) as url, httpx.AsyncClient(base_url=url) as client:
+        assert [(await client.get("/in/x")).json() for _ in range(2)] == [1, 1]
+        text = (await client.get("/metrics")).text
+    assert f'{DURATION}_count{{http_request_method="GET",http_response_status_code="200",http_route="/in/x"' in text
+    told = [message for message in caplog.messages if message.startswith("requests are measured by the application")]
+    assert [("of inside:" in message) for message in told] == ([] if one else [True])
+    inner.shutdown()
