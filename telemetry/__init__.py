@@ -3,6 +3,7 @@
 A name is loaded when it is first used (PEP 562), so that `store_span` or a spec does not bring FastAPI with it.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -66,10 +67,27 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with needs(_EXTRAS.get(home, "all")):
-        value: object = getattr(import_module(home, __name__), name)
+    try:
+        with needs(_EXTRAS.get(home, "all")):
+            value: object = getattr(import_module(home, __name__), name)
+    except Exception:
+        _blame_a_variable()
+        raise
     globals()[name] = value  # the next use finds it there
     return value
+
+
+def _blame_a_variable() -> None:
+    """Say which variable holds what OpenTelemetry cannot use, which reads some when it is imported.
+
+    Raises:
+        SettingsError: one does; the message is one line that begins with its name.
+    """
+    try:
+        import_module(".otel_variables", __name__).check(os.environ)
+    except ValueError as error:
+        refused: type[Exception] = import_module(".environment", __name__).SettingsError
+        raise refused(str(error)) from None
 
 
 def __dir__() -> list[str]:

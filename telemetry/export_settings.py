@@ -12,6 +12,8 @@ Temporality = Literal["cumulative", "delta", "lowmemory"]
 TEMPORALITIES: tuple[Temporality, ...] = ("cumulative", "delta", "lowmemory")
 COMPRESSIONS: tuple[Compression, ...] = ("none", "gzip", "deflate")
 
+DEFAULT_ENDPOINT = "http://localhost:4318"
+"""OpenTelemetry's, for OTLP over HTTP."""
 _EMPTY: dict[str, str] = {}
 
 
@@ -95,12 +97,19 @@ def metric_interval_seconds(env: Environment) -> float:
 
 
 def _endpoint(env: Environment, signal: str) -> str | None:
-    """Return the whole URL that a signal goes to; the variable of the signal itself is used as it stands."""
+    """Return the whole URL that a signal goes to; the variable of the signal itself is used as it stands.
+
+    Who asks for OTLP by name and gives no endpoint has OpenTelemetry's; nobody who did not ask sends anything there.
+    """
     base = env.read("OTEL_EXPORTER_OTLP_ENDPOINT", parsing.http_url, None)
     endpoint = env.read(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", parsing.http_url, None)
+    if "otlp" not in exporters(env, signal):
+        return None
+    if base is None and env.text(f"OTEL_{signal}_EXPORTER") is not None:
+        base = DEFAULT_ENDPOINT
     if endpoint is None and base is not None:
         endpoint = f"{base.removesuffix('/')}/v1/{signal.lower()}"
-    return endpoint if "otlp" in exporters(env, signal) else None
+    return endpoint
 
 
 def exporters(env: Environment, signal: str) -> Sequence[str]:

@@ -49,6 +49,7 @@ from .settings import TelemetrySettings
 from .spans import SpanChoices, Spans
 from .traces.safe_propagator import SafePropagator
 from .traces.sampling import SAMPLING_RATIO, TraceBudget
+from .variables import described
 
 SHUTDOWN_SECONDS = 3.0
 _logger = logging.getLogger(__name__)
@@ -186,7 +187,7 @@ class Telemetry(ApplicationTelemetry, MeasuringTelemetry):
             return
         is_first, self._started, self._stopped = not self._started, True, False
         if self.settings.ignored_variables:
-            _logger.warning("variables without an effect here: %s", ", ".join(self.settings.ignored_variables))
+            _logger.warning("variables without an effect here: %s", described(self.settings.ignored_variables))
         if not self.settings.sdk_disabled:
             self._spans.start(self._safe)
             for export in (self._metric_export, self._logs):

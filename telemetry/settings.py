@@ -108,7 +108,8 @@ class TelemetrySettings:
         excluded_urls: regular expressions; a request whose URL has one of them gets neither, too.
         console_spans: whether spans are written to stdout as well, as JSON.
         console_metrics_seconds: how often metrics are written there as well; 0 for never.
-        ignored_variables: those of OpenTelemetry that are set and have no effect; `Telemetry.start` tells them.
+        ignored_variables: those of OpenTelemetry's and our own that are set and have no effect; `Telemetry.start`
+            tells them.
         batch: limits of the span queue.
         log_batch: limits of the queue of log lines.
     """

@@ -1,11 +1,20 @@
-"""OpenTelemetry's variables: which have an effect here, and which are set without one.
+"""Variables of OpenTelemetry's and our own: which have an effect here, and which are set without one.
 
 `telemetry.settings` reads some, and OpenTelemetry's own libraries read others wherever they are used. Whoever sets one
 that nobody reads, or that is written wrongly, is told once.
 """
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+OWN = (
+    *("TELEMETRY_INTERCEPTOR", "TELEMETRY_TRACES_PER_SECOND", "TELEMETRY_SLOW_SECONDS"),
+    *("TELEMETRY_AFTERWARDS_PER_SECOND", "TELEMETRY_TRUST_CLIENT_SAMPLING", "TELEMETRY_SOCKET_DIR"),
+)
+"""Those that only this package has."""
+_NEARLY = 0.88
+"""How alike two names are of which one is taken for a slip of the other: one letter in eight."""
 
 OBEYED = (
     # telemetry.settings
@@ -41,13 +50,20 @@ OBEYED = (
 
 
 def ignored(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the variables whose names begin with ``OTEL_`` that are set and have no effect."""
-    return tuple(
-        sorted(
-            name
-            for name, value in environ.items()
-            if name.startswith("OTEL_")
-            and value.strip()
-            and not any(fnmatch.fnmatchcase(name, pattern) for pattern in OBEYED)
-        )
-    )
+    """Return the variables that are set and have no effect: OpenTelemetry's by their first letters, and ours.
+
+    One is taken for ours that begins as they do, or is nearly one of them.
+    """
+    return tuple(sorted(name for name, value in environ.items() if value.strip() and _has_no_effect(name)))
+
+
+def _has_no_effect(name: str) -> bool:
+    if name.startswith("OTEL_"):
+        return not any(fnmatch.fnmatchcase(name, pattern) for pattern in OBEYED)
+    return name not in OWN and (name.startswith("TELEMETRY_") or bool(get_close_matches(name, OWN, 1, _NEARLY)))
+
+
+def described(names: Iterable[str]) -> str:
+    """Return a list of such variables for the log; with the one of ours that was meant, where one is like it."""
+    meant = {name: get_close_matches(name, OWN, 1) for name in names}
+    return ", ".join(f"{name} (did you mean {like[0]}?)" if like else name for name, like in meant.items())

@@ -6,6 +6,7 @@ A store that will not do is refused, a late one waited for.
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from importlib.metadata import version
 
 import structlog
@@ -44,9 +45,11 @@ def telemetry_settings(environ: Mapping[str, str], slot: str) -> TelemetrySettin
         environ = with_secret_files(environ, OF_TELEMETRY)
     except ValueError as error:
         raise SettingsError(str(error)) from None
-    return TelemetrySettings.from_env(
+    settings = TelemetrySettings.from_env(
         environ, service_name="flash-sale", service_version=version("flash-sale"), worker=slot
     )
+    of_otel = tuple(name for name in settings.ignored_variables if name.startswith("OTEL_"))
+    return replace(settings, ignored_variables=of_otel)  # the program tells the others itself, with its own
 
 
 @asynccontextmanager

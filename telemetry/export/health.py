@@ -17,6 +17,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from ..failures import FailureLogger
 from ..metrics.specs import CounterSpec
 
 SILENT_SECONDS = 1.0
@@ -82,6 +83,7 @@ class MonitoredExporter(Generic[_Item, _Result]):
         self._last: Health = Health.UNKNOWN
         self._begun: float | None = None
         self._ended = False
+        self._failure_logger = FailureLogger(_logger)
         self.count_failure: CountFailure = lambda _: None
 
     @property
@@ -101,7 +103,7 @@ class MonitoredExporter(Generic[_Item, _Result]):
                 result = self._exporter.export(batch)
             except Exception:
                 self.count_failure(self._part)
-                _logger.exception("an exporter failed")
+                self._failure_logger.exception("an exporter failed")
         self._begun = None
         self._last = Health.HEALTHY if result is self._success else Health.UNHEALTHY
         return result
@@ -129,6 +131,7 @@ class SafeSpanProcessor(SpanProcessor):
         self._processor = processor
         self.count_failure = failed
         self._strict = strict
+        self._failure_logger = FailureLogger(_logger)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Return a span has begun."""
@@ -153,4 +156,4 @@ class SafeSpanProcessor(SpanProcessor):
             self.count_failure("span_processor")
             if self._strict:
                 raise
-            _logger.exception("a span processor failed")
+            self._failure_logger.exception("a span processor failed")

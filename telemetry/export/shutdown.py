@@ -47,10 +47,8 @@ def drain(pipelines: Sequence[Pipeline], timeout: float) -> bool:
     known = [health for exporter in exporters if (health := exporter.health) is not Health.UNKNOWN]
     threads = []
     for pipeline in pipelines:
-        thread = threading.Thread(target=pipeline.stop, name=f"telemetry-drain-{pipeline.name}", daemon=True)
         grace = timeout if pipeline.exporter is None else _grace(pipeline.exporter.health, known, timeout)
-        thread.start()
-        threads.append((pipeline, thread, grace))
+        threads.append((pipeline, _begin(pipeline), grace))
     done = True
     for pipeline, thread, grace in threads:
         _wait(thread, pipeline.exporter, begun + grace, begun + timeout)
@@ -60,6 +58,18 @@ def drain(pipelines: Sequence[Pipeline], timeout: float) -> bool:
             if pipeline.exporter is not None:
                 pipeline.exporter.shutdown()
     return done
+
+
+def _begin(pipeline: Pipeline) -> threading.Thread:
+    """Begin to end a pipeline in a thread, or end it here: Python 3.12.0 and 3.12.1 start no thread at their exit."""
+    thread = threading.Thread(target=pipeline.stop, name=f"telemetry-drain-{pipeline.name}", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        if pipeline.exporter is not None and pipeline.exporter.health is Health.UNHEALTHY:
+            pipeline.exporter.shutdown()  # nobody else could end a wait for its collector
+        pipeline.stop()
+    return thread
 
 
 def _wait(thread: threading.Thread, exporter: MonitoredExporter[Any, Any] | None, soon: float, end: float) -> None:

@@ -2,7 +2,7 @@
 
 They are called as OpenTelemetry's instrumentations call theirs, with two differences: there are no spans of their own
 for what is received and sent, so each is given the server span; and of a request that is not recorded they are told as
-well, with a span that does not record. What they raise is logged, and the request goes on.
+well, with a span that does not record. What they raise is logged (`telemetry.failures`), and the request goes on.
 """
 
 import logging
@@ -12,6 +12,7 @@ from typing import Any
 from opentelemetry.trace import Span, get_current_span
 from starlette.types import ASGIApp, Message, Receive, Send
 
+from ..failures import FailureLogger
 from .semantics import INSIDE, Scope
 
 RequestHook = Callable[[Span, Scope], None]
@@ -44,6 +45,7 @@ class HookMiddleware:
         self._on_request = on_request
         self._on_receive = on_receive
         self._on_send = on_send
+        self._failure_logger = FailureLogger(_logger)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -53,33 +55,30 @@ class HookMiddleware:
         scope[_HOOKED] = True
         span = get_current_span()
         if self._on_request is not None:
-            _call(self._on_request, span, scope)
+            self._call(self._on_request, span, scope)
         if self._on_receive is not None:
-            receive = _receiving(receive, self._on_receive, span, scope)
+            receive = self._receiving(receive, self._on_receive, span, scope)
         if self._on_send is not None:
-            send = _sending(send, self._on_send, span, scope)
+            send = self._sending(send, self._on_send, span, scope)
         await self._app(scope, receive, send)
 
+    def _receiving(self, receive: Receive, hook: MessageHook, span: Span, scope: Scope) -> Receive:
+        async def hooked() -> Message:
+            message = await receive()
+            self._call(hook, span, scope, message)
+            return message
 
-def _receiving(receive: Receive, hook: MessageHook, span: Span, scope: Scope) -> Receive:
-    async def hooked() -> Message:
-        message = await receive()
-        _call(hook, span, scope, message)
-        return message
+        return hooked
 
-    return hooked
+    def _sending(self, send: Send, hook: MessageHook, span: Span, scope: Scope) -> Send:
+        async def hooked(message: Message) -> None:
+            self._call(hook, span, scope, message)
+            await send(message)
 
+        return hooked
 
-def _sending(send: Send, hook: MessageHook, span: Span, scope: Scope) -> Send:
-    async def hooked(message: Message) -> None:
-        _call(hook, span, scope, message)
-        await send(message)
-
-    return hooked
-
-
-def _call(hook: Callable[..., None], *args: object) -> None:
-    try:
-        hook(*args)
-    except Exception:  # telemetry never breaks its host
-        _logger.exception("a hook of the telemetry failed")
+    def _call(self, hook: Callable[..., None], *args: object) -> None:
+        try:
+            hook(*args)
+        except Exception:  # telemetry never breaks its host
+            self._failure_logger.exception("a hook of the telemetry failed")

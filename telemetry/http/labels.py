@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..failures import FailureLogger
 from .semantics import Scope
 
 OTHER = "_OTHER"
@@ -73,17 +74,27 @@ class LabelReader:
     def __init__(self, labels: Labels) -> None:
         self.names = tuple(labels)
         self._labels = [_label(name, given) for name, given in labels.items()]
+        self._failure_logger = FailureLogger(_logger)
         seen = [_prometheus_label(name) for name in labels]
         if len(set(seen)) < len(seen):
             raise ValueError(f"two labels of requests have one name: {', '.join(sorted(seen))}")
 
     def values(self, scope: Scope) -> tuple[str, ...]:
         """Return their values, in the order of their declarations."""
-        return tuple([_value(label, scope) for label in self._labels])
+        return tuple([self._value(label, scope) for label in self._labels])
 
     def attributes(self, values: Sequence[str]) -> dict[str, str]:
         """Return the same as attributes."""
         return dict(zip(self.names, values, strict=True))
+
+    def _value(self, label: RequestLabel, scope: Scope) -> str:
+        try:
+            found = label.read(scope)
+            known = found is not None and found in label.values
+        except Exception:  # telemetry never breaks its host
+            self._failure_logger.exception("a label of requests could not be read")
+            return OTHER
+        return str(found) if known else OTHER
 
 
 def _label(name: str, given: Sequence[str] | RequestLabel) -> RequestLabel:
@@ -109,12 +120,3 @@ def _are_strings(values: object) -> bool:
 
 def _prometheus_label(name: str) -> str:
     return name.replace(".", "_")
-
-
-def _value(label: RequestLabel, scope: Scope) -> str:
-    try:
-        found = label.read(scope)
-    except Exception:  # telemetry never breaks its host
-        _logger.exception("a label of requests could not be read")
-        return OTHER
-    return found if found is not None and found in label.values else OTHER

@@ -22,6 +22,7 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TracerProvide
 from opentelemetry.util.types import AttributeValue
 from starlette.types import Message
 
+from ..failures import FailureLogger
 from ..metrics.specs import CounterSpec
 from .captured_headers import CapturedHeaders
 from .head_sampling import extract_context
@@ -157,6 +158,7 @@ class LateSpans:
         self._writer = writer
         self._slow_seconds = slow_seconds
         self._captured = CapturedHeaders()
+        self._failure_logger = FailureLogger(_logger)
 
     def is_due(self, status: int, seconds: float, error: BaseException | None) -> bool:
         """Return whether a request that ended so gets its span."""
@@ -198,7 +200,7 @@ class LateSpans:
                 error=error,
             )
         except Exception:  # telemetry never breaks its host
-            _logger.exception("the span of a request could not be written afterwards")
+            self._failure_logger.exception("the span of a request could not be written afterwards")
 
 
 def _attributes(

@@ -7,6 +7,7 @@ same two instruments, of which `HTTP_VIEWS` keeps the same labels.
 import logging
 from collections.abc import Callable, Mapping
 
+from ..failures import FailureLogger
 from ..metrics.aggregation import Histogram, UpDownCounter, View
 from ..metrics.provider import AggregatingMeterProvider
 from ..metrics.specs import MAX_SERIES, SECONDS_BUCKETS
@@ -31,7 +32,7 @@ HTTP_VIEWS: Mapping[str, View | None] = {
 RequestListener = Callable[[str, str, int, float], None]
 """Is told method, route template ('' where none matched), status and seconds of each request."""
 
-_logger = logging.getLogger(__name__)
+_failure_logger = FailureLogger(logging.getLogger(__name__))
 
 
 class RequestMetrics:
@@ -119,4 +120,4 @@ def tell(listener: RequestListener | None, method: str, route: str | None, statu
         try:
             listener(method, route or "", status, seconds)
         except Exception:  # telemetry never breaks its host
-            _logger.exception("a listener to request durations failed")
+            _failure_logger.exception("a listener to request durations failed")

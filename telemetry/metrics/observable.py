@@ -20,6 +20,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics.export import AggregationTemporality, Gauge, Metric, NumberDataPoint, Sum
 
+from ..failures import FailureLogger
 from .aggregation import View
 from .specs import MAX_SERIES, AttributeValues, InstrumentSpec
 
@@ -114,6 +115,7 @@ class ObservableInstrument:
         self._name, self._unit, self._description = name, unit, description
         self._callbacks = list(callbacks)
         self._view = view or View()
+        self._failure_logger = FailureLogger(_logger)
 
     def metric(self, *, take_exemplars: bool = True) -> Metric:
         """Return what it shows now; of two observations of the same attributes the later, `MAX_SERIES` at most."""
@@ -138,7 +140,7 @@ class ObservableInstrument:
                         seen.add(key)
                         points[key] = NumberDataPoint(attributes, now, now, before + observation.value)
             except Exception:  # telemetry never breaks its host
-                _logger.exception("%s could not be read", self._name)
+                self._failure_logger.exception("%s could not be read", self._name)
         return list(points.values())
 
     def _data(self, points: Sequence[NumberDataPoint]) -> Sum | Gauge:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from ..failures import FailureLogger
+
 _logger = logging.getLogger(__name__)
 _SUFFIXES = {
     "counter": ("_total", "_created"),
@@ -27,6 +29,7 @@ class HostRegistries(Collector):
 
     def __init__(self, registries: Sequence[Collector]) -> None:
         self._registries = registries
+        self._failure_logger = FailureLogger(_logger)
 
     def collect(self) -> Iterator[Metric]:
         """Return what they show now."""
@@ -34,7 +37,7 @@ class HostRegistries(Collector):
             try:
                 families = list(registry.collect())
             except Exception:
-                _logger.exception("a registry of prometheus_client's cannot be read")
+                self._failure_logger.exception("a registry of prometheus_client's cannot be read")
                 continue
             yield from families
 

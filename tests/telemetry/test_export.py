@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from telemetry import Telemetry, TelemetrySettings
 from telemetry.settings import INTERCEPTORS, BatchSettings, OtlpSettings
 from tests.support import Program, eventually, free_port
+from tests.support.processes import run
 from tests.telemetry.collector import Collector
 
 ENDED_BY_SIGTERM = -signal.SIGTERM
@@ -150,6 +152,26 @@ print("made", flush=True)
         with Program.python("-c", program, env=environ) as running:
             running.wait_for_line("made")
             assert running.process.wait(5) == 0
+
+
+def test_the_last_spans_are_sent_where_no_thread_can_be_started() -> None:
+    """As at the exit of Python 3.12.0 and 3.12.1; here no memory is left for a thread's stack."""
+    program = """
+import os, threading
+from telemetry import Telemetry, TelemetrySettings
+telemetry = Telemetry(TelemetrySettings.from_env(os.environ, service_name="a", service_version="1", worker="a-0"))
+telemetry.start()
+telemetry.tracer("a").start_span("last").end()
+threading.stack_size(1 << 46)
+try:
+    threading.Thread(target=print).start()
+except RuntimeError:
+    print(telemetry.shutdown(), flush=True)
+"""
+    with Collector() as collector:
+        done = run([sys.executable, "-c", program], env={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint})
+        assert done.stdout == "True\n", done.stderr
+        assert [span.name for span in collector.spans()] == ["last"]
 
 
 def test_a_refusing_collector_is_counted() -> None:

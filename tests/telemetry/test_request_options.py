@@ -225,7 +225,7 @@ async def test_hooks_are_told_of_websockets(interceptor: str) -> None:
 
 
 async def test_a_hook_that_fails_harms_nobody(interceptor: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The request goes on; the log says what failed."""
+    """The request goes on; the log says what failed, however often it does: a traceback for each, no more."""
 
     def fail(*_: Any) -> None:
         raise LookupError("no tenant")
@@ -236,4 +236,8 @@ async def test_a_hook_that_fails_harms_nobody(interceptor: str, caplog: pytest.L
     async with client_of(app) as client:
         assert (await client.get("/openapi.json")).status_code == 200
         assert await counts(client) == {"/openapi.json": 1}
-    assert "a hook of the telemetry failed" in caplog.text
+        for _ in range(20):
+            await client.get("/openapi.json")
+    told = [record for record in caplog.records if record.getMessage() == "a hook of the telemetry failed"]
+    assert len(told) == 1
+    assert "LookupError: no tenant" in caplog.text

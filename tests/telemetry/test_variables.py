@@ -89,6 +89,38 @@ def test_metrics_are_written_to_the_console() -> None:
     assert '"value": 7' in said
 
 
+@pytest.mark.parametrize("signal", ["TRACES", "LOGS", "METRICS"])
+def test_who_asks_for_otlp_by_name_has_the_specified_endpoint(signal: str) -> None:
+    """Unless one is given, for all or for the signal; who asks for nothing sends nothing anywhere."""
+
+    def endpoint(**environ: str) -> str | None:
+        told = from_env(**environ)
+        found = {"TRACES": told.otlp, "LOGS": told.otlp_logs, "METRICS": told.otlp_metrics}[signal]
+        return getattr(found, f"{signal.lower()}_endpoint", None)
+
+    path = f"/v1/{signal.lower()}"
+    asked = {f"OTEL_{signal}_EXPORTER": "console,otlp"}
+    assert endpoint() is None
+    assert endpoint(**{f"OTEL_{signal}_EXPORTER": "console"}) is None
+    assert endpoint(**asked) == f"http://localhost:4318{path}"
+    assert endpoint(**asked, OTEL_EXPORTER_OTLP_ENDPOINT="http://c/") == f"http://c{path}"
+    assert endpoint(**asked, **{f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT": "http://c/x"}) == "http://c/x"
+
+
+@pytest.mark.parametrize(
+    "program", ["import telemetry; telemetry.Telemetry('shop')", "from telemetry import inject", CONSOLE]
+)
+@pytest.mark.parametrize(("name", "value"), [("OTEL_PROPAGATORS", "b3"), ("OTEL_PROPAGATORS", "tracecontext,b3multi")])
+def test_what_opentelemetry_cannot_be_imported_with_is_told_by_its_variable(
+    program: str, name: str, value: str
+) -> None:
+    """Not by a traceback out of the midst of it."""
+    done = run([sys.executable, "-c", program], env={**os.environ, name: value})
+    assert done.returncode == 1
+    assert re.match(rf"telemetry\.environment\.SettingsError: {name}: 'b3\w*' is not ins", done.stderr.splitlines()[-1])
+    assert "opentelemetry/propagate" not in done.stderr
+
+
 def test_an_exporter_that_is_not_known_is_refused() -> None:
     """With one line that names the variable."""
     with pytest.raises(SettingsError, match=r"^OTEL_TRACES_EXPORTER: 'zipkin' is not one of otlp, console, none"):
@@ -119,6 +151,23 @@ def test_a_variable_without_an_effect_is_told_once(caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("TELEMETRY_TRACE_PER_SECOND", " (did you mean TELEMETRY_TRACES_PER_SECOND?)"),
+        ("TELEMETRY_INTERCEPTER", " (did you mean TELEMETRY_INTERCEPTOR?)"),
+        ("TELEMTRY_SOCKET_DIR", " (did you mean TELEMETRY_SOCKET_DIR?)"),
+        ("TELEMETRY_XYZZY", ""),
+    ],
+)
+def test_a_misspelt_variable_of_ours_is_told(typed: str, meant: str, caplog: pytest.LogCaptureFixture) -> None:
+    """With the one that it is like."""
+    with caplog.at_level(logging.WARNING, "telemetry.runtime"), Telemetry(from_env(**{typed: "5"}), set_global=False):
+        pass
+    lines = [record.getMessage() for record in caplog.records if record.name == "telemetry.runtime"]
+    assert lines == [f"variables without an effect here: {typed}{meant}"]
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("OTEL_METRICS_EXPORTER", "prometheus"),
@@ -128,6 +177,8 @@ def test_a_variable_without_an_effect_is_told_once(caplog: pytest.LogCaptureFixt
         ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "3"),
         ("OTEL_LOG_LEVEL", ""),
         ("PATH", "/bin"),
+        ("TELEMETRY_SLOW_SECONDS", "2"),
+        ("TELEMETRY_INTERCEPTER", ""),
     ],
 )
 def test_a_variable_with_an_effect_is_not_told(name: str, value: str) -> None:
