@@ -72,6 +72,7 @@ def test_only_the_edge_reads_the_environment() -> None:
     `Telemetry("shop")` asks, in place of settings: where that is called, the host has its edge.
     """
     allowed = {
+        "telemetry/__init__.py",  # to blame a variable, where OpenTelemetry cannot be imported
         "telemetry/applications.py",
         "telemetry/http/contrib.py",
         "telemetry/http/conventions.py",
