@@ -28,6 +28,8 @@ from service.settings import Settings, SettingsError
 POLL_SECONDS = 1.0
 LOOK_BACK_MINUTES = 15.0
 URLS = "urls.json"
+KEY_BYTES = 32
+"""The collector takes no shorter key for its hashes."""
 VARIABLES = ("ADMIN_TOKEN", "FAULTS_ENABLED", "JAEGER_URL", "REDACTION_KEY")
 """Of docker-compose.yml, taken from the environment."""
 PAGES = {
@@ -85,12 +87,15 @@ def up() -> int:
 
     Raises:
         SettingsError: CROWD is not a number of orders per second.
+        StackError: The collector would not take REDACTION_KEY, or a part did not start.
     """
     settings = Settings.from_env({"CROWD": os.environ.get("CROWD", "").strip() or "0"})
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     variables = {key: os.environ[key] for key in VARIABLES if key in os.environ}
+    if 0 < len(variables.get("REDACTION_KEY", "").encode()) < KEY_BYTES:
+        raise StackError(f"REDACTION_KEY: has fewer than {KEY_BYTES} bytes; leave it out, or take a longer one")
     sys.stdout.write(f"starting, logs are in {_directory()}\n")
     sys.stdout.flush()
     with Stack(_directory(), variables=variables) as stack:

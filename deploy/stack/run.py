@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from deploy.stack.compose import Service, read
+from deploy.stack.compose import ROOT, Service, read
 from deploy.stack.network import Network, missing
 from deploy.stack.part import PORTS, Part, Place, wait_until_ready
 from deploy.stack.tools import ToolMissing
@@ -16,6 +16,8 @@ START_SECONDS: Final = 90.0
 OPTIONAL: Final = ("front", "grafana")
 """Left out where their programs are not to be had: the rest is whole without them."""
 NOT_NATIVE: Final = ("own-volumes",)
+REPLACED: Final = {"./deploy/front/replicas.conf": ROOT / "deploy/front/replicas.fixed.conf"}
+"""What containers need and processes cannot have: they have no name server of their own."""
 DEFAULTS: Final = {"ADMIN_TOKEN": "the-admin-token-of-the-stack", "FAULTS_ENABLED": "", "DRAIN_SECONDS": "0"}
 
 
@@ -49,7 +51,7 @@ class Stack:
         self.variables = {**DEFAULTS, **(variables or {})}
         self._wanted = parts
         self._environment = environment or {}
-        self._replaced = replaced or {}
+        self._replaced = {**REPLACED, **(replaced or {})}
         self._arguments = arguments or {}
         self._exit = ExitStack()
         self.parts: dict[str, Part] = {}

@@ -181,13 +181,14 @@ MONEY = (
     ),
 )
 WATCH = (
+    Scenario(alerts=("FrontDown",), fault="the front is stopped", begin=_stop("front"), end=_start("front")),
     Scenario(alerts=("TargetMissing",), fault="an API replica is stopped", begin=_stop("api-2"), end=_start("api-2")),
     Scenario(
         alerts=("ProcessUnreachable",),
         fault="one of two API processes hangs (SIGSTOP)",
         begin=lambda site: site.signal("api-2", "api-1", signal.SIGSTOP),
         end=lambda site: site.signal("api-2", "api-1", signal.SIGCONT),
-        also=frozenset(("SnapshotStale", "TargetMissing", "LedgerSeriesMissing")),
+        also=frozenset(("SnapshotStale", "TargetMissing", "FrontDown", "LedgerSeriesMissing")),
     ),
     Scenario(
         alerts=("MonitoringTargetMissing", "TelemetryNotDelivered"),

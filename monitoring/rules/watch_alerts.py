@@ -3,6 +3,7 @@
 from monitoring.rules.model import Alert, Group, Timescale
 
 SERVICE_JOBS = ("api", "worker")
+FRONT_JOB = "front"
 OTHER_JOBS = ("otel-collector", "spans", "jaeger", "alertmanager", "prometheus")
 """The jobs of monitoring/prometheus/prometheus.yml."""
 
@@ -26,6 +27,15 @@ def _targets(t: Timescale) -> tuple[Alert, ...]:
             hold=t.hold("30s"),
             summary="{{ $labels.job }} {{ $labels.instance }} cannot be scraped.",
             description="A replica of the service does not answer, or none is known to Prometheus.",
+        ),
+        Alert(
+            name="FrontDown",
+            severity="page",
+            expr=_missing((FRONT_JOB,)),
+            hold=t.hold("15s"),
+            summary="Nobody comes in by {{ $labels.instance }}.",
+            description="A request to the published port does not come back from a replica; those who are not served "
+            "are in no other figure.",
         ),
         Alert(
             name="MonitoringTargetMissing",

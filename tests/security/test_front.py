@@ -109,7 +109,7 @@ def test_the_front_hands_on_the_websocket_of_one_path(stack: Stack) -> None:
 
 def test_the_front_hangs_up_on_an_idle_api_before_the_api_does() -> None:
     """Else an order would now and then be sent on a connection that is being closed, and nobody may send it again."""
-    conf = (ROOT / "deploy/front/nginx.conf").read_text()
+    conf = (ROOT / "deploy/front/replicas.conf").read_text()
     upstream = re.search(r"upstream api \{.*?keepalive_timeout (\d+)s;", conf, re.DOTALL)
     assert upstream is not None
     assert int(upstream[1]) < Settings().keep_alive_seconds

@@ -16,6 +16,7 @@ CONFIG = ROOT / "monitoring/prometheus/prometheus.yml"
 TARGETS = {
     "api-1:8000",
     "api-2:8000",
+    "front:8000",
     "worker:9464",
     "otel-collector:8888",
     "otel-collector:8889",

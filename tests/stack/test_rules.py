@@ -9,7 +9,7 @@ import yaml
 
 from monitoring.rules.__main__ import HOME, rule_files
 from monitoring.rules.model import RUNBOOK, Timescale
-from monitoring.rules.watch_alerts import OTHER_JOBS, SERVICE_JOBS
+from monitoring.rules.watch_alerts import FRONT_JOB, OTHER_JOBS, SERVICE_JOBS
 from service.metrics import SPECS
 from telemetry.self_metrics import SELF_SPECS
 from tests.stack.promql import metrics
@@ -115,7 +115,9 @@ def test_recorded_series_say_their_level_metric_and_operation() -> None:
 
 def test_the_alerts_know_every_job_that_is_scraped() -> None:
     config = yaml.safe_load((HOME.parent / "prometheus.yml").read_text())
-    assert sorted(job["job_name"] for job in config["scrape_configs"]) == sorted(SERVICE_JOBS + OTHER_JOBS)
+    assert sorted(job["job_name"] for job in config["scrape_configs"]) == sorted(
+        (*SERVICE_JOBS, FRONT_JOB, *OTHER_JOBS)
+    )
 
 
 @pytest.mark.parametrize("severity", ["page", "ticket", "info"])
