@@ -35,7 +35,17 @@ def meeting_place(service_name: str) -> Path | None:
         return None
     network = str(_NETWORK.readlink()) if _NETWORK.exists() else ""  # containers may share /tmp and use one port
     name = blake2b(repr((service_name, network, address)).encode(), digest_size=8).hexdigest()
-    return _closed_directory(_closed_directory(_temporary_directory() / f"truemeter-{os.geteuid()}") / name)
+    return make_anew(_temporary_directory() / f"truemeter-{os.geteuid()}" / name)
+
+
+def make_anew(place: Path) -> Path:
+    """Make a meeting place where it is not there, or not any more.
+
+    Raises:
+        OSError: as `meeting_place`.
+    """
+    _closed_directory(place.parent)
+    return _closed_directory(place)
 
 
 def served_address() -> object | None:
@@ -88,15 +98,23 @@ def private_directory(directory: Path) -> Path:
     Raises:
         OSError: it cannot be made, or somebody else has made it, who may where temporary files are.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = directory.lstat()
+    made = _made(directory)
     if not stat.S_ISDIR(made.st_mode) or made.st_uid != os.geteuid():
         raise PermissionError(f"{directory} is not a directory of this user")
     return directory
 
 
+def _made(directory: Path) -> os.stat_result:
+    while True:  # the last process of those before may take it away as this one comes
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700, parents=True)
+        with suppress(FileNotFoundError):
+            return directory.lstat()
+
+
 def _closed_directory(directory: Path) -> Path:
-    mode = stat.S_IMODE(private_directory(directory).stat().st_mode)
+    private_directory(directory)
+    mode = stat.S_IMODE(_made(directory).st_mode)
     if mode & 0o077:
         raise PermissionError(f"{directory} is open to others: its mode is {mode:o}")
     return directory

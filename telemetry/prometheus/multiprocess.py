@@ -22,9 +22,10 @@ from anyio.abc import SocketListener, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from .background import in_background
-from .meeting_place import meeting_place, private_directory
+from .leftovers import claim_in, clear, clear_beside
+from .meeting_place import make_anew, meeting_place, private_directory
 from .peer_scrape import BROKEN, LENGTH_BYTES, TIMEOUT_SECONDS, PeerAnswer, PeerEvents, PeerScrape
-from .slots import SOCKET_SUFFIX, Slot, SlotTakenError, claim, of_this_process
+from .slots import SOCKET_SUFFIX, Slot, SlotTakenError, of_this_process
 
 LOOK_SECONDS = 1.0
 """How often a process looks whether its socket is still there."""
@@ -78,6 +79,8 @@ class PeerProcesses:
             return
         try:
             await self._listen_first(directory)
+            if directory != self._place:
+                clear_beside(directory)
             async with in_background(partial(self._keep_serving, directory)):
                 yield
         finally:
@@ -86,6 +89,8 @@ class PeerProcesses:
                 self._slot.socket_path.unlink(missing_ok=True)
                 self._slot.release()
                 self._slot = None
+                if directory != self._place:
+                    clear(directory)
 
     def group(self) -> str | None:
         """Return what all processes that share the directory have in common; None for one that is alone."""
@@ -128,7 +133,7 @@ class PeerProcesses:
 
     async def _claim(self, directory: Path) -> Slot:
         if self._name is None:
-            return claim(directory)
+            return self._claim_free(directory)
         with anyio.move_on_after(TIMEOUT_SECONDS):
             while True:  # whoever looks whether the last process of this name is alive has the slot for a moment
                 with suppress(SlotTakenError):
@@ -137,6 +142,15 @@ class PeerProcesses:
         raise RuntimeError(
             f"another process serves as worker {self._name!r} in {directory}: give each a name of its own"
         )
+
+    def _claim_free(self, directory: Path) -> Slot:
+        while True:
+            try:
+                return claim_in(directory)
+            except FileNotFoundError:
+                if not isinstance(self._place, str):  # it was chosen, and is not ours to make
+                    raise
+                make_anew(directory)  # the last of those who met there has just cleared it away
 
     async def _keep_serving(self, directory: Path) -> None:
         while True:
@@ -153,7 +167,7 @@ class PeerProcesses:
         """Make the socket anew when somebody has removed it: cleaners of temporary directories do."""
         while True:
             try:
-                private_directory(directory)
+                (private_directory if directory == self._place else make_anew)(directory)
                 if self._slot is not None:
                     self._slot.release()
                 await self._listen(directory)

@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 SOCKET_SUFFIX = ".sock"
-_LOCK_SUFFIX = ".lock"
+LOCK_SUFFIX = ".lock"
 
 
 class SlotTakenError(RuntimeError):
@@ -51,13 +51,18 @@ class Slot:
 
     def is_in_place(self) -> bool:
         """Return whether its socket and its lock are still there for others to see."""
-        return self._file is not None and self.socket_path.exists() and _is_file(self._file, self._lock_path)
+        return self._file is not None and self.socket_path.exists() and is_file(self._file, self._lock_path)
 
     def release(self) -> None:
         """Give it back; a second call does nothing."""
         if self._file is not None:
             fcntl.flock(self._file, fcntl.LOCK_UN)
             self.forget()
+
+    def remove(self) -> None:
+        """Take its socket and its lock away; it is held still, and whoever waits for the lock sees that it is gone."""
+        self.socket_path.unlink(missing_ok=True)
+        self._lock_path.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Leave it to the process that this one was forked from: the lock of both would last as long as either."""
@@ -131,10 +136,11 @@ def _let_go_in_children() -> None:
 
 
 def _lock_path(directory: Path, name: str) -> Path:
-    return directory / f"{name}{_LOCK_SUFFIX}"
+    return directory / f"{name}{LOCK_SUFFIX}"
 
 
-def _is_file(file: int, path: Path) -> bool:
+def is_file(file: int, path: Path) -> bool:
+    """Return whether an open file is still what is at its path."""
     with suppress(OSError):
         return os.path.samestat(os.fstat(file), path.stat())
     return False
@@ -151,6 +157,6 @@ def _lock(path: Path) -> int:
         except OSError:
             os.close(file)
             raise
-        if _is_file(file, path):
+        if is_file(file, path):
             return file
         os.close(file)  # whoever cleans up temporary files took it away

@@ -90,7 +90,12 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
     ours = {path.relative_to(ROOT / "telemetry").as_posix() for path in (ROOT / "telemetry").rglob("*.py")}
     ours |= {path.relative_to(ROOT / "telemetry").as_posix() for path in (ROOT / "telemetry").rglob("*.lua")}
     assert {f"truemeter/{name}" for name in ours} <= set(names)
-    assert "truemeter/py.typed" in names
+    assert {
+        "truemeter/py.typed",
+        "truemeter/README.md",
+        "truemeter/docs/moving.md",
+        "truemeter/docs/promises.md",
+    } <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert set(meta.get_all("Provides-Extra") or ()) == {"fastapi", "otlp", "logs", "httpx", "redis", "all"}
     assert not any("==" in needed.partition(";")[0] for needed in meta.get_all("Requires-Dist") or ())
@@ -107,6 +112,11 @@ def test_the_readme_in_an_empty_environment(environment: Callable[..., str], tmp
     assert "2 passed" in tested.stdout, tested.stdout
     copied = run([python, "-m", "truemeter.monitoring", str(tmp_path)], cwd=tmp_path, check=True)
     assert (tmp_path / "alerts.yaml").exists(), copied.stdout
+    listed = run([python, "-m", "truemeter"], cwd=tmp_path, check=True).stdout.splitlines()
+    assert all(Path(path.strip()).is_file() for path in listed[1:6:2]), listed
+    for page, heading in (("readme", "# truemeter"), ("moving", "# Moving"), ("promises", "# What stays")):
+        shown = run([python, "-m", "truemeter", page], cwd=tmp_path, check=True).stdout
+        assert shown.startswith(heading)
     port = free_port()
     with Collector() as collector:
         command = [python, "-m", "uvicorn", "shop:app", "--port", str(port)]
