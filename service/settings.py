@@ -131,6 +131,7 @@ class Settings(BaseModel):
     max_in_flight: int = Field(2000, ge=1, le=1_000_000)
     max_wait_seconds: float = Field(60, ge=0, le=86400, allow_inf_nan=False)
     cancellations_per_minute: int | None = Field(60, ge=1, le=1_000_000)
+    ticket_window_seconds: float = Field(15.0, ge=1, le=3600, allow_inf_nan=False)
     rate_limit_per_second: float | None = Field(None, gt=0, allow_inf_nan=False)
     rate_limit_per_address: float | None = Field(None, gt=0, allow_inf_nan=False)
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -218,6 +219,7 @@ class Settings(BaseModel):
             retention=timedelta(seconds=keep) if (keep := self.order_retention_seconds) else None,
             events_retention=timedelta(seconds=self.events_retention_seconds),
             cancellations_per_minute=self.cancellations_per_minute,
+            ticket_window=timedelta(seconds=self.ticket_window_seconds),
         )
 
     @classmethod

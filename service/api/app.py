@@ -23,6 +23,7 @@ from service.api import order_events as order_events_api
 from service.api import order_list as order_list_api
 from service.api import orders as orders_api
 from service.api import refunds as refunds_api
+from service.api import tickets as tickets_api
 from service.api.context import ApiContext
 from service.api.middleware.body_limit import BodyLimitMiddleware
 from service.api.middleware.cors import CorsMiddleware
@@ -77,7 +78,7 @@ def create_app(context: ApiContext) -> FastAPI:
         app.include_router(faults_api.router)
     app.include_router(pages.create_router(context.settings))
     orders = (events_api, order_list_api, order_events_api, refunds_api, orders_api, dead_letters_api)
-    for module in (*orders, product_list, inventory_api, monitoring_api):
+    for module in (*orders, product_list, inventory_api, tickets_api, monitoring_api):
         app.include_router(module.router)
     app.include_router(websocket.router)
     app.include_router(health.create_router(telemetry, draining=lambda: context.draining, ask_store=context.ask_store))
@@ -181,9 +182,10 @@ def _document(app: FastAPI, context: ApiContext) -> None:
 
 def _document_without_tokens(document: dict[str, Any]) -> None:
     """Where shoppers show no token, an order names its user."""
-    order = document["components"]["schemas"]["OrderRequest"]
-    order["required"].append("user_id")
-    order["properties"]["user_id"] = order["properties"]["user_id"]["anyOf"][0]
+    for name in ("OrderRequest", "TicketRequest"):
+        asked = document["components"]["schemas"][name]
+        asked.setdefault("required", []).append("user_id")
+        asked["properties"]["user_id"] = asked["properties"]["user_id"]["anyOf"][0]
     _leave_out(document, "shopper")
 
 

@@ -24,6 +24,7 @@ from service.ledger.order_reader import OrderReader
 from service.ledger.orders import ORDER_ID, shard_of_order
 from service.ledger.rates import FleetRates
 from service.ledger.snapshot import Snapshot
+from service.ledger.tickets import SaleTickets
 from service.ledger.write_check import WriteCheck
 from service.monitoring.broadcast import Broadcast
 from service.monitoring.live import CONNECTIONS, Live, open_windows
@@ -36,6 +37,7 @@ from service.orders.followers import OrderFollowers
 from service.orders.placement import OrderPlacer
 from service.orders.rate_limits import RateLimits
 from service.orders.sold_out import SoldOutCache
+from service.orders.tickets import TicketCounter
 from service.orders.wait_time import WaitEstimator
 from service.problems import Problem
 from service.settings import Settings
@@ -83,10 +85,13 @@ class ApiContext:
         self.product_list = PolledJson("public, max-age=1")
         self.sold_out = SoldOutCache()
         self.wait_estimator = WaitEstimator(settings.max_wait_seconds)
-        self.placer = OrderPlacer(self.ledger, self.sold_out, self.wait_estimator)
+        self.tickets = SaleTickets(shards, settings.policy.ticket_window)
+        self.placer = OrderPlacer(self.ledger, self.sold_out, self.wait_estimator, self.tickets)
         self.admission = Admission(self.sold_out, self.wait_estimator, max_in_flight=settings.max_in_flight)
         self.rates = FleetRates(shards)
-        self.checkout = Checkout(self.admission, _limits(self.rates, settings), self.placer)
+        limits = _limits(self.rates, settings)
+        self.checkout = Checkout(self.admission, limits, self.placer)
+        self.ticket_counter = TicketCounter(self.tickets, limits, settings.max_in_flight)
         self.writes = WriteCheck(shards, settings.store_timeout_seconds)
         self.poller = SnapshotPoller(shards, Lease(shards, settings.fleet_id), self.writes, on_reading=self._learn)
         self.past, slot = PastKeeper(shards, self.poller), telemetry.worker
@@ -114,6 +119,7 @@ class ApiContext:
         await self.feed.aclose()
         await self.writes.aclose()
         await self.rates.aclose()
+        await self.tickets.aclose()
         await self.order_reader.aclose()
         await self.catalogue.aclose()
         await self.live.aclose()

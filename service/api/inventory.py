@@ -1,7 +1,7 @@
 """The routes of the catalogue."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -16,7 +16,7 @@ from service.api.orders import IdempotencyKey, ProductId
 from service.api.strict_json import StrictRoute
 from service.ledger.catalogue import Change, Changed
 from service.ledger.catalogue import Field as LedgerField
-from service.ledger.products import Product, SaleState
+from service.ledger.products import BY_TICKET, Product, SaleState
 from service.problems import FieldProblem, Problem
 
 MAX_UNITS = 1_000_000_000
@@ -53,6 +53,7 @@ NewProductId = Annotated[ProductId, AfterValidator(_not_a_route)]
 Paused = Annotated[
     bool, Field(strict=True, description="true: refuse orders with `sale_paused` from now on, false: no more")
 ]
+Admission = Literal["open", "ticket"]
 Limit = Annotated[int, Field(strict=True, ge=1, le=MAX_UNITS, description="units a user may hold or buy")]
 
 router = APIRouter(tags=["inventory"], route_class=StrictRoute)
@@ -74,12 +75,15 @@ class ProductView(BaseModel):
     opens_at: datetime
     closes_at: datetime | None
     paused: bool = Field(description="whether orders are refused until the sale is resumed")
+    admission: Admission = Field(description="`ticket`: an order must show a ticket whose turn has come")
 
     @classmethod
     def of(cls, product: Product) -> Self:
         """Return the product as the ledger has it."""
-        names = cls.model_fields.keys() - {"paused"}
-        return cls(paused=product.is_paused, **{name: getattr(product, name) for name in names})
+        names = cls.model_fields.keys() - {"paused", "admission"}
+        admission: Admission = "ticket" if product.by_ticket else "open"
+        told = {name: getattr(product, name) for name in names}
+        return cls(paused=product.is_paused, admission=admission, **told)
 
 
 class ProductPut(BaseModel):
@@ -131,6 +135,10 @@ class ProductPatch(BaseModel):
     opens_at: Moment | None = Field(default_factory=lambda: None, description="null: open, without a time")
     closes_at: Moment | None = Field(default_factory=lambda: None, description="null: never")
     paused: Paused = Field(default_factory=bool)
+    admission: Admission = Field(
+        default_factory=lambda: "open",
+        description="ticket: orders are taken by lot, from those who asked for a ticket before the sale opens",
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -263,6 +271,8 @@ def _fields(product: ProductPut | ProductPatch, names: set[str]) -> dict[str, Le
     fields = {_LEDGER_NAMES.get(name, name): getattr(product, name) for name in sorted(names)}
     if "paused" in fields:
         fields["halted"] = SaleState.PAUSED.value if fields.pop("paused") else ""
+    if "admission" in fields:
+        fields["admission"] = BY_TICKET if fields["admission"] == "ticket" else ""
     return fields
 
 

@@ -44,6 +44,16 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+SALE_TICKET = r"^[\x21-\x7e]{1,128}$"
+SaleTicket = Annotated[
+    str | None,
+    Header(
+        alias="Sale-Ticket",
+        description="The user's ticket for a product that is sold by ticket; of no account for others.",
+        pattern=SALE_TICKET,
+    ),
+]
+
 
 class OrderRequest(BaseModel):
     """An order for some units of one product. `user_id` may be left out only where a token names the shopper."""
@@ -163,7 +173,7 @@ router = APIRouter(tags=["orders"], route_class=StrictRoute)
                 "invalid",
                 "idempotency_conflict",
             ),
-            *("rate_limited", "overloaded", "store_unavailable"),
+            *("ticket_required", "ticket_invalid", "not_your_turn", "rate_limited", "overloaded", "store_unavailable"),
         ),
     },
 )
@@ -174,6 +184,7 @@ async def place_order(
     context: Context,
     subject: Shopper,
     idempotency_key: IdempotencyKey = None,
+    sale_ticket: SaleTicket = None,
 ) -> OrderAccepted:
     """Place an order: stock is taken at once and held, payment and confirmation follow."""
     user_id = subject or order.user_id
@@ -186,6 +197,7 @@ async def place_order(
         idempotency_key=idempotency_key,
         key_scope=subject or "",
         address=context.address_of(request.scope),
+        ticket=sale_ticket or "",
         **order.words(),
     )
     response.status_code, headers = head_of(placed, context.settings.root_path)

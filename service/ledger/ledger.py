@@ -33,7 +33,8 @@ def milliseconds(duration: timedelta) -> int:
 class LedgerPolicy:
     """What the ledger grants: how long units are held and keys are known, how many attempts an order has.
 
-    Of an order that is forgotten after `retention` the feed tells nothing either.
+    Of an order that is forgotten after `retention` the feed tells nothing either. In a sale by ticket, so many more
+    tickets as there are units left have their turn after each `ticket_window`.
     """
 
     reservation: timedelta = timedelta(minutes=15)
@@ -42,6 +43,7 @@ class LedgerPolicy:
     retention: timedelta | None = None
     events_retention: timedelta = timedelta(days=7)
     cancellations_per_minute: int | None = None
+    ticket_window: timedelta = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +137,18 @@ class Ledger:
     async def place(self, shard: int, orders: Sequence[NewOrder], trace: BatchTrace = CURRENT) -> list[Placement]:
         """Place orders, each on its own, in the order given."""
         args: list[str | int] = [milliseconds(self.policy.reservation), milliseconds(self.policy.idempotency)]
-        args += (secrets.token_hex(6), self._cancellation_ms)
+        args += (secrets.token_hex(6), self._cancellation_ms, milliseconds(self.policy.ticket_window))
         for order in orders:
             product, user = keys.escape(order.product_id), keys.escape(order.user_id)
             args += (order.order_id, product, user, order.quantity)
-            args += (order.digest, order.fingerprint, order.traceparent, order.reference, order.payment_token)
+            args += (
+                order.digest,
+                order.fingerprint,
+                order.traceparent,
+                order.reference,
+                order.payment_token,
+                order.ticket,
+            )
         replies = await self.shards.run("place", shard, *args, batch=len(orders), trace=trace)
         return [_placement(reply) for reply in replies]
 
@@ -271,7 +280,7 @@ def read_entry(entry_id: str, fields: dict[str, str] | None) -> Entry:
 
 def _placement(reply: list[Any]) -> Placement:
     outcome = Outcome(reply[0])
-    if outcome is Outcome.RATE_LIMITED:
+    if outcome in (Outcome.RATE_LIMITED, Outcome.NOT_YOUR_TURN):
         return Placement(outcome, -1, None, retry_after=timedelta(milliseconds=reply[1]))
     return Placement(outcome, reply[1], _order(reply, 2), counted=outcome is not Outcome.STORE_UNAVAILABLE)
 

@@ -44,6 +44,9 @@ class Outcome(StrEnum):
     SALE_PAUSED = "sale_paused"
     LIMIT_EXCEEDED = "limit_exceeded"
     SOLD_OUT = "sold_out"
+    TICKET_REQUIRED = "ticket_required"
+    TICKET_INVALID = "ticket_invalid"
+    NOT_YOUR_TURN = "not_your_turn"
     RATE_LIMITED = "rate_limited"
     STORE_UNAVAILABLE = "store_unavailable"
 
@@ -90,6 +93,8 @@ class NewOrder:
     traceparent: str = ""
     reference: str = ""
     payment_token: str = field(default="", repr=False)
+    ticket: str = ""
+    """What `place` is told of the ticket, see `SaleTickets.checked`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +168,7 @@ class Placement:
     """The answer to one order; `order` is set when it was accepted or replayed. `counted`: the ledger counted it.
 
     `units_left` tells the stock where the outcome is accepted or sold out; -1 when it was not looked at.
-    `retry_after` is set where the user has cancelled too much.
+    `retry_after` is set where the user has cancelled too much, or the turn of the user's ticket has not come.
     """
 
     outcome: Outcome

@@ -11,12 +11,16 @@ from service.store import keys
 
 ROW = (
     *("product", "name", "price", "currency", "initial", "restocked", "stock", "held", "sold", "limit", "opens"),
-    *("closes", "archived", "halted"),
+    *("closes", "archived", "halted", "admission", "given", "turn"),
 )
 """What the values of a product's row are, see `product_row` in `_ledger.lua`.
 
 Said once and not in each row: with names, `products` holds the store half as long again (1 000: 15 ms, not 10).
 """
+
+
+BY_TICKET = "ticket"
+"""A product's `admission` when it is sold by ticket."""
 
 
 class SaleState(StrEnum):
@@ -54,6 +58,12 @@ class Product:
     """Put on sale without a time to open at: `opens_at` is when that was, and decides nothing."""
     halted: str = ""
     """Why nobody may buy it whatever the time: `paused` or `archived`; else empty."""
+    by_ticket: bool = False
+    """Whether only who has a ticket may order, and only when the ticket's turn has come."""
+    tickets_given: int = 0
+    """Of the present lot."""
+    tickets_admitted: int | None = None
+    """How many of them have had their turn, as far as anybody has asked; None until the lot is drawn."""
 
     @property
     def is_paused(self) -> bool:
@@ -82,8 +92,8 @@ class Product:
         times = (f"-{opens}" if self.always_open else opens, closes)
         limit = "" if self.per_user_limit is None else str(self.per_user_limit)
         total = str(self.initial_stock + self.restocked)
-        parts = (self.name, str(self.price), self.currency, total, limit, *times, self.halted)
-        return sha1("\0".join(parts).encode(), usedforsecurity=False).hexdigest()[:20]
+        parts = [self.name, str(self.price), self.currency, total, limit, *times, self.halted]
+        return sha1("\0".join(parts + [BY_TICKET] * self.by_ticket).encode(), usedforsecurity=False).hexdigest()[:20]
 
     def is_open(self, now: datetime) -> bool:
         """Whether the sale window is open at `now`."""
@@ -103,7 +113,8 @@ class Product:
     @classmethod
     def from_row(cls, row: list[str]) -> Self:
         """Read what `product_row` in `_ledger.lua` returns."""
-        value = dict(zip(ROW, row, strict=True))
+        # An answer that is kept for who sends a request again may be of before there were tickets.
+        value = dict.fromkeys(ROW, "") | dict(zip(ROW, row, strict=len(row) >= len(ROW)))
         return cls(
             product_id=keys.unescape(value["product"]),
             name=value["name"],
@@ -120,4 +131,7 @@ class Product:
             archived=int(value["archived"]),
             always_open=value["opens"].startswith("-"),
             halted=value["halted"],
+            by_ticket=value["admission"] == BY_TICKET,
+            tickets_given=int(value["given"] or 0),
+            tickets_admitted=min(int(value["turn"]), int(value["given"])) if value["turn"] else None,
         )

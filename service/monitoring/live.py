@@ -42,6 +42,9 @@ class ProductMetrics(BaseModel):
     opens_at: datetime
     closes_at: datetime | None
     state: SaleState = Field(description="how its sale stands at `timestamp`")
+    by_ticket: bool = Field(description="whether it is sold by ticket (`admission`)")
+    tickets_given: int = Field(description="of the present lot, late ones too")
+    tickets_admitted: int | None = Field(description="how many of them have had their turn; null until the lot is drawn")
 
     @classmethod
     def of(cls, product: Product, now: datetime) -> Self:

@@ -39,6 +39,7 @@ class Checkout:
         address: str | None = None,
         reference: str = "",
         payment_token: str = "",
+        ticket: str = "",
     ) -> PlacedOrder:
         """Place an order for a user.
 
@@ -51,6 +52,7 @@ class Checkout:
             address: Where it comes from; None where that does not matter.
             reference: The merchant's word for the order.
             payment_token: What the shopper pays with; only the gateway is told.
+            ticket: What is shown for a sale by ticket; empty: none.
 
         Raises:
             Problem: It was refused, by admission, a limit or the ledger.
@@ -66,6 +68,7 @@ class Checkout:
                 key_scope=key_scope,
                 reference=reference,
                 payment_token=payment_token,
+                ticket=ticket,
             )
         if placement.order is None or placement.outcome not in (Outcome.ACCEPTED, Outcome.REPLAYED):
             raise _refusal(placement, limits)
@@ -77,6 +80,7 @@ def _refusal(placement: Placement, limits: Headers) -> Problem:
     details = {
         Outcome.SOLD_OUT: f"{placement.units_left} units are left.",
         Outcome.IDEMPOTENCY_CONFLICT: "The key was used for a request that differs from this one.",
+        Outcome.TICKET_REQUIRED: "Ask for one with POST /inventory/{product_id}/tickets, and send it as Sale-Ticket.",
         Outcome.RATE_LIMITED: "Too many orders of this user were cancelled.",
         Outcome.STORE_UNAVAILABLE: "What the store holds of this product or user is damaged.",
     }

@@ -5,6 +5,7 @@ from time import monotonic
 
 from service.ledger.ledger import Ledger
 from service.ledger.orders import NewOrder, Outcome, Placement, new_order_id
+from service.ledger.tickets import SaleTickets
 from service.orders.sold_out import SoldOutCache
 from service.orders.wait_time import WaitEstimator
 from service.store import STORE_ERRORS, BatchTrace, ShardBatcher, is_store_down, keys
@@ -17,8 +18,9 @@ STOCK_TELLING = (Outcome.ACCEPTED, Outcome.SOLD_OUT)
 class OrderPlacer:
     """Places orders for one process; one batch a shard is away at a time."""
 
-    def __init__(self, ledger: Ledger, sold_out: SoldOutCache, wait: WaitEstimator) -> None:
+    def __init__(self, ledger: Ledger, sold_out: SoldOutCache, wait: WaitEstimator, tickets: SaleTickets) -> None:
         self._ledger = ledger
+        self._tickets = tickets
         self._sold_out = sold_out
         self._wait = wait
         self._batches = ShardBatcher(ledger.shards, self._send, limit=MAX_BATCH, ends_all=is_store_down)
@@ -34,6 +36,7 @@ class OrderPlacer:
         key_scope: str = "",
         reference: str = "",
         payment_token: str = "",
+        ticket: str = "",
     ) -> Placement:
         """Place one order and return the ledger's answer.
 
@@ -45,6 +48,7 @@ class OrderPlacer:
             key_scope: Whose keys these are: keys of different scopes never meet.
             reference: The merchant's word for the order.
             payment_token: What the shopper pays with; only the gateway is told.
+            ticket: The user's for a sale by ticket; no part of the request that an idempotency key stands for.
 
         Raises:
             redis.exceptions.RedisError: The store is down; the order may have been placed.
@@ -69,6 +73,7 @@ class OrderPlacer:
             traceparent=current_traceparent(),
             reference=reference,
             payment_token=payment_token,
+            ticket=await self._tickets.checked(ticket, product_id, user_id) if ticket else "",
         )
         return await self._batches.submit(shard, order)
 

@@ -5,6 +5,7 @@ import asyncio
 from redis.exceptions import RedisError
 
 from service.ledger.orders import Outcome
+from service.ledger.tickets import SaleTickets
 from service.orders.placement import OrderPlacer
 from service.orders.sold_out import SoldOutCache
 from service.orders.wait_time import WaitEstimator
@@ -17,7 +18,9 @@ class Shoppers:
     """Shoppers who buy one product until they are told to stop, and ask again after an outage."""
 
     def __init__(self, sale: Sale, product: str) -> None:
-        self._placer = OrderPlacer(sale.ledger, SoldOutCache(), WaitEstimator())
+        self._placer = OrderPlacer(
+            sale.ledger, SoldOutCache(), WaitEstimator(), SaleTickets(sale.shards, sale.ledger.policy.ticket_window)
+        )
         self._product = product
         self._stop = asyncio.Event()
         self._tasks = [asyncio.create_task(self._shop(f"s{number}")) for number in range(8)]

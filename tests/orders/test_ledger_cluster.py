@@ -14,6 +14,7 @@ from service.ledger.catalogue import Change
 from service.ledger.dead_letters import Requeued
 from service.ledger.ledger import ledger_scripts
 from service.ledger.orders import Outcome, Placement, Status
+from service.ledger.tickets import SaleTickets
 from service.orders.placement import OrderPlacer
 from service.orders.sold_out import SoldOutCache
 from service.orders.wait_time import WaitEstimator
@@ -92,7 +93,9 @@ async def test_a_key_is_one_order_whatever_the_shard(cluster: Redis) -> None:
     sale = await Sale.open(cluster, count=SHARDS)
     for name in NAMES:
         await sale.product(name)
-    placer = OrderPlacer(sale.ledger, SoldOutCache(), WaitEstimator())
+    placer = OrderPlacer(
+        sale.ledger, SoldOutCache(), WaitEstimator(), SaleTickets(sale.shards, sale.ledger.policy.ticket_window)
+    )
 
     async def place(product: str, key: str) -> Placement:
         return await placer.place(product_id=product, user_id="ann", quantity=1, idempotency_key=key)

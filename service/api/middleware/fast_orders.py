@@ -15,12 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.context import ApiContext
 from service.api.errors import OnProblem, send_problem
-from service.api.orders import IDEMPOTENCY_KEY, OrderRequest, accepted_json, head_of
+from service.api.orders import IDEMPOTENCY_KEY, SALE_TICKET, OrderRequest, accepted_json, head_of
 from service.api.strict_json import parse
 from service.problems import Problem
 
 PATH = "/orders"
 _KEY = re.compile(IDEMPOTENCY_KEY)
+_TICKET = re.compile(SALE_TICKET)
 _JSON = (b"content-type", b"application/json")
 
 
@@ -58,6 +59,7 @@ class OrderFastPathMiddleware:
                 quantity=order.quantity,
                 idempotency_key=key.decode("ascii") if key else None,
                 address=self._context.address_of(scope),
+                ticket=sent.get(b"sale-ticket", b"").decode("ascii"),
                 **order.words(),
             )
         except Problem as problem:
@@ -80,6 +82,7 @@ def _plain(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
         and b"content-length" in headers
         and b"transfer-encoding" not in headers
         and (b"idempotency-key" not in headers or _KEY.fullmatch(headers[b"idempotency-key"].decode("latin-1")))
+        and (b"sale-ticket" not in headers or _TICKET.fullmatch(headers[b"sale-ticket"].decode("latin-1")))
     )
     return headers if plain else None
 

@@ -12,6 +12,18 @@ const REFUSALS = {
   sale_not_open: { label: "Sale not open yet", sentence: "The sale of this product has not opened yet." },
   sale_paused: { label: "Sale is paused", sentence: "The sale of this product is paused. Nothing was ordered; try again later." },
   sale_closed: { label: "Sale is over", sentence: "The sale of this product is over." },
+  ticket_required: {
+    label: "No ticket",
+    sentence: "This product is sold by ticket, and you had none. Ask for one and buy again.",
+  },
+  ticket_invalid: {
+    label: "Not a valid ticket",
+    sentence: "The ticket is not one of yours for this sale. Ask for another and buy again.",
+  },
+  not_your_turn: {
+    label: "Before its turn",
+    sentence: "The turn of your ticket has not come. Nothing was ordered; try again when it has.",
+  },
   unknown_product: { label: "No such product", sentence: "This product is no longer offered." },
   unknown_order: { label: "No such order", sentence: "The service no longer knows this order." },
   rate_limited: { label: "Too many from one shopper" },

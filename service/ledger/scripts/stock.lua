@@ -4,8 +4,8 @@
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 request id, 2 how long to keep its answer in ms, 3 its fingerprint, 4 product, 5 put|patch|restock|archive,
 --          6 the revisions that it may have: '' any, '*' that it exists, else some divided by commas, 7 id of this call,
---          then pairs of field and value: name price currency limit opens closes halted, and either stock (left from now on)
---          or total (on sale in all), or units (restock)
+--          then pairs of field and value: name price currency limit opens closes halted admission, and either stock (left from now
+--          on) or total (on sale in all), or units (restock)
 -- Returns: {created|changed, product row, 1 if this is the answer to an earlier call} or
 --          {unknown_product|changed_meanwhile|bad_window|bad_stock|stock_below_sold|has_open_orders|
 --          idempotency_conflict}
@@ -30,7 +30,7 @@ end
 
 local fields = {}
 for i = 8, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
-if not exists then fields.halted = '' end
+if not exists then fields.halted, fields.admission = '', '' end
 if mode == 'archive' then
   if tonumber(redis.call('HGET', key, 'held')) > 0 then return {'has_open_orders'} end
   fields.halted = 'archived'
@@ -55,8 +55,16 @@ elseif gain ~= 0 then
   redis.call('HINCRBY', key, 'stock', gain)
   redis.call('HINCRBY', key, 'restocked', gain)
 end
-for _, name in ipairs({'name', 'price', 'currency', 'limit', 'opens', 'closes', 'halted'}) do
+for _, name in ipairs({'name', 'price', 'currency', 'limit', 'opens', 'closes', 'halted', 'admission'}) do
   if fields[name] then redis.call('HSET', key, name, fields[name]) end
+end
+if redis.call('HEXISTS', key, 'drawn') == 1 then
+  if fields.opens and fields.opens ~= before and tonumber(fields.opens) > NOW then -- a sale to come: there is a new lot
+    redis.call('HDEL', key, 'given', 'drawn', 'seed', 'turn', 'moved')
+    redis.call('HINCRBY', key, 'round', 1)
+  elseif fields.halted or fields.closes then -- while nobody could order it was nobody's turn
+    redis.call('HSET', key, 'moved', NOW)
+  end
 end
 local outcome, now = exists and 'changed' or 'created', product_row(id)
 redis.call('SET', request, cmsgpack.pack({ARGV[3], outcome, now, ARGV[7]}), 'PX', ARGV[2])
