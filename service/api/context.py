@@ -73,8 +73,7 @@ class ApiContext:
         self.settings, self.telemetry = settings, telemetry
         self.shards, self.connections = shards, connections
         self.draining = False
-        self.admin_log = AdminLog()
-        self.ending = Ending(settings.shutdown_seconds)
+        self.admin_log, self.ending = AdminLog(), Ending(settings.shutdown_seconds)
         self.ledger = Ledger(shards, settings.policy)
         self.feed = FeedTail(Feed(shards), tuple(shards), self.stopping)
         self.order_list, self.catalogue = OrderList(shards), ProductCatalogue(shards)
@@ -82,8 +81,7 @@ class ApiContext:
         # They hold their connections for minutes: half of all are for others.
         self.followers = OrderFollowers(self.order_reader, settings.max_connections // 2)
         self.ending.on_begin(self.followers.end)
-        self.product_list = PolledJson("public, max-age=1")
-        self.sold_out = SoldOutCache()
+        self.product_list, self.sold_out = PolledJson("public, max-age=1"), SoldOutCache()
         self.wait_estimator = WaitEstimator(settings.max_wait_seconds)
         self.tickets = SaleTickets(shards, settings.policy.ticket_window)
         self.placer = OrderPlacer(self.ledger, self.sold_out, self.wait_estimator, self.tickets)

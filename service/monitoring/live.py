@@ -44,7 +44,7 @@ class ProductMetrics(BaseModel):
     state: SaleState = Field(description="how its sale stands at `timestamp`")
     by_ticket: bool = Field(description="whether it is sold by ticket (`admission`)")
     tickets_given: int = Field(description="of the present lot, late ones too")
-    tickets_admitted: int | None = Field(description="how many of them have had their turn; null until the lot is drawn")
+    tickets_admitted: int | None = Field(description="how many of them have had their turn; null until drawn")
 
     @classmethod
     def of(cls, product: Product, now: datetime) -> Self:

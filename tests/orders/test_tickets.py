@@ -1,70 +1,15 @@
 """A sale by ticket in the ledger: the lot is fair, turns come in its order, and nobody gets in another way."""
 
-import random
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from math import sqrt
-from typing import Any
+from datetime import timedelta
 
 import pytest
 from redis.asyncio import Redis
 
-from service.ledger.orders import Outcome, Placement
-from service.ledger.tickets import INVALID, SaleTickets, Ticket, TicketOutcome
+from service.ledger.orders import Outcome
+from service.ledger.tickets import INVALID, SaleTickets, TicketOutcome
 from service.store import keys
 from tests.orders.sale import Sale, ShardsTwice
-
-WINDOW = timedelta(seconds=15)
-PHONE = f"{keys.prefix(0)}product:phone"
-EARLIER, SOON = (datetime.now(UTC) + timedelta(hours=hours) for hours in (-1, 1))
-
-
-class TicketSale:
-    """A phone that is sold by ticket, and those who want it."""
-
-    def __init__(self, sale: Sale) -> None:
-        self.sale = sale
-        self.tickets = SaleTickets(sale.shards, WINDOW)
-
-    async def offer(self, *, opens: datetime | None = SOON, **terms: Any) -> None:
-        """Put the phone on sale by ticket."""
-        await self.sale.product(opens=opens, **terms)
-        await self.sale.catalogue.patch("phone", admission="ticket")
-
-    async def open(self) -> None:
-        """Let the time come at which the sale opens."""
-        await self.sale.catalogue.patch("phone", opens=EARLIER)
-
-    async def pass_windows(self, count: float) -> None:
-        """Let so much time pass since the turn was last moved."""
-        await self.sale.shards.client.hincrby(PHONE, "moved", -round(count * WINDOW.total_seconds() * 1000))
-
-    async def ticket(self, user_id: str) -> Ticket:
-        """Ask for a ticket that there must be."""
-        outcome, ticket = await self.tickets.give("phone", user_id)
-        assert outcome is TicketOutcome.TICKET
-        assert ticket is not None
-        return ticket
-
-    async def everybody(self, count: int) -> list[str]:
-        """Give tickets to so many users and return them."""
-        users = [f"user-{number}" for number in range(count)]
-        for user in users:
-            assert (await self.ticket(user)).position is None
-        return users
-
-    async def in_turn(self, users: list[str]) -> list[str]:
-        """Return the users as the lot has them, whose positions must be 1, 2, 3 and so on."""
-        positions = {user: (await self.ticket(user)).position or 0 for user in users}
-        assert sorted(positions.values()) == list(range(1, len(users) + 1))
-        return sorted(users, key=lambda user: positions[user])
-
-    async def order(self, user_id: str, ticket: str | None = None, quantity: int = 1) -> Placement:
-        """Order a phone with a ticket, the user's own if none is given."""
-        shown = (await self.ticket(user_id)).text if ticket is None else ticket
-        checked = await self.tickets.checked(shown, "phone", user_id) if shown else ""
-        request = self.sale.request(user_id=user_id, quantity=quantity)
-        return (await self.sale.place(replace(request, ticket=checked)))[0]
+from tests.orders.ticket_sale import EARLIER, PHONE, SOON, WINDOW, TicketSale
 
 
 @pytest.fixture
@@ -278,62 +223,3 @@ async def test_a_users_tickets_are_forgotten_after_the_sale(lot: TicketSale) -> 
     (bucket,) = [key async for key in lot.sale.shards.client.scan_iter(match="*tickets:*")]
     left = timedelta(milliseconds=await lot.sale.shards.client.pttl(bucket))
     assert timedelta(days=1, hours=1) < left < timedelta(days=1, hours=3)
-
-
-async def test_a_ticket_takes_little_room(valkey: Redis) -> None:
-    """Measured by the store: 20 000 tickets take less than 60 bytes each."""
-    lot = TicketSale(await Sale.open(valkey))
-    await lot.offer()
-    before = (await valkey.info("memory"))["used_memory"]
-    for start in range(0, 20_000, 500):
-        users = [keys.digest(str(number)) for number in range(start, start + 500)]
-        flat = [part for user in users for part in ("phone", user[:3], user[3:15])]
-        await lot.sale.shards.run("ticket", 0, "k", "c", 15_000, 1000_000, 1000_000, *flat)
-    each = ((await valkey.info("memory"))["used_memory"] - before) / 20_000
-    print(f"{each:.1f} bytes a ticket")  # noqa: T201
-    assert each < 60
-
-
-def limit_of_chi_squared(freedom: int, normal: float = 4.75) -> float:
-    """Return what chance exceeds once in a million times (Wilson and Hilferty, 1931)."""
-    return freedom * float(1 - 2 / (9 * freedom) + normal * sqrt(2 / (9 * freedom))) ** 3
-
-
-@pytest.mark.parametrize("count", [2, 3, 10])
-async def test_the_lot_is_fair(valkey: Redis, count: int) -> None:
-    """Over many lots every ticket has every place equally often, and no two tickets keep to each other."""
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
-    rng, lots = random.Random(seed), 1200
-    lot = TicketSale(await Sale.open(valkey))
-    await lot.offer()
-    flat = [part for number in range(count) for part in ("phone", "000", f"{number:012d}")]
-    asked = ("k", "c", 15_000, 1000_000, 1000_000, *flat)
-    await lot.sale.shards.run("ticket", 0, *asked)
-    await lot.open()
-    places = [[0] * count for _ in range(count)]
-    steps = [0] * count
-    for _ in range(lots):
-        await valkey.hset(PHONE, "seed", f"{rng.getrandbits(160):040x}")
-        drawn = [reply[3] for reply in (await lot.sale.shards.run("ticket", 0, *asked))[1:]]
-        assert sorted(drawn) == list(range(count))
-        for number, place in enumerate(drawn):
-            places[number][place] += 1
-        steps[(drawn[1] - drawn[0]) % count] += 1
-    expected = lots / count
-    statistic = sum((seen - expected) ** 2 / expected for row in places for seen in row)
-    assert statistic < limit_of_chi_squared((count - 1) ** 2), places
-    apart = lots / (count - 1)
-    together = sum((seen - apart) ** 2 / apart for seen in steps[1:])
-    assert count == 2 or together < limit_of_chi_squared(count - 2), steps
-
-
-async def test_two_lots_are_not_alike(lot: TicketSale) -> None:
-    """The seed is of the opening: the same users in the same order get other places each time."""
-    orders = []
-    for round_number in range(2):
-        await lot.offer(opens=SOON + timedelta(minutes=round_number))
-        users = await lot.everybody(20)
-        await lot.open()
-        orders.append(await lot.in_turn(users))
-    assert orders[0] != orders[1]

@@ -1,0 +1,71 @@
+"""The lot of a sale by ticket is fair, and a ticket costs little."""
+
+import random
+from datetime import timedelta
+from math import sqrt
+
+import pytest
+from redis.asyncio import Redis
+
+from service.store import keys
+from tests.orders.sale import Sale
+from tests.orders.ticket_sale import PHONE, SOON, TicketSale
+
+
+async def test_a_ticket_takes_little_room(valkey: Redis) -> None:
+    """Measured by the store: 20 000 tickets take less than 60 bytes each."""
+    lot = TicketSale(await Sale.open(valkey))
+    await lot.offer()
+    before = (await valkey.info("memory"))["used_memory"]
+    for start in range(0, 20_000, 500):
+        users = [keys.digest(str(number)) for number in range(start, start + 500)]
+        flat = [part for user in users for part in ("phone", user[:3], user[3:15])]
+        await lot.sale.shards.run("ticket", 0, "k", "c", 15_000, 1000_000, 1000_000, *flat)
+    each = ((await valkey.info("memory"))["used_memory"] - before) / 20_000
+    print(f"{each:.1f} bytes a ticket")  # noqa: T201
+    assert each < 60
+
+
+def limit_of_chi_squared(freedom: int, normal: float = 4.75) -> float:
+    """Return what chance exceeds once in a million times (Wilson and Hilferty, 1931)."""
+    return freedom * float(1 - 2 / (9 * freedom) + normal * sqrt(2 / (9 * freedom))) ** 3
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+async def test_the_lot_is_fair(valkey: Redis, count: int) -> None:
+    """Over many lots every ticket has every place equally often, and no two tickets keep to each other."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
+    rng, lots = random.Random(seed), 1200
+    lot = TicketSale(await Sale.open(valkey))
+    await lot.offer()
+    flat = [part for number in range(count) for part in ("phone", "000", f"{number:012d}")]
+    asked = ("k", "c", 15_000, 1000_000, 1000_000, *flat)
+    await lot.sale.shards.run("ticket", 0, *asked)
+    await lot.open()
+    places = [[0] * count for _ in range(count)]
+    steps = [0] * count
+    for _ in range(lots):
+        await valkey.hset(PHONE, "seed", f"{rng.getrandbits(160):040x}")
+        drawn = [reply[3] for reply in (await lot.sale.shards.run("ticket", 0, *asked))[1:]]
+        assert sorted(drawn) == list(range(count))
+        for number, place in enumerate(drawn):
+            places[number][place] += 1
+        steps[(drawn[1] - drawn[0]) % count] += 1
+    expected = lots / count
+    statistic = sum((seen - expected) ** 2 / expected for row in places for seen in row)
+    assert statistic < limit_of_chi_squared((count - 1) ** 2), places
+    apart = lots / (count - 1)
+    together = sum((seen - apart) ** 2 / apart for seen in steps[1:])
+    assert count == 2 or together < limit_of_chi_squared(count - 2), steps
+
+
+async def test_two_lots_are_not_alike(sale: Sale) -> None:
+    """The seed is of the opening: the same users in the same order get other places each time."""
+    orders, lot = [], TicketSale(sale)
+    for round_number in range(2):
+        await lot.offer(opens=SOON + timedelta(minutes=round_number))
+        users = await lot.everybody(20)
+        await lot.open()
+        orders.append(await lot.in_turn(users))
+    assert orders[0] != orders[1]
