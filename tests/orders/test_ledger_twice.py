@@ -288,6 +288,6 @@ def test_every_step_is_told_twice() -> None:
     reads = {"dump", "dead", "events", "order", "orders", "past", "product", "products", "snapshot", "ticket_key"}
     told_here = {*("beat", "begin", "cancel", "claim", "defer", "drop", "expire", "forget", "lease", "leave", "mend")}
     told_here |= {"place", "promote", "reclaim", "refund", "refunds", "refuse", "requeue", "settle", "stock"}
-    # at each start; counts twice on purpose; test_feed, test_migration, test_lost_orders, test_ledger_reads; and tickets
+    # at each start; counts twice on purpose; test_feed, test_migration, test_lost_orders, test_ledger_reads; tickets
     elsewhere = {"group", "rate", "trim", "migrate", "lose", "note_past", "ticket"}
     assert set(ledger_scripts()) == reads | told_here | elsewhere
