@@ -40,7 +40,7 @@ async def test_the_lot_is_fair(valkey: Redis, count: int) -> None:
     lot = TicketSale(await Sale.open(valkey))
     await lot.offer()
     flat = [part for number in range(count) for part in ("phone", "000", f"{number:012d}")]
-    asked = ("k", "c", 15_000, 1000_000, 1000_000, *flat)
+    asked: tuple[str | int, ...] = ("k", "c", 15_000, 1000_000, 1000_000, *flat)
     await lot.sale.shards.run("ticket", 0, *asked)
     await lot.open()
     places = [[0] * count for _ in range(count)]
