@@ -106,5 +106,5 @@ def test_the_page_has_words_for_every_refusal_and_for_no_other() -> None:
     assert table
     codes = set(re.findall(r"^  (\w+): \{", table[1], re.MULTILINE))
     assert set(map(str, REASONS)) <= codes
-    assert codes - PROBLEMS.keys() == {"other", "too_old"}
+    assert codes - PROBLEMS.keys() == {"other", "too_old", "withdrawn"}
     assert [path.name for path in PAGE.glob("*.js") if "sold_out:" in path.read_text()] == ["order_text.js"]

@@ -51,6 +51,7 @@ async def test_a_new_product_is_created_and_an_old_one_changed(shop: Shop) -> No
         "per_user_limit": None,
         "closes_at": None,
         "paused": False,
+        "admission": "open",
     }
 
 

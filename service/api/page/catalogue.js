@@ -40,13 +40,14 @@ export const isOpen = ({ opens_at, closes_at, paused }) =>
 export function stateOf(product) {
   const limit = product.per_user_limit ? ` · ${product.per_user_limit} per shopper` : "";
   if (closed(product)) return "The sale is over";
-  if (Date.parse(product.opens_at) > now()) return `Opens ${when(product.opens_at)}`;
+  if (Date.parse(product.opens_at) > now()) return `Opens ${when(product.opens_at)}${byLot(product)}`;
   if (product.paused) return "The sale is paused";
   const end = product.closes_at === null ? "" : ` · closes ${when(product.closes_at)}`;
-  if (product.stock > 0) return `${whole(product.stock)} left${limit}${end}`;
+  if (product.stock > 0) return `${whole(product.stock)} left${limit}${end}${byLot(product)}`;
   return product.held > 0 ? "Sold out; some held units may come back" : "Sold out";
 }
 
+const byLot = ({ admission }) => (admission === "ticket" ? " · sold by lot: press Buy to take part" : "");
 const closed = ({ closes_at }) => closes_at !== null && Date.parse(closes_at) <= now();
 
 /** `in 4 min 10 s`, or the day: a countdown in whole seconds. */

@@ -38,8 +38,9 @@ const REFUSALS = {
   overloaded: { label: "Service overloaded" },
   store_unavailable: { label: "Store did not answer" },
   internal_error: { label: "Fault of the service" },
-  // The next two are no codes: what /metrics adds up, and what the shop decides by itself.
+  // The next three are no codes: what /metrics adds up, and what the shop or the shopper decides.
   other: { label: "Other" },
+  withdrawn: { label: "Withdrawn", sentence: "You wait no longer. Nothing was ordered; your ticket stays yours." },
   too_old: {
     label: "Too old to ask again",
     sentence:
@@ -60,17 +61,33 @@ const STATES = {
 export const refusalWords = (code) => REFUSALS[code]?.label ?? code.replaceAll("_", " ");
 
 /** Where it stands; `failing` says whether sending it has failed so far. */
-export function stateWords({ order, problem }, failing) {
+export function stateWords({ order, problem, lot }, failing) {
   if (problem) return REFUSALS[problem.code]?.sentence ?? `${problem.title}.`;
+  if (!order && lot && !failing) return lotWords(lot);
   if (!order) return failing ? "Not answered yet" : "Sending";
   if (order.status !== "pending") return STATES[order.status] ?? order.status;
   return `${STATES.pending}: place ${whole(order.queue_position)}`;
 }
 
+function lotWords({ position, ahead, tickets, turn_in_seconds }) {
+  if (position === null) return "You take part in the lot";
+  if (turn_in_seconds === 0) return "It is your turn: sending";
+  return `Place ${whole(position)} of ${whole(tickets)}: ${whole(ahead)} before you have not had their turn`;
+}
+
+function lotDetail({ position, tickets, opens_at, turn_in_seconds }) {
+  if (position === null) {
+    const opens = new Date(opens_at).toLocaleString("en-GB", { dateStyle: "long", timeStyle: "medium" });
+    return `${whole(tickets)} ${tickets === 1 ? "ticket" : "tickets"} so far. The lot is drawn when the sale opens, ${opens}. Leave this page open: your order is sent when it is your turn.`;
+  }
+  return turn_in_seconds > 0 ? `Your turn comes in ${duration(turn_in_seconds)} at the latest while units are left. Your order is sent then.` : "";
+}
+
 /** What there is to say beside that. */
 export function detailWords(purchase) {
-  const { order, problem } = purchase;
+  const { order, problem, lot } = purchase;
   if (problem) return problem.detail && problem.detail !== problem.title ? problem.detail : "";
+  if (!order && lot) return lotDetail(lot);
   if (!order) return "Your order is on its way.";
   if (order.status === "pending") return etaWords(purchase);
   if (order.status === "processing") return "The payment is under way; it can no longer be cancelled.";

@@ -64,6 +64,9 @@ export function begin({ product, user, quantity }) {
     name: product.name,
     user,
     quantity,
+    by_ticket: product.admission === "ticket",
+    lot: null, // how its ticket stands, where one is needed
+    sent: false, // with its ticket
     order: null,
     problem: null,
     put_away: false,
@@ -104,14 +107,19 @@ export async function send(purchase, token) {
   const { key, product_id, user, quantity } = purchase;
   const { body, problem } = await call("orders", {
     method: "POST",
-    headers: { "Content-Type": "application/json", "Idempotency-Key": key },
+    headers: { "Content-Type": "application/json", "Idempotency-Key": key, ...ticketOf(purchase) },
     body: JSON.stringify({ product_id, quantity, ...(user ? { user_id: user } : {}) }),
     token,
   });
-  if (problem) purchase.problem = { code: problem.code, title: problem.title, detail: problem.detail };
+  if (TICKET_PROBLEMS.has(problem?.code)) Object.assign(purchase, { by_ticket: true, lot: null, sent: false });
+  else if (problem) purchase.problem = { code: problem.code, title: problem.title, detail: problem.detail };
   else Object.assign(purchase, { order: body, answered: Date.now() });
   save(purchase);
 }
+
+// What another look at the ticket puts right: the page asks for it, and waits for its turn.
+const TICKET_PROBLEMS = new Set(["ticket_required", "ticket_invalid", "not_your_turn"]);
+const ticketOf = ({ by_ticket, lot }) => (by_ticket && lot ? { "Sale-Ticket": lot.ticket } : {});
 
 /** Reads how the order stands. */
 export async function refresh(purchase, token) {

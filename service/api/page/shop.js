@@ -4,6 +4,7 @@ import { isOpen, makeChoice, price, stateOf } from "./catalogue.js";
 import { byId, keep, make, put, show, whole } from "./dom.js";
 import { followEvents } from "./order_events.js";
 import { all, begin, call, cancel, insist, isOver, refresh, save, send, TryAgain } from "./purchases.js";
+import { awaitTurn, isWaiting } from "./sale_ticket.js";
 import { detailWords, stateWords } from "./order_text.js";
 
 const LOOK_EVERY_MS = 2000;
@@ -107,8 +108,10 @@ async function follow(purchase) {
     note = `${message}; try ${tries + 1} follows with the same key, so it is bought once.`;
     if (current === purchase) write();
   };
-  if (!purchase.order && !isOver(purchase)) {
-    await insist(() => (tooOld(purchase) ? giveUp(purchase) : send(purchase, token())), trouble);
+  while (!purchase.order && !isOver(purchase)) {
+    if (purchase.by_ticket && !purchase.sent) await takeTurn(purchase);
+    if (!isOver(purchase)) await insist(() => (tooOld(purchase) ? giveUp(purchase) : send(purchase, token())), trouble);
+    if (!purchase.order && !isOver(purchase)) await sleep(LOOK_EVERY_MS); // a ticket that would not do
   }
   while (!isOver(purchase)) {
     note = "";
@@ -117,6 +120,17 @@ async function follow(purchase) {
   }
   note = "";
   if (current === purchase) write();
+}
+
+/** Waits for the turn of the ticket. Its key is used from then on: after a reload it is sent again before anything else. */
+async function takeTurn(purchase) {
+  const change = (message) => {
+    note = message;
+    if (current === purchase) write();
+  };
+  await awaitTurn(purchase, token, () => change(""), (message) => change(`${message}; the ticket is kept.`));
+  Object.assign(purchase, { sent: true, begun: Date.now() });
+  save(purchase);
 }
 
 /** Whether the service may have forgotten the key, so that sending again could buy again. */
@@ -171,7 +185,8 @@ function writeTicket(purchase) {
   const waiting = order?.status === "pending" && order.estimated_wait_seconds > 0;
   show(byId("ticket-progress"), waiting);
   if (waiting) byId("ticket-progress").value = progress(purchase);
-  show(byId("cancel"), order?.status === "pending");
+  show(byId("cancel"), order?.status === "pending" || isWaiting(purchase));
+  put(byId("cancel"), order ? "Cancel the order" : "Wait no longer");
   show(byId("again"), over);
 }
 
@@ -198,6 +213,11 @@ function writePast() {
 
 async function cancelCurrent() {
   const purchase = current;
+  if (isWaiting(purchase)) {
+    purchase.problem = { code: "withdrawn" };
+    save(purchase);
+    return write();
+  }
   byId("cancel").disabled = true;
   const why = await insist(() => cancel(purchase, token()), (message) => {
     note = `${message}; cancelling is tried again.`;
