@@ -31,13 +31,15 @@ def refuse_taken_path(app: Starlette, path: str) -> None:
 
     Raises:
         TypeError: it is no string.
-        ValueError: it does not begin with a slash.
+        ValueError: it does not begin with a slash, or has a parameter.
         RuntimeError: the application has a route of this path.
     """
     if not isinstance(path, str):
         raise TypeError(f"metrics_path takes a path, or None, not {path!r}")
     if not path.startswith("/"):
         raise ValueError(f"the path {path!r} does not begin with a slash")
+    if "{" in path:
+        raise ValueError(f"the path {path!r} has a parameter, and would stand before others of the application")
     if any(getattr(route, "path", None) == path for route in app.routes):
         raise RuntimeError(
             f"the application has a route {path} already: take it away, or install(app, metrics_path=...) with another"

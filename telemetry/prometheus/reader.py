@@ -8,7 +8,7 @@ read, too (`PrometheusReader.add_producer`). And a gauge that is read keeps the 
 
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from inspect import signature
@@ -117,7 +117,7 @@ class PrometheusReader(PrometheusMetricReader):
         scopes = chain.from_iterable(resource.scope_metrics for resource in metrics_data.resource_metrics)
         for metric in chain(chain.from_iterable(scope.metrics for scope in scopes), self._produce()):
             self._group(metric, groups)
-        metrics = [group.metric() for group in groups.values() if group.read is None]
+        metrics = [group.metric(self._resource_labels) for group in groups.values() if group.read is None]
         super()._receive_metrics(
             MetricsData([ResourceMetrics(self._resource, [ScopeMetrics(_SCOPE, metrics, "")], "")])
         )
@@ -144,7 +144,7 @@ class PrometheusReader(PrometheusMetricReader):
         return PrerenderedGauge(family, values, prefixes, self._labels_of)
 
     def _labels_of(self, series: Series) -> dict[str, str]:
-        return {**self._labels, **_labels(series.attributes)}
+        return {**self._labels, **_labels(_beside(self._resource_labels, series.attributes))}
 
     def _with_exemplars(self, family: Family, points: Sequence[_Point]) -> Family:
         samples = family.samples
@@ -197,10 +197,16 @@ class _Group:
         """Those of all."""
         return list(chain.from_iterable(self.given))
 
-    def metric(self) -> Metric:
-        """Return them as one."""
+    def metric(self, taken: Collection[str]) -> Metric:
+        """Return them as one; an attribute of a name that is taken becomes ``exported_...``, as in Prometheus."""
         given: Any = self.first.data  # of whichever type, the points of all are of it
-        return replace(self.first, data=replace(given, data_points=self.points))
+        points = self.points
+        if isinstance(given, Histogram):
+            taken = (*taken, "le")
+        for place, point in enumerate(points):
+            if any(name in (point.attributes or ()) for name in taken):
+                points[place] = replace(point, attributes=_beside(taken, point.attributes or {}))
+        return replace(self.first, data=replace(given, data_points=points))
 
 
 def _empty_family(metric: Metric) -> Family | None:
@@ -217,6 +223,10 @@ def _empty_family(metric: Metric) -> Family | None:
     # The constructor adds the unit to the name, and takes the suffix of a counter away.
     name, unit = prometheus_name(metric.name), unit_name(metric.unit or "")
     return kind(name, metric.description or "", labels=(), unit=unit)  # type: ignore[call-arg]
+
+
+def _beside(taken: Collection[str], attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"exported_{name}" if name in taken else name: value for name, value in attributes.items()}
 
 
 def _labels(attributes: Mapping[str, Any]) -> dict[str, str]:

@@ -153,6 +153,44 @@ def test_two_meters_with_a_name_in_common_are_one_family(accept: str) -> None:
     assert {(s.labels["kind"], s.labels["queue"], s.value) for s in jobs.samples} == {("a", "", 1), ("", "b", 2)}
 
 
+@pytest.mark.parametrize("accept", [TEXT, OPENMETRICS])
+def test_an_attribute_never_takes_the_name_of_the_process(accept: str) -> None:
+    """Of any instrument: two processes would have one series."""
+    with capture() as seen:
+        meter = seen.telemetry.meter_provider.get_meter("jobs")
+        meter.create_counter("a").add(1, {"worker": "celery-1"})
+        meter.create_counter("a").add(1)
+        meter.create_up_down_counter("b").add(1, {"worker": "celery-1"})
+        meter.create_gauge("c").set(1, {"worker": "celery-1"})
+        meter.create_histogram("d").record(1, {"worker": "celery-1"})
+        meter.create_observable_counter("e", [lambda _: [metrics.Observation(1, {"worker": "celery-1"})]])
+        meter.create_observable_gauge("f", [lambda _: [metrics.Observation(1, {"worker": "celery-1"})]])
+        spec = GaugeSpec(name="g", unit="1", description="g", attributes={"worker": None})
+        seen.telemetry.observe(spec, lambda: [(1, {"worker": "celery-1"})])
+        found = families(seen, accept)
+    for name in "abcdefg":
+        of_worker = {(s.labels["exported_worker"], s.labels["worker"]) for s in found[name].samples}
+        assert of_worker == {("celery-1", seen.telemetry.worker)} | (
+            {("", seen.telemetry.worker)} if name == "a" else set()
+        )
+
+
+@pytest.mark.parametrize("accept", [TEXT, OPENMETRICS])
+def test_an_attribute_never_takes_the_name_of_a_bucket(accept: str) -> None:
+    """Two values of it would be one series; of other instruments it is a label as any."""
+    with capture() as seen:
+        spec = HistogramSpec(name="shop.wait", unit="s", description="Wait.", attributes={"le": None}, buckets=(1,))
+        for value in ("a", "b"):
+            seen.telemetry.histogram(spec).record(2, {"le": value})
+        seen.telemetry.meter_provider.get_meter("x").create_counter("c").add(1, {"le": "a"})
+        found = families(seen, accept)
+    buckets = [s.labels for s in found["shop_wait_seconds"].samples if s.name.endswith("_bucket")]
+    assert sorted((labels["exported_le"], labels["le"]) for labels in buckets) == [
+        *(("a", "+Inf"), ("a", "1.0"), ("b", "+Inf"), ("b", "1.0"))
+    ]
+    assert {s.labels["le"] for s in found["c"].samples} == {"a"}
+
+
 def test_a_histogram_below_zero_has_no_sum() -> None:
     """OpenMetrics forbids it, for such a sum may fall."""
     with capture() as seen:

@@ -72,6 +72,12 @@ def test_a_path_without_a_slash_is_refused() -> None:
         Installed().telemetry.install(FastAPI(), metrics_path="metrics")
 
 
+def test_a_path_with_a_parameter_is_refused() -> None:
+    """It would answer for others of the application."""
+    with pytest.raises(ValueError, match="parameter"):
+        Installed().telemetry.install(FastAPI(), metrics_path="/{page}")
+
+
 def test_native_is_for_fastapi() -> None:
     """One line says what else there is."""
     with pytest.raises(RuntimeError, match="set contrib or lean"):
