@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import Span
 from starlette.applications import Starlette
-from starlette.routing import Host, Match
+from starlette.routing import BaseRoute, Host, Match
 
 from .._private import get_route_path
 from ..metrics.specs import MAX_SERIES
@@ -29,6 +29,7 @@ else:
     from .plain import RequestTelemetry, RouteContext, iter_route_contexts
 
 _MOUNTED = "/{path}"  # FastAPI's word for whatever is inside an application that it does not know
+_MAX_LAYERS = 10
 LOOK_AGAIN_SECONDS = 1.0
 
 
@@ -120,13 +121,23 @@ def _find(routes: Iterable[RouteContext], scope: Scope) -> tuple[str | None, boo
 
 def _full_template(route: RouteContext, scope: Scope) -> str | None:
     """Return the template of a route, with that of the mounted application's own route inside it."""
-    inner: Sequence[Any] = getattr(route.original_route, "routes", ())
+    inner = _routes_inside(route.original_route)
     template: str | None = route.path_format
     if inner:
         found, _ = _find(iter_route_contexts(inner), scope)
         if found is not None:
             return f"{(template or '').removesuffix(_MOUNTED)}{found}"
     return template
+
+
+def _routes_inside(mounted: Any) -> Sequence[BaseRoute]:  # noqa: ANN401 - whatever a host has mounted
+    """Return the routes of what is mounted, also where middleware was put around it, which calls it `app`."""
+    for _ in range(_MAX_LAYERS):
+        inner = getattr(mounted, "routes", None)
+        if isinstance(inner, list | tuple) and inner:
+            return inner if all(isinstance(route, BaseRoute) for route in inner) else ()
+        mounted = getattr(mounted, "app", None)
+    return ()
 
 
 class RequestRoute:

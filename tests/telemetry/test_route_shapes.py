@@ -8,8 +8,10 @@ import pytest
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from starlette.applications import Starlette
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from telemetry import TelemetrySettings
 from telemetry.settings import INTERCEPTORS
@@ -33,6 +35,10 @@ SHAPES = [
     ("shop", "/starlette/parts/7", 200, "/starlette/parts/{part}"),
     ("shop", "/starlette/inner/more/7", 200, "/starlette/inner/more/{part}"),
     ("shop", "/tenants/acme/parts/7", 200, "/tenants/{tenant}/parts/{part}"),
+    ("shop", "/zipped/parts/7", 200, "/zipped/parts/{part}"),
+    ("shop", "/zipped/inner/more/7", 200, "/zipped/inner/more/{part}"),
+    ("shop", "/zipped/nowhere", 404, "/zipped/{path}"),
+    ("shop", "/odd/7", 200, "/odd/{path}"),
     ("shop", f"/files/{Path(__file__).name}", 200, "/files/{path}"),
     ("shop", "/front/index.txt", 200, "/front/{path}"),
     ("shop", "/front/nothing.txt", 404, "/front/{path}"),
@@ -47,6 +53,16 @@ SHAPES = [
 async def answer(_: Request) -> Response:
     """Answer."""
     return PlainTextResponse("yes")
+
+
+class Odd:
+    """An application whose routes are none of Starlette's."""
+
+    routes = ("/a", "/b")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        await PlainTextResponse("yes")(scope, receive, send)
 
 
 def included() -> APIRouter:
@@ -89,6 +105,9 @@ def build(seen: Capture, front: Path) -> FastAPI:
     app.mount("/sub", sub)
     inner = Router([Route("/more/{part}", answer)])
     app.mount("/starlette", Starlette(routes=[Route("/parts/{part}", answer), Mount("/inner", inner)]))
+    parts = Starlette(routes=[Route("/parts/{part}", answer), Mount("/inner", GZipMiddleware(inner))])
+    app.mount("/zipped", GZipMiddleware(GZipMiddleware(parts)))
+    app.mount("/odd", Odd())
     app.mount("/tenants/{tenant}", Starlette(routes=[Route("/parts/{part}", answer)]))
     app.mount("/files", StaticFiles(directory=Path(__file__).parent))
     app.frontend("/front", directory=front)
