@@ -87,8 +87,8 @@ def serving(subject: Subject, store: Store, receiver: str) -> Iterator[tuple[Pro
 
 
 @contextmanager
-def working(store: Store, env: Mapping[str, str], cores: set[int]) -> Iterator[Program]:
-    """Run `flash-sale worker` while the block lasts."""
+def working(store: Store, env: Mapping[str, str], cores: set[int]) -> Iterator[tuple[Program, int]]:
+    """Run `flash-sale worker` while the block lasts; yield its program and the port of its metrics."""
     port = free_port()
     address = {"OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1", "OTEL_EXPORTER_PROMETHEUS_PORT": str(port)}
     with Program(
@@ -97,7 +97,7 @@ def working(store: Store, env: Mapping[str, str], cores: set[int]) -> Iterator[P
         env={"REDIS_URL": store.url, **address, **env},
         ready=lambda: answers(f"http://127.0.0.1:{port}/readyz"),
     ) as worker:
-        yield worker
+        yield worker, port
 
 
 def measure(subject: Subject, store: Store, receiver: str, what: Slice) -> Sample:

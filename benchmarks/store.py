@@ -43,6 +43,14 @@ class Store:
         """Return the memory that its data and buffers take."""
         return int(self._client.info("memory")["used_memory"])
 
+    def aof_bytes(self) -> int:
+        """Return what it has written to its append-only file; 0 without one."""
+        return int(self._client.info("persistence").get("aof_current_size", 0))
+
+    def clients(self) -> int:
+        """How many connections it has, this one left out."""
+        return int(self._client.info("clients")["connected_clients"]) - 1
+
     def totals(self) -> dict[str, int]:
         """How many orders reached each status, by the ledger of our service."""
         return {str(status): int(count) for status, count in self._client.hgetall("{fs:00}:totals").items()}
@@ -73,12 +81,18 @@ class Store:
 
 
 @contextmanager
-def open_store(program: str | None = None) -> Iterator[Store]:
-    """Run a server while the block lasts: the one that comes with the service, unless another is given."""
+def open_store(program: str | None = None, *, durable: bool = False) -> Iterator[Store]:
+    """Run a server while the block lasts: the one that comes with the service, unless another is given.
+
+    Args:
+        program: Another server.
+        durable: Whether it writes all to the disk before it answers, as in production.
+    """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="fs-bench-") as directory:
         argv = [program or server_program(), "--port", str(port), "--bind", "127.0.0.1", "--dir", directory]
-        argv += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"]
+        argv += ["--save", "", "--maxmemory-policy", "noeviction", "--appendonly", "yes" if durable else "no"]
+        argv += ["--appendfsync", "always"] if durable else []
         server = Program(argv, cores=machine.other_cores())
         store = Store(server, port)
         server.ready = store.answers

@@ -31,7 +31,7 @@ def _measure(bench: Bench, case: str, env: dict[str, str]) -> Row:
     put_products(store, 1, STOCK)
     preload.place(store, range(queue))
     env = {"ORDER_WORKERS": "1", "PAYMENT_LATENCY_SECONDS": "0", "OTEL_EXPORTER_OTLP_ENDPOINT": bench.receiver, **env}
-    with working(store, env, machine.server_cores()) as worker:
+    with working(store, env, machine.server_cores()) as (worker, _):
         at, cpu, done = _wait(bench, worker, int(queue * SKIPPED))
         end, cpu_end, done_end = _wait(bench, worker, queue)
     audit(store)

@@ -19,6 +19,7 @@ from service.cancellation import mend_wait_for
 from service.cli import crowd as shoppers
 from service.cli import ledger as books
 from service.cli import orders, processes
+from service.cli import plan as capacity
 from service.cli.errors import OperatorError
 from service.cli.streams import complain, lead_nowhere, open_missing
 from service.processes.forked_child import Forked
@@ -59,6 +60,7 @@ processes.add_to(app)
 shoppers.add_to(app)
 books.add_to(app)
 orders.add_to(app)
+capacity.add_to(app)
 
 
 def main() -> None:
