@@ -55,6 +55,7 @@ stack-check: $(VENV)/.dev ## of a stack that runs: every target, panel and exemp
 
 rules: $(VENV)/.dev ## write the rules of Prometheus anew from monitoring/rules and monitoring/slo.yaml
 	$(BIN)/python -m monitoring.rules
+	$(BIN)/python -m deploy.kubernetes
 
 chaos: $(VENV)/.dev ## kill, stop, fill and cut everything at random (MINUTES=10, SEED=... repeats one, OTHER=COMMIT sells beside)
 	CHAOS_MINUTES=$(or $(MINUTES),10) CHAOS_OTHER=$(OTHER) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -q -s --timeout=0 -k endless tests/faults/test_chaos.py

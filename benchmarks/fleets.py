@@ -1,9 +1,10 @@
 """What whole fleets cost by the rate of orders: `python -m benchmarks.fleets measure` writes docs/capacity.json.
 
-API processes, one order worker and a store that writes each order to its disk take orders in an open loop: they come at
-a rate, whether or not others were answered. Counted are CPU, memory, bytes of the store, of its AOF and of spans. Rows
-of the part `costs` are what `flash-sale plan` computes with (`render` writes them to `service/capacity/costs.json`),
-rows of the part `check` are what its computations are held against. The parts take turns, round by round.
+API processes, one order worker and a store with an append-only file (`appendfsync everysec`) take orders in an open
+loop: they come at a rate, whether or not others were answered. Counted are CPU, memory, bytes of the store, of its AOF
+and of spans. Rows of the part `costs` are what `flash-sale plan` computes with (`render` writes them to
+`service/capacity/costs.json`), rows of the part `check` are what its computations are held against. The parts take
+turns, round by round.
 """
 
 import json
@@ -26,11 +27,18 @@ from benchmarks.store import Store, open_store
 from benchmarks.subjects import STOCK, subject
 
 RESULTS = ROOT / "docs/capacity.json"
+PERFORMANCE = ROOT / "docs/performance.json"
 COSTS = ROOT / "service/capacity/costs.json"
 NAME = "ours-lean-all"
 SPANS = "otel_sdk_exporter_span_exported_total"
-REST_SECONDS, SETTLE_SECONDS = 3.0, 60.0
+REST_SECONDS, SETTLE_SECONDS = 2.0, 60.0
+NEARLY, TRIES = 0.95, 3
+FULL_SPEED = -1.0
+"""A closed loop of all connections."""
 ROUNDS = 3
+MANY = 9
+STORE_ORDER_US = 46.0
+"""Place, begin and settle together, 16 orders a call: docs/decisions/ledger-retention.md."""
 SECONDS = 8.0
 FIGURES = (
     *("api_cores", "worker_cores", "store_cores", "api_mib", "worker_mib", "store_bytes", "aof_bytes"),
@@ -46,7 +54,7 @@ class Case:
 
     Attributes:
         part: `costs` or `check`.
-        rate: orders per second.
+        rate: orders per second, or FULL_SPEED.
         api: API processes behind one port.
         products: how many there are; the orders take turns.
     """
@@ -58,10 +66,10 @@ class Case:
 
 
 CASES = (
-    *(Case("costs", rate) for rate in (0, 250, 1000, 3000)),
-    *(Case("costs", 0, api=3), Case("costs", 0, products=1000)),
-    *(Case("check", rate) for rate in (500, 2000)),
-    *(Case("check", 2000, api=2), Case("check", 1000, products=100)),
+    *(Case("costs", rate) for rate in (0, 250, 600, 1200, FULL_SPEED)),
+    *(Case("costs", 0, api=MANY), Case("costs", 0, products=1000)),
+    *(Case("check", rate) for rate in (400, 900)),
+    *(Case("check", 900, api=2), Case("check", 600, products=100)),
 )
 
 
@@ -124,7 +132,7 @@ def measure_case(bench: Bench, case: Case, seconds: float) -> Row:
             if len(cpu) > 1:  # what is asked here is no part of what is measured
                 told.append(fleet.told())
 
-        accepted = _offer(fleet, case, seconds, edge)
+        accepted, rate = _offer(fleet, case, seconds, edge)
         wait_until(lambda: bench.store.totals().get("confirmed", 0) >= accepted, "all are settled", SETTLE_SECONDS)
         after = bench.store.used_bytes(), bench.store.aof_bytes()
         sizes = fleet.sizes()
@@ -133,7 +141,21 @@ def measure_case(bench: Bench, case: Case, seconds: float) -> Row:
     grown = [max(now - then, 0) / accepted if accepted else 0.0 for then, now in zip(before, after, strict=True)]
     each = {"store_bytes": grown[0], "aof_bytes": grown[1]}
     of: Row = {"part": case.part, "rate": case.rate, "api": case.api, "products": case.products}
-    return of | {"accepted": accepted, **rates, **sizes, **each}
+    return of | {"answered_per_second": rate, "accepted": accepted, **rates, **sizes, **each}
+
+
+def _again(bench: Bench, case: Case, seconds: float) -> Row:
+    """Measure a case, anew where others took the time that it needed.
+
+    Raises:
+        UntrueError: No try was good.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return measure_case(bench, case, seconds)
+        except rounds.UntrueError as error:
+            sys.stderr.write(f"again: {error}\n")
+    return measure_case(bench, case, seconds)
 
 
 def _per_second(first: dict[str, float], last: dict[str, float]) -> dict[str, float]:
@@ -141,18 +163,22 @@ def _per_second(first: dict[str, float], last: dict[str, float]) -> dict[str, fl
     return {name: (last[name] - first[name]) / seconds for name in first if name != "seconds"}
 
 
-def _offer(fleet: _Fleet, case: Case, seconds: float, edge: Callable[[], None]) -> int:
+def _offer(fleet: _Fleet, case: Case, seconds: float, edge: Callable[[], None]) -> tuple[int, float]:
+    """Send the orders; return how many were accepted in all, and how many a second while it was measured."""
     if not case.rate:
         time.sleep(REST_SECONDS)
         edge()
         time.sleep(seconds)
         edge()
-        return 0
-    shape = load.Shape(connections=256, warm=REST_SECONDS, seconds=seconds, rate=case.rate)
+        return 0, 0.0
+    rate = None if case.rate == FULL_SPEED else case.rate
+    shape = load.Shape(connections=256, warm=REST_SECONDS, seconds=seconds, rate=rate)
     got = load.drive(fleet.port, load.orders(case.products), shape, edge)
     if got.lost or set(got.every) != {rounds.ACCEPTED}:
         raise rounds.UntrueError(f"{case}: {dict(got.every)}, {got.lost} connections lost")
-    return got.every[rounds.ACCEPTED]
+    if rate and got.per_second() < NEARLY * rate:
+        raise rounds.UntrueError(f"{case}: only {got.per_second():.0f} a second were answered")
+    return got.every[rounds.ACCEPTED], got.per_second()
 
 
 @contextmanager
@@ -189,24 +215,47 @@ def _mib(program: Program) -> float:
     return pss / 1024
 
 
-def costs(found: Results) -> dict[str, object]:
-    """Return what `flash-sale plan` computes with: medians of the rows of the part `costs`, and when, on what."""
+def costs(found: Results, others: Results) -> dict[str, object]:
+    """Return what `flash-sale plan` computes with: medians of the rows of the part `costs`, and when, on what.
+
+    Args:
+        found: what was measured here.
+        others: the results of the benchmark, for what a process takes that has all that it can do.
+    """
     rows = select(found["rows"], part="costs")
-    loaded = [
-        {name: middle(rows, name, rate=rate, api=1, products=10) for name in FIGURES} | {"rate": rate}
-        for rate in sorted({float(row["rate"]) for row in select(rows, api=1, products=10)})
-    ]
+    loaded = []
+    for rate in dict.fromkeys(float(row["rate"]) for row in select(rows, api=1, products=10)):
+        of: Row = {"rate": rate, "api": 1, "products": 10}
+        loaded.append({"rate": middle(rows, "answered_per_second", of)} | {n: middle(rows, n, of) for n in FIGURES})
     return {
         "taken": found["taken"],
         "machine": found["machine"],
         "busy_before": found["busy_before"],
         "by_rate": loaded,
-        "three_api_processes_at_rest": {name: middle(rows, name, rate=0, api=3) for name in FIGURES},
-        "thousand_products_at_rest": {name: middle(rows, name, rate=0, products=1000) for name in FIGURES},
+        "saturated": saturated(others["rows"]),
+        "nine_api_processes_at_rest": {name: middle(rows, name, {"rate": 0, "api": MANY}) for name in FIGURES},
+        "thousand_products_at_rest": {name: middle(rows, name, {"rate": 0, "products": 1000}) for name in FIGURES},
     }
 
 
-def middle(rows: Iterable[Row], name: str, **match: str | float) -> float:
+def saturated(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
+    """Return rate and cores of an API process, a worker and a store that have all that they can do."""
+    api: Row = {"part": "orders", "contender": best_known(rows)}
+    worker: Row = {"part": "worker", "case": "everything"}
+    settled = middle(rows, "orders_per_second", worker)
+    return {
+        "api": {"rate": middle(rows, "requests_per_second", api), "cores": middle(rows, "cpu_share", api)},
+        "worker": {"rate": settled, "cores": settled * middle(rows, "cpu_us", worker) / 1e6},
+        "store": {"rate": 1e6 / STORE_ORDER_US, "cores": 1.0},
+    }
+
+
+def best_known(rows: Iterable[Row]) -> str:
+    """Return the interceptor's subject that stands for `lean`: itself, or what it passes recorded requests to."""
+    return next(name for name in (NAME, "ours-contrib-all") if select(rows, part="orders", contender=name))
+
+
+def middle(rows: Iterable[Row], name: str, match: Row) -> float:
     """Return the median of a figure, to five digits."""
     return float(f"{statistics.median(values(select(rows, **match), name)):.5g}")
 
@@ -226,7 +275,7 @@ def measure(
         rows: list[Row] = []
         for number in range(times):
             for case in CASES:
-                rows.append(measure_case(bench, case, seconds) | {"round": number})
+                rows.append(_again(bench, case, seconds) | {"round": number})
                 sys.stderr.write(f"{rows[-1]}\n")
     write(to, results("full", rows, busy))
     if to == RESULTS:
@@ -236,12 +285,12 @@ def measure(
 @app.command()
 def render() -> None:
     """Write the constants of `flash-sale plan` anew from docs/capacity.json, without measuring."""
-    COSTS.write_text(rendered(read(RESULTS)))
+    COSTS.write_text(rendered())
 
 
-def rendered(found: Results) -> str:
+def rendered() -> str:
     """Return the text of `service/capacity/costs.json`."""
-    return json.dumps(costs(found), indent=1) + "\n"
+    return json.dumps(costs(read(RESULTS), read(PERFORMANCE)), indent=1) + "\n"
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ class Source:
     module: str = ""
     """A module of the proxy, at `revision`; without it, the source is in this folder."""
     revision: str = ""
+    packages: tuple[str, ...] = ()
+    """Where in the module the programs are; without it, in `cmd`."""
     tags: str = ""
     placeholders: tuple[str, ...] = ()
     """Files that the build embeds and the module does not carry: web pages, which nothing here looks at."""
@@ -75,6 +77,14 @@ def sources() -> list[Source]:
             module="github.com/jaegertracing/jaeger",
             revision="v1.76.0",  # the same commit: Go's tools know Jaeger 2 by the numbers of Jaeger 1
             programs=("jaeger",),
+        ),
+        Source(
+            name="kustomize",
+            version="5.7.1",
+            module="sigs.k8s.io/kustomize/kustomize/v5",
+            revision="v5.7.1",
+            programs=("kustomize",),
+            packages=(".",),
         ),
         Source(name="compose-check", version=_digest(*sorted(CHECKER.iterdir())), programs=("compose-check",)),
     ]
@@ -147,7 +157,7 @@ def _fetch(source: Source, work: Path) -> list[str]:
         path = work / placeholder
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(PAGE)
-    return [f"./cmd/{program}" for program in source.programs]
+    return list(source.packages) or [f"./cmd/{program}" for program in source.programs]
 
 
 def _generate(source: Source, work: Path) -> list[str]:

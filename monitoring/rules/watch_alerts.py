@@ -23,7 +23,7 @@ def _targets(t: Timescale) -> tuple[Alert, ...]:
         Alert(
             name="TargetMissing",
             severity="page",
-            expr=_missing(SERVICE_JOBS),
+            expr=missing_targets(SERVICE_JOBS),
             hold=t.hold("30s"),
             summary="{{ $labels.job }} {{ $labels.instance }} cannot be scraped.",
             description="A replica of the service does not answer, or none is known to Prometheus.",
@@ -31,7 +31,7 @@ def _targets(t: Timescale) -> tuple[Alert, ...]:
         Alert(
             name="FrontDown",
             severity="page",
-            expr=_missing((FRONT_JOB,)),
+            expr=missing_targets((FRONT_JOB,)),
             hold=t.hold("15s"),
             summary="Nobody comes in by {{ $labels.instance }}.",
             description="A request to the published port does not come back from a replica; those who are not served "
@@ -40,7 +40,7 @@ def _targets(t: Timescale) -> tuple[Alert, ...]:
         Alert(
             name="MonitoringTargetMissing",
             severity="ticket",
-            expr=_missing(OTHER_JOBS),
+            expr=missing_targets(OTHER_JOBS),
             hold=t.hold("1m"),
             summary="{{ $labels.job }} {{ $labels.instance }} cannot be scraped.",
             description="The sale goes on; what this part shows or keeps is missing.",
@@ -56,7 +56,8 @@ def _targets(t: Timescale) -> tuple[Alert, ...]:
     )
 
 
-def _missing(jobs: tuple[str, ...]) -> str:
+def missing_targets(jobs: tuple[str, ...]) -> str:
+    """Return what is true of a target of these jobs that cannot be scraped, and of a job without any."""
     known = "|".join(jobs)
     return "\nor ".join([f'up{{job=~"{known}"}} == 0', *(f'absent(up{{job="{job}"}})' for job in jobs)])
 

@@ -5,6 +5,7 @@ by the rate of orders, because orders that come close together share calls of th
 """
 
 import json
+import statistics
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,19 @@ class Curve:
     """
 
     points: Sequence[tuple[float, float]]
+
+    @classmethod
+    def through(cls, points: Sequence[tuple[float, float]]) -> "Curve":
+        """Make a curve that never falls: where measured points do, each of them counts as their mean.
+
+        Who has more to do than it can shares calls with more orders, so a busier process may take less.
+        """
+        pools: list[list[tuple[float, float]]] = []
+        for point in points:
+            pools.append([point])
+            while len(pools) > 1 and _mean(pools[-1]) < _mean(pools[-2]):
+                pools[-2] += pools.pop()
+        return cls(tuple((rate, _mean(pool)) for pool in pools for rate, _ in pool))
 
     @property
     def at_rest(self) -> float:
@@ -44,6 +58,10 @@ class Curve:
         return self.points[end - 1], self.points[end]
 
 
+def _mean(points: Sequence[tuple[float, float]]) -> float:
+    return sum(cores for _, cores in points) / len(points)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
     """The constants of the plan.
@@ -53,12 +71,13 @@ class Costs:
         machine: on what.
         api: cores of an API process.
         worker: cores of an order worker whose payments take no time.
-        store: cores of a store server (`appendfsync always`) with one API process and one worker on it.
+        store: cores of a store server (`appendfsync everysec`) with one API process and one worker on it.
         store_per_process: cores that each further process takes of a store server at rest.
         api_mib, worker_mib: memory of a process.
         store_bytes: memory of the store for each order that has ended.
         aof_bytes: bytes that each order adds to the append-only file.
         spans: spans that an API process and the worker behind it export per second, at most.
+        spans_from: orders per second of a process from which that is so.
         otlp_bytes: bytes of spans and log lines for each span, as they are sent.
         series: series of one API process and one worker, products left out.
         series_per_process, series_per_product: of each further one.
@@ -76,6 +95,7 @@ class Costs:
     store_bytes: float
     aof_bytes: float
     spans: float
+    spans_from: float
     otlp_bytes: float
     series: float
     series_per_process: float
@@ -90,32 +110,37 @@ def measured_costs() -> Costs:
 
 def read_costs(told: dict[str, Any]) -> Costs:
     """Make the constants of what `costs.json` holds."""
-    by_rate, three, thousand = (
+    by_rate, nine, thousand = (
         told["by_rate"],
-        told["three_api_processes_at_rest"],
+        told["nine_api_processes_at_rest"],
         told["thousand_products_at_rest"],
     )
-    rest, busiest = by_rate[0], by_rate[-1]
-    loaded = by_rate[1:]
+    rest, loaded = by_rate[0], by_rate[1:]
 
     def curve(name: str) -> Curve:
-        return Curve(tuple((at["rate"], at[name]) for at in by_rate))
+        limit = told["saturated"][name]
+        points = [(at["rate"], at[f"{name}_cores"]) for at in by_rate]
+        return Curve.through([*points, (limit["rate"], limit["cores"])])
+
+    def typical(name: str) -> float:
+        return float(statistics.median(at[name] for at in loaded))
 
     return Costs(
         taken=told["taken"],
         machine=told["machine"],
-        api=curve("api_cores"),
-        worker=curve("worker_cores"),
-        store=curve("store_cores"),
-        store_per_process=max(three["store_cores"] - rest["store_cores"], 0) / 2,
+        api=curve("api"),
+        worker=curve("worker"),
+        store=curve("store"),
+        store_per_process=max(nine["store_cores"] - rest["store_cores"], 0) / 8,
         api_mib=max(at["api_mib"] for at in by_rate),
         worker_mib=max(at["worker_mib"] for at in by_rate),
-        store_bytes=busiest["store_bytes"],
-        aof_bytes=busiest["aof_bytes"],
+        store_bytes=typical("store_bytes"),
+        aof_bytes=typical("aof_bytes"),
         spans=max(at["spans_per_second"] for at in loaded),
-        otlp_bytes=busiest["otlp_bytes_per_second"] / busiest["spans_per_second"],
-        series=busiest["api_series"] + busiest["worker_series"],
-        series_per_process=(three["api_series"] - rest["api_series"]) / 2,
+        spans_from=loaded[0]["rate"],
+        otlp_bytes=typical("otlp_bytes_per_second") / typical("spans_per_second"),
+        series=typical("api_series") + typical("worker_series"),
+        series_per_process=(nine["api_series"] - rest["api_series"]) / 8,
         series_per_product=(thousand["api_series"] - rest["api_series"]) / 990,
-        connections=max((three["connections"] - rest["connections"]) / 2, 1),
+        connections=max((nine["connections"] - rest["connections"]) / 8, 1),
     )

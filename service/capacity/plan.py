@@ -90,7 +90,7 @@ def make_plan(demand: Demand, costs: Costs) -> Plan:
     app_nodes = _app_nodes(demand, costs, api, worker)
     store_nodes = _store_nodes(demand, primaries, gib)
     price = (app_nodes + store_nodes) * demand.node_price
-    spans = min(rate / api, _traced(costs)) / _traced(costs) * costs.spans * api
+    spans = min(rate / api / costs.spans_from, 1) * costs.spans * api
     return Plan(
         api_processes=api,
         worker_processes=worker,
@@ -118,24 +118,30 @@ def _processes(rate: float, curve: Curve, busy: float) -> int:
 
 
 def _workers(demand: Demand, costs: Costs) -> int:
-    at_a_time = demand.orders_per_second * demand.payment_seconds / (demand.concurrency * demand.busy)
-    return max(_processes(demand.orders_per_second, costs.worker, demand.busy), math.ceil(at_a_time))
+    return max(math.ceil(demand.orders_per_second / min(_worker_rates(demand, costs))), 1)
+
+
+def _worker_rates(demand: Demand, costs: Costs) -> list[float]:
+    """Return the orders per second of one worker: by its CPU, and by the payments that it has under way."""
+    rates = [costs.worker.rate(demand.busy)]
+    if demand.payment_seconds:
+        rates.append(demand.concurrency * demand.busy / demand.payment_seconds)
+    return rates
 
 
 def _shards(demand: Demand, costs: Costs, processes: int) -> tuple[int, str]:
     """Return the fewest shards that do, and why none does."""
-    possible = costs.store.rate(demand.busy - _reading(costs, processes))
-    if possible <= 0:
-        return MAX_SHARDS, f"{processes} processes that read it leave a store server no time for orders"
+    alone, possible = costs.store.rate(demand.busy), costs.store.rate(demand.busy - _reading(costs, processes))
+    hottest = demand.orders_per_second * demand.hottest
+    if hottest > alone:
+        why = f"the hottest product has {hottest:,.0f} orders/s, its shard takes {alone:,.0f}"
+        return MAX_SHARDS, f"{why}: sell it as {math.ceil(hottest / alone)} products"
     for shards in range(1, MAX_SHARDS + 1):
         if demand.orders_per_second * demand.busiest_shard(shards) <= possible:
             return shards, ""
-    hottest = demand.orders_per_second * demand.hottest
-    if hottest > possible:
-        each = math.ceil(hottest / possible)
-        why = f"the hottest product has {hottest:,.0f} orders/s, and its shard takes {possible:,.0f}"
-        return MAX_SHARDS, f"{why}: sell it as {each} products"
-    return MAX_SHARDS, f"its busiest shard takes {possible:,.0f} orders/s, and there are {MAX_SHARDS} shards at most"
+    if possible < alone / 2:
+        return MAX_SHARDS, f"{processes} processes that read each shard every second leave it too little for orders"
+    return MAX_SHARDS, f"the busiest of {MAX_SHARDS} shards, which is the most, takes {possible:,.0f} orders/s"
 
 
 def _reading(costs: Costs, processes: int) -> float:
@@ -158,23 +164,25 @@ def _series(costs: Costs, processes: int, products: int) -> int:
     return round(costs.series + (processes - 2) * costs.series_per_process + products * costs.series_per_product)
 
 
-def _traced(costs: Costs) -> float:
-    """Return the orders per second from which a process exports no more spans than at any higher rate."""
-    return next(rate for rate, _ in costs.api.points if rate)
-
-
 def _breaks(demand: Demand, costs: Costs, api: int, worker: int, shards: int) -> tuple[Breaks, ...]:
-    whole = costs.store.rate(max(1 - _reading(costs, api + worker), 0))
+    processes = api + worker
+    whole = costs.store.rate(max(1 - _reading(costs, processes), 0))
     limits = [
         Breaks("CPU of the API", api * costs.api.rate(1), "more API processes"),
         Breaks("CPU of the workers", worker * costs.worker.rate(1), "more workers"),
-        Breaks("core of the hottest product's shard", whole / demand.hottest, "sell it as several products"),
     ]
     if demand.payment_seconds:
         at_a_time = worker * demand.concurrency / demand.payment_seconds
         limits.append(Breaks("payments under way", at_a_time, "more workers, or ORDER_CONCURRENCY"))
-    if shards < demand.products or shards == 1:
-        limits.append(Breaks("core of the busiest shard", whole / demand.busiest_shard(shards), "more shards"))
-    per_process = demand.orders_per_second / (api + worker)
+    if whole:
+        limits += [
+            Breaks("core of the hottest product's shard", whole / demand.hottest, "sell it as several products"),
+            Breaks("core of the busiest shard", whole / demand.busiest_shard(shards), "more shards"),
+        ]
+    each = 1 / costs.api.rate(demand.busy) + 1 / min(_worker_rates(demand, costs))
+    per_process = 1 / each  # there are more of them as there are more orders
+    if costs.store_per_process:
+        readers = 2 + (1 - costs.store.at_rest) / costs.store_per_process
+        limits.append(Breaks("shards that all processes read", readers * per_process, "higher ORDER_CONCURRENCY"))
     limits.append(Breaks("connections of a store server", MAX_CLIENTS / costs.connections * per_process, "maxclients"))
     return tuple(sorted(limits, key=lambda limit: limit.orders_per_second))

@@ -39,6 +39,9 @@ def plan(
     payment_seconds: Annotated[
         float, typer.Option(min=0, max=60, callback=_finite, help="how long a payment takes")
     ] = 0.2,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=10_000, help="payments that a worker has under way, ORDER_CONCURRENCY")
+    ] = 512,
     sale_minutes: Annotated[
         float, typer.Option(min=0.1, max=525_600, callback=_finite, help="how long it goes on like that")
     ] = 10,
@@ -63,6 +66,7 @@ def plan(
         products=products,
         hottest_share=hottest_share,
         payment_seconds=payment_seconds,
+        concurrency=concurrency,
         sale_minutes=sale_minutes,
         replicas=replicas,
         busy=busy,
@@ -77,7 +81,11 @@ def plan(
 
 
 def _report_json(demand: "Demand", made: "Plan", costs: "Costs") -> None:
-    told = {"demand": asdict(demand), "plan": asdict(made), "measured": {"taken": costs.taken, **costs.machine}}
+    told = {
+        "demand": asdict(demand),
+        "plan": {**asdict(made), "nodes": made.nodes},
+        "measured": {"taken": costs.taken, **costs.machine},
+    }
     sys.stdout.write(json.dumps(told, indent=2) + "\n")
 
 
@@ -101,12 +109,12 @@ def _lines(demand: "Demand", made: "Plan") -> list[tuple[str, str, str]]:
         ("orders/s", f"{demand.orders_per_second:,.0f}", f"{demand.products} products, {demand.sale_minutes:g} min"),
         ("API processes", f"{made.api_processes:,}", f"{demand.busy:.0%} of a core each"),
         ("order workers", f"{made.worker_processes:,}", f"payments of {demand.payment_seconds:g} s"),
-        ("shards", f"{made.shards:,}", f"{made.store_servers:,} store servers with replicas"),
+        ("shards", f"{made.shards:,}", f"{made.store_servers:,} store servers"),
         ("nodes", f"{made.nodes:,}", f"{made.app_nodes} + {made.store_nodes} of the store"),
-        ("price an hour", f"{made.price_per_hour:,.2f}", f"{made.price_per_million_orders:.3g} a million orders"),
-        ("store memory", f"{made.store_gib:,.1f} GiB", "at the end; twice that in a rewrite"),
+        ("price an hour", f"{made.price_per_hour:,.2f}", f"{made.price_per_million_orders:.3g} a million"),
+        ("store memory", f"{made.store_gib:,.1f} GiB", "at its end"),
         ("AOF", f"{made.aof_mib_per_second:,.1f} MiB/s", ""),
-        ("spans/s", f"{made.spans_per_second:,.0f}", f"{made.otlp_mib_per_second:.2g} MiB/s with the log lines"),
+        ("spans/s", f"{made.spans_per_second:,.0f}", f"{made.otlp_mib_per_second:,.1f} MiB/s, logs too"),
         ("series", f"{made.series:,}", ""),
         ("connections", f"{made.connections:,}", "to each store server"),
     ]

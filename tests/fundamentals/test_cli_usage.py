@@ -18,6 +18,7 @@ HELP = {
     ("worker",): ("ORDER_WORKERS", "OTEL_EXPORTER_PROMETHEUS_PORT", "9464"),
     ("crowd",): ("--rate", "--duration", "--users", "--product", "--idempotency", "--watch", "--json", "status 1"),
     ("audit",): ("--json", "status 1", "REDIS_URL"),
+    ("plan",): ("--orders-per-second", "--products", "--payment-seconds", "--node-price", "--json", "Status 1"),
     ("orders",): ("list", "show", "export"),
     ("orders", "list"): ("--product", "--status", "--user", "--since", "--until", "--limit", "--json"),
     ("orders", "show"): ("ORDER_ID", "--json"),
