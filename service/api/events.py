@@ -19,7 +19,7 @@ from service.api.context import ApiContext, Context
 from service.api.errors import describe
 from service.api.media_types import preferred
 from service.api.middleware.head import BODY_LEFT_OUT
-from service.ledger.feed import MAX_CURSOR, Cursor, CursorExpiredError, FeedPage
+from service.ledger.feed import CURSOR_LETTERS, MAX_CURSOR, Cursor, CursorExpiredError, FeedPage
 from service.ledger.snapshot import MissingShards
 from service.problems import FieldProblem, Problem
 from service.store import STORE_ERRORS
@@ -43,10 +43,17 @@ class EventPage(BaseModel):
 
 After = Annotated[
     str | None,
-    Query(max_length=MAX_CURSOR, description="`cursor` of the page before; without it begins with the oldest kept"),
+    Query(
+        max_length=MAX_CURSOR,
+        pattern=CURSOR_LETTERS,
+        description="`cursor` of the page before; without it begins with the oldest kept",
+    ),
 ]
 LastEventId = Annotated[
-    str | None, Header(alias="Last-Event-ID", max_length=MAX_CURSOR, description="of a stream: its last `id`")
+    str | None,
+    Header(
+        alias="Last-Event-ID", max_length=MAX_CURSOR, pattern=CURSOR_LETTERS, description="of a stream: its last `id`"
+    ),
 ]
 
 
@@ -60,7 +67,8 @@ LastEventId = Annotated[
             "content": {STREAM: {"schema": {"type": "string"}}},
         },
         **describe(
-            *("unauthorized", "admin_disabled", "not_acceptable", "cursor_expired", "invalid", "store_unavailable")
+            *("unauthorized", "admin_disabled", "not_acceptable", "cursor_expired", "uri_too_long", "invalid"),
+            "store_unavailable",
         ),
     },
 )

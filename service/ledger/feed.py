@@ -17,6 +17,8 @@ from service.store import Shards, keys
 from service.store.shards import CURRENT, BatchTrace
 
 MAX_CURSOR = 4096
+CURSOR_LETTERS = "^[A-Za-z0-9_-]*$"
+"""None of them is longer in an address, so that no cursor makes one that is too long."""
 EVENT_TYPES = {status: f"flashsale.order.{status}" for status in COUNTED}
 """What the event is called that tells of a change."""
 

@@ -132,11 +132,12 @@ def test_what_cannot_be_read_is_said_and_not_passed_over() -> None:
     for line in ("{", json.dumps({"order_id": order, "amount": "much"}), json.dumps({"order_id": order, "amount": -1})):
         with pytest.raises(CapturesUnreadableError):
             list(captures_in([line]))
-    for line in ("{", "7", '{"events": [7]}'):
+    for line in ("{", "7", '{"events": [7]}', '{"events": 7}'):
         with pytest.raises(CapturesUnreadableError, match="line 1 is neither an event"):
             list(orders_in_events([line]))
-    with pytest.raises(CapturesUnreadableError, match="line 2 is no export"):
-        list(orders_in_traces(["{}", "{"]))
+    for line in ("{", "[]", '{"resourceSpans": 7}', '{"resourceSpans": [7]}'):
+        with pytest.raises(CapturesUnreadableError, match="line 2 is no export"):
+            list(orders_in_traces(["{}", line]))
 
 
 def test_whom_to_ask_must_be_known(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ line, or one order id.
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 import httpx
@@ -81,34 +81,26 @@ def captures_in(lines: Iterable[str]) -> Iterator[Capture]:
     Raises:
         CapturesUnreadableError: A line is neither.
     """
-    for number, line in enumerate(lines, 1):
-        text = line.strip()
-        if not text:
-            continue
-        try:
-            said = json.loads(text) if text.startswith("{") else {"order_id": text}
-        except ValueError:
-            raise CapturesUnreadableError(f"line {number} is neither a JSON object nor an order id") from None
-        if (capture := _capture(said)) is not None:
-            yield capture
+
+    def charge(line: str) -> Iterator[object]:
+        yield json.loads(line) if line.startswith("{") else {"order_id": line}
+
+    return _captures(lines, charge, "is neither a JSON object nor an order id")
 
 
 def orders_in_traces(lines: Iterable[str]) -> Iterator[Capture]:
     """Read the orders that spans name, from a file of OTLP in JSON, one export a line, as the collector writes it.
 
     Raises:
-        CapturesUnreadableError: A line is no JSON.
+        CapturesUnreadableError: A line is no export.
     """
-    for number, line in enumerate(lines, 1):
-        try:
-            export = json.loads(line) if line.strip() else {}
-        except ValueError:
-            raise CapturesUnreadableError(f"line {number} is no export of traces in JSON") from None
-        for attribute in _attributes(export):
+
+    def named(line: str) -> Iterator[object]:
+        for attribute in _attributes(json.loads(line)):
             if attribute.get("key") == ORDER_ATTRIBUTE:
-                capture = _capture({"order_id": attribute.get("value", {}).get("stringValue")})
-                if capture is not None:
-                    yield capture
+                yield {"order_id": attribute.get("value", {}).get("stringValue")}
+
+    return _captures(lines, named, "is no export of traces in JSON")
 
 
 def orders_in_events(lines: Iterable[str]) -> Iterator[Capture]:
@@ -117,17 +109,23 @@ def orders_in_events(lines: Iterable[str]) -> Iterator[Capture]:
     Raises:
         CapturesUnreadableError: A line is neither.
     """
+
+    def subjects(line: str) -> Iterator[object]:
+        said = json.loads(line)
+        for event in said.get("events", [said]):
+            yield {"order_id": event.get("subject")}
+
+    return _captures(lines, subjects, "is neither an event in JSON nor a page of them")
+
+
+def _captures(lines: Iterable[str], read: Callable[[str], Iterator[object]], wrong: str) -> Iterator[Capture]:
     for number, line in enumerate(lines, 1):
-        text = line.strip()
-        if not text:
-            continue
-        try:
-            said = json.loads(text)
-            for event in said.get("events", [said]):
-                if (capture := _capture({"order_id": event.get("subject")})) is not None:
-                    yield capture
-        except (ValueError, AttributeError):
-            raise CapturesUnreadableError(f"line {number} is neither an event in JSON nor a page of them") from None
+        if text := line.strip():
+            try:
+                found = [_capture(said) for said in read(text)]
+            except (ValueError, AttributeError, TypeError):  # no JSON, or of another shape
+                raise CapturesUnreadableError(f"line {number} {wrong}") from None
+            yield from filter(None, found)
 
 
 def _attributes(export: dict[str, Any]) -> Iterator[dict[str, Any]]:
