@@ -61,7 +61,7 @@ def _against_twin(rows: Sequence[Row]) -> list[Figure]:
     orders = select(rows, part="orders")
 
     def cpu(of: Of, *names: str) -> list[float]:
-        cases: list[Row] = [{"contender": name} for name in names]
+        cases: list[Row] = [{"subject": name} for name in names]
         return by_round(orders, "cpu_us", of, *cases)
 
     found = []
@@ -84,11 +84,11 @@ def _of_the_service(rows: Sequence[Row]) -> list[Figure]:
     refusals, scrapes = select(rows, part="refusals"), select(rows, part="scrape")
     found = []
     for interceptor in ("lean", "native", "contrib"):
-        mine = select(refusals, contender=f"ours-{interceptor}-all")
+        mine = select(refusals, subject=f"ours-{interceptor}-all")
         measured = by_round(mine, "cpu_us", _ratio, {"case": "accepted"}, {"case": "sold-out"})
         what = f"refusals per second per core when sold out, {interceptor}, against accepted orders"
         found.append(Figure(what=what, measured=measured, sense=">=", reach=2, unit="x"))
-    shared = values(select(rows, part="orders", contender="ours-lean-all"), "orders_per_call")
+    shared = values(select(rows, part="orders", subject="ours-lean-all"), "orders_per_call")
     found.append(Figure(what="orders per store round trip at 64 connections", measured=shared, sense=">=", reach=8))
     settled = values(select(rows, part="worker", case="everything"), "orders_per_second")
     what = "orders settled per second by one order worker, payment that takes no time, everything on"

@@ -36,8 +36,8 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
 def _orders(rows: Sequence[Row], path: Path) -> None:
     from matplotlib import pyplot as plt  # noqa: PLC0415 - as above
 
-    shown = [c for c in reversed(SUBJECTS) if select(rows, contender=c.name)]
-    found = [values(select(rows, contender=c.name), "cpu_us") for c in shown]
+    shown = [c for c in reversed(SUBJECTS) if select(rows, subject=c.name)]
+    found = [values(select(rows, subject=c.name), "cpu_us") for c in shown]
     middles = [statistics.median(cpu) for cpu in found]
     below = [mid - min(cpu) for mid, cpu in zip(middles, found, strict=True)]
     above = [max(cpu) - mid for mid, cpu in zip(middles, found, strict=True)]

@@ -74,10 +74,10 @@ def figures(rows: Sequence[Row]) -> str:
 def orders(rows: Sequence[Row]) -> str:
     """Every subject that takes orders."""
     mine = select(rows, part="orders")
-    twin = middle(select(mine, contender="twin"), "cpu_us")
+    twin = middle(select(mine, subject="twin"), "cpu_us")
     lines = []
     for subject in SUBJECTS:
-        of = select(mine, contender=subject.name)
+        of = select(mine, subject=subject.name)
         if of:
             cpu = middle(of, "cpu_us")
             measured = (spread(of, "cpu_us"), f"{1e6 / cpu:,.0f}", spread(of, "requests_per_second"))
@@ -110,9 +110,9 @@ def refusals(rows: Sequence[Row]) -> str:
     """Report on accepted orders and refusals."""
     mine = select(rows, part="refusals")
     lines = []
-    for name in _in_order(mine, "contender"):
+    for name in _in_order(mine, "subject"):
         for case in _in_order(mine, "case"):
-            of = select(mine, contender=name, case=case)
+            of = select(mine, subject=name, case=case)
             lines.append(
                 (name, case, spread(of, "cpu_us"), spread(of, "requests_per_second"), f"{middle(of, 'p99_ms'):.1f}")
             )

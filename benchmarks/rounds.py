@@ -55,7 +55,7 @@ class Slice:
 class Sample:
     """What one slice of one subject came to; the names carry the units."""
 
-    contender: str
+    subject: str
     """The name of the subject, under the column's old name: results that were published have it."""
     requests_per_second: float
     cpu_us: float
@@ -130,7 +130,7 @@ def _sample(subject: Subject, got: load.Load, edges: list[tuple[float, float, fl
     cpu, of_store, of_load, calls = (after - before for before, after in zip(*edges, strict=True))
     done = max(got.answers, 1)
     return Sample(
-        contender=subject.name,
+        subject=subject.name,
         requests_per_second=got.per_second(),
         cpu_us=cpu / done * 1e6,
         store_cpu_us=of_store / done * 1e6,

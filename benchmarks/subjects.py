@@ -128,7 +128,7 @@ SUBJECTS: tuple[Subject, ...] = (
 
 
 def subject(name: str, **env: str) -> Subject:
-    """Return the contender of a name, with further variables.
+    """Return the subject of a name, with further variables.
 
     Raises:
         ValueError: There is none.

@@ -142,7 +142,7 @@ def test_the_tables_say_what_was_measured() -> None:
     """Ratios are made round by round; what was not measured is said."""
     cpu = {"twin": 200.0, "twin-otel": 1000.0, "ours-off": 80.0, "ours-native-all": 100.0, "ours-contrib-all": 160.0}
     rows: list[Row] = [
-        {"part": "orders", "contender": name, "round": number, "cpu_us": us * (1 + number)}
+        {"part": "orders", "subject": name, "round": number, "cpu_us": us * (1 + number)}
         for number in (0, 1, 2)
         for name, us in cpu.items()
     ]
