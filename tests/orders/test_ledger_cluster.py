@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from service.ledger.catalogue import Change
 from service.ledger.dead_letters import Requeued
 from service.ledger.ledger import ledger_scripts
 from service.ledger.orders import Outcome, Placement, Status
-from service.ledger.tickets import SaleTickets
+from service.ledger.tickets import INVALID, SaleTickets
 from service.orders.placement import OrderPlacer
 from service.orders.sold_out import SoldOutCache
 from service.orders.wait_time import WaitEstimator
@@ -59,6 +60,25 @@ async def test_every_step_works_in_every_shard(cluster: Redis) -> None:
     never_decode: dict[str, Any] = {NEVER_DECODE: True}
     found = [key async for key in cluster.scan_iter(**never_decode)]
     assert {key[:8].decode() for key in found} == {keys.prefix(shard) for shard in range(SHARDS)}
+
+
+async def test_a_sale_by_ticket_lies_in_the_shard_of_its_product(cluster: Redis) -> None:
+    """The key that signs, too: a ticket is one of its product, in another shard as in the same."""
+    sale = await Sale.open(cluster, count=SHARDS)
+    tickets = SaleTickets(sale.shards, LONG)
+    shown = {}
+    for name in NAMES:
+        await sale.product(name)
+        await sale.catalogue.patch(name, admission="ticket")
+        given = (await tickets.give(name, "ann")).ticket
+        assert given is not None
+        shown[name] = given.text
+    for name in NAMES:
+        wrong = {await tickets.checked(text, name, "ann") for other, text in shown.items() if other != name}
+        assert (await tickets.checked(shown[name], name, "ann"), wrong) == ("0 0", {INVALID})
+        (placed,) = await sale.place(replace(sale.request(name), ticket="0 0"))
+        assert placed.outcome is Outcome.ACCEPTED
+    await sale.dump()
 
 
 async def whole_life(sale: Sale, name: str) -> None:

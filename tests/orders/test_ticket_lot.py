@@ -7,7 +7,10 @@ from math import sqrt
 import pytest
 from redis.asyncio import Redis
 
-from service.store import keys
+from service.ledger.ledger import ledger_scripts
+from service.ledger.orders import Outcome
+from service.store import Shards, connect, keys
+from tests.conftest import MakeServer
 from tests.orders.sale import Sale
 from tests.orders.ticket_sale import PHONE, SOON, TicketSale
 
@@ -69,3 +72,26 @@ async def test_two_lots_are_not_alike(sale: Sale) -> None:
         await lot.open()
         orders.append(await lot.in_turn(users))
     assert orders[0] != orders[1]
+
+
+async def test_a_store_that_is_killed_forgets_no_ticket_and_no_lot(make_server: MakeServer) -> None:
+    """With its log on disk, as the embedded store keeps it: the same tickets, and the same places of all of them."""
+    server = make_server("valkey", aof=True)
+    async with connect(server.url, name="test") as client:
+        lot = TicketSale(await Sale.open(client))
+        await lot.offer(stock=2)
+        users = await lot.everybody(12)
+        texts = [(await lot.ticket(user)).text for user in users]
+    for draw in (True, False):
+        server.kill9()
+        server.restart()
+        async with connect(server.url, name="test") as client:
+            lot = TicketSale(Sale(Shards(client, ledger_scripts())))
+            assert [(await lot.ticket(user)).text for user in users] == texts
+            if draw:
+                await lot.open()
+                drawn = await lot.in_turn(users)
+                continue
+            assert await lot.in_turn(users) == drawn
+            assert (await lot.order(drawn[2])).outcome is Outcome.NOT_YOUR_TURN
+            assert (await lot.order(drawn[0])).outcome is Outcome.ACCEPTED
