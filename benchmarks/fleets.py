@@ -240,7 +240,7 @@ def costs(found: Results, others: Results) -> dict[str, object]:
 
 def saturated(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
     """Return rate and cores of an API process, a worker and a store that have all that they can do."""
-    api: Row = {"part": "orders", "contender": best_known(rows)}
+    api: Row = {"part": "orders", "subject": best_known(rows)}
     worker: Row = {"part": "worker", "case": "everything"}
     settled = middle(rows, "orders_per_second", worker)
     return {
@@ -252,7 +252,7 @@ def saturated(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
 
 def best_known(rows: Iterable[Row]) -> str:
     """Return the interceptor's subject that stands for `lean`: itself, or what it passes recorded requests to."""
-    return next(name for name in (NAME, "ours-contrib-all") if select(rows, part="orders", contender=name))
+    return next(name for name in (NAME, "ours-contrib-all") if select(rows, part="orders", subject=name))
 
 
 def middle(rows: Iterable[Row], name: str, match: Row) -> float:
