@@ -216,6 +216,7 @@ async def test_two_replicas_of_two_processes_tell_the_same(valkey_server: RedisS
             assert totals(client.newest) == ledger
         stickers = next(row for row in ledger["products"] if row["product_id"] == "sticker-pack")
         assert stickers.pop("state") == "open"
+        assert [stickers.pop(name) for name in ("by_ticket", "tickets_given", "tickets_admitted")] == [False, 0, None]
         assert stickers == {name: product[name] for name in stickers}
         assert stickers["sold"] == 54
         for client in clients:
