@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # flash-sale in stages: what is needed to install stays behind. `docker build -t flash-sale .`
 # `docker build --target crowd -t flash-sale-crowd .` has the simulated shoppers, too.
 

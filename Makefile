@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test all-tests test-quick coverage lint types format docs dashboards dashboard-pictures pictures lock bench clean stack stack-tools stack-check rules drill chaos signals attacks hooks newest matrix audit-dependencies bom dist release
+.PHONY: help run test all-tests test-quick coverage lint types format docs dashboards dashboard-pictures pictures lock bench clean stack stack-tools stack-check rules drill ship-test chaos signals attacks hooks newest matrix audit-dependencies bom dist release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ attacks: $(VENV)/.dev ## attack the service as docs/reliability.md says, and cou
 
 drill: $(VENV)/.dev ## break the stack on purpose and see every alert fire (needs what `make stack` needs)
 	$(BIN)/python -m monitoring.drill
+
+ship-test: $(VENV)/.dev ## build the image, run docker-compose.yml in a real engine, sell, upgrade, restore, stop (minutes)
+	@$(BIN)/python -m deploy.ship
 
 docs: $(VENV)/.dev ## write docs/metrics.md, docs/monitoring.schema.json and the table in docs/architecture.md anew
 	$(BIN)/python -m service.metrics_page > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md

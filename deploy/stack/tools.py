@@ -122,10 +122,19 @@ def build(names: Iterable[str] = ()) -> list[Path]:
     for source in sources():
         if wanted and source.name not in wanted:
             continue
-        missing = [program for program in source.programs if not (folder(source) / program).is_file()]
-        if missing:
-            _build(source)
-        paths += [folder(source) / program for program in source.programs]
+        paths += built(source)
+    return paths
+
+
+def built(source: Source) -> list[Path]:
+    """Return the paths of a source's programs, built if one is not there yet.
+
+    Raises:
+        ToolMissing: There is no Go, or the build failed.
+    """
+    paths = [folder(source) / program for program in source.programs]
+    if not all(path.is_file() for path in paths):
+        _build(source)
     return paths
 
 

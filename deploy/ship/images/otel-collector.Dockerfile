@@ -1,0 +1,5 @@
+ARG BASE
+FROM ${BASE}
+USER 10001:10001
+COPY otelcol /otelcol
+ENTRYPOINT ["/otelcol"]
