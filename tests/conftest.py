@@ -1,5 +1,6 @@
 """Fixtures of every test: real stores, emptied between tests, and what a machine cannot run."""
 
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -30,6 +31,7 @@ SLOW = (
 LONGEST_FIRST = ("tests/stack/test_alerts", "stack", "tests/stack", "tests/faults", "tests/fundamentals/test_cli")
 """Starts of names of groups: the processes are busy to the end when what takes minutes does not come last."""
 
+gc.disable()  # until all is collected: what that makes stays
 RERUN_CHARACTERS = 6000
 """Of the story of a test that failed and was run again, its end."""
 
@@ -51,6 +53,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         item.add_marker(pytest.mark.xdist_group("stack" if "stack" in getattr(item, "fixturenames", ()) else file))
     items.sort(key=_turn)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, without looking at the thousands of tests each time."""
+    gc.freeze()
+    gc.enable()
 
 
 def _turn(item: pytest.Item) -> int:

@@ -122,7 +122,7 @@ class FramedProtocol(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         """Take a piece of the target."""
         if not self._reframing:
-            super().on_url(url)
+            self.url += url
             if len(self.url) > MAX_TARGET_BYTES:
                 raise Problem("uri_too_long", f"A request's target may have {MAX_TARGET_BYTES} bytes.")
 
@@ -163,7 +163,9 @@ class FramedProtocol(HttpToolsProtocol):
             and is_handshake(method, version, self._fields)
             and self.idle()
         )
-        self.expect_100_continue = version == "1.1" and self._fields.get(b"expect", b"").lower() == b"100-continue"
+        self.expect_100_continue = (
+            b"expect" in self._fields and version == "1.1" and self._fields[b"expect"].lower() == b"100-continue"
+        )
         super().on_headers_complete()
         self.part = BETWEEN if self.handshake else BODY
         self._continuing = self.expect_100_continue and not self.handshake and self.cycle.keep_alive
@@ -173,19 +175,21 @@ class FramedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
-        self._body_comes()
+        if self._continuing:
+            self._body_comes()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that the request is whole; one that asks for an upgrade is so only after its body."""
         if not self.parser.should_upgrade():
             self.part = BETWEEN
-            self._body_comes()
+            if self._continuing:
+                self._body_comes()
             super().on_message_complete()
 
     def _body_comes(self) -> None:
         """Note that the client sends the body, or that there is none: it no longer waits (RFC 9110, 10.1.1)."""
-        if self._continuing and not self.cycle.response_started:
+        if not self.cycle.response_started:
             self._continuing = False
             self.cycle.waiting_for_100_continue = False
             self.cycle.keep_alive = not self.leaving

@@ -143,29 +143,10 @@ class HttpProtocol(FramedProtocol):
 
     def takes(self, path: bytes) -> None:
         """Return whether this connection may ask for a path: one too many asks for probes alone."""
-        if self._probes_only and path not in PROBES:
-            raise Problem("overloaded", "All connections are taken.", headers={"Retry-After": "1"})
-
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        self._arrival.cancel()
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """Note that the head is whole."""
-        self._arrival.cancel()
-        super().on_headers_complete()
-        if self._probes_only and not self.handshake:
+        if self._probes_only:
+            if path not in PROBES:
+                raise Problem("overloaded", "All connections are taken.", headers={"Retry-After": "1"})
             self.leaving = True
-            self.cycle.keep_alive = False
-
-    def on_message_complete(self) -> None:
-        """Note that the request is whole."""
-        super().on_message_complete()
-        if self.part is BETWEEN:
-            self._arrival.cancel()
-            if not self.idle():  # one that was answered early is still its client's turn
-                self._all.busy(self)
 
     # The application's calls
 
@@ -194,6 +175,7 @@ class HttpProtocol(FramedProtocol):
         self._unset_keepalive_if_required()
         if self._held:
             self._hold(b"")
+        request, part = self.scope, self.part
         try:
             while data:
                 frames = self.parse(data[:SLICE_BYTES])
@@ -207,9 +189,13 @@ class HttpProtocol(FramedProtocol):
         except Problem as problem:
             self._refuse(problem)
             return
+        if self.part is not part or self.scope is not request:  # what was awaited is there
+            self._arrival.cancel()
         if self.part is BETWEEN and self.running is not None:
             if self.idle():  # an empty line, or the rest of a body, after the answer: no request has begun
                 self._keep_alive()
+            else:
+                self._all.busy(self)
         elif not self._arrival.running:
             self._arrival.start(self._client_seconds, self._too_slow)
 
@@ -256,7 +242,9 @@ class HttpProtocol(FramedProtocol):
         self._all.count_refusal(problem.code)
         if self.part is BODY:
             self._drop_unfinished()
-        if self.idle() and not self.transport.is_closing():
+        if not self.idle():
+            self._all.busy(self)
+        elif not self.transport.is_closing():
             self._send_refusal(problem)
 
     def _drop_unfinished(self) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -147,7 +148,8 @@ def test_a_long_temporary_directory_is_not_taken(tmp_path: Path) -> None:
         given.bind(("127.0.0.1", 0))
         place = str(told(given, long)[1])
     assert len(place) < 80
-    Path(place).rmdir()
+    with suppress(FileNotFoundError):  # somebody who starts meanwhile may have cleared it away: it is empty
+        Path(place).rmdir()
 
 
 async def test_what_belongs_to_somebody_else_is_not_used(
