@@ -8,19 +8,18 @@ Before, all keys are gone through in small steps, for what the ledger's own list
 """
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.ledger.orders import Order, Status, at
+from service.ledger.order_table import OrderTable, values
+from service.ledger.orders import Status, at
 from service.ledger.products import Product
 from service.ledger.snapshot import Snapshot
 from service.store import Arg, Shards, is_store_down, keys, named, outage_reason
 from service.store.scan import scan_keys
 
-LIVE = (Status.PENDING, Status.PROCESSING)
-BOUGHT = (Status.CONFIRMED, Status.REFUNDED)
 MAX_ORDERS = 30_000
 PART = 1000
 TRIES = 5
@@ -32,7 +31,7 @@ class LedgerDump:
     """All that the store holds."""
 
     snapshot: Snapshot
-    orders: dict[str, Order]
+    orders: OrderTable
     queued: Counter[str]
     delayed: frozenset[str]
     deadlines: frozenset[str]
@@ -83,7 +82,6 @@ async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
             away[shard] = outage_reason(error)
         elif not error["there"]:
             away[shard] = EMPTY
-    orders = [Order.from_row(row) for dump in dumps for row in dump["orders"]]
 
     def ids(name: str) -> frozenset[str]:
         return frozenset(order_id for dump in dumps for order_id in dump[name])
@@ -91,7 +89,7 @@ async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
     flat = [part for dump in dumps for part in dump["buyers"]]
     return LedgerDump(
         snapshot=Snapshot.from_shards([dump["snapshot"] for dump in dumps]),
-        orders={order.order_id: order for order in orders},
+        orders=OrderTable(row for dump in dumps for row in dump["orders"]),
         queued=Counter(order_id for dump in dumps for order_id in dump["queued"]),
         delayed=ids("delayed"),
         deadlines=ids("deadlines"),
@@ -106,31 +104,38 @@ async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
     )
 
 
-async def _named(shards: Shards) -> dict[int, set[str]]:
-    """Return what the keys of each shard name, as `dump` takes it: `o` and an order's id, `u` and a user.
+async def _named(shards: Shards) -> dict[int, set[bytes]]:
+    """Return the keys of each shard that name an order or a user.
 
     The list of all orders names them, too; whatever it lacks is found here.
     """
-    found: dict[int, set[str]] = {shard: set() for shard in shards}
+    found: dict[int, set[bytes]] = {shard: set() for shard in shards}
     async for shard, name in scan_keys(shards, "[ou]:*"):
-        kind, _, rest = name.partition(b":")
-        found[shard].add(f"o{shard:02d}{rest.hex()}" if kind == b"o" else "u" + rest.decode(errors="replace"))
+        found[shard].add(name)
     return found
 
 
-def _others(named_by_keys: set[str], orders: list[list[Any]]) -> list[str]:
-    """Return what the keys name and the orders that were read do not."""
-    return sorted(named_by_keys - {f"o{row[0]}" for row in orders} - {f"u{row[3]}" for row in orders})
+def _others(shard: int, named_by_keys: set[bytes], orders: list[str]) -> list[str]:
+    """Return what the keys name and the orders that were read do not, as `dump` takes it."""
+    left = named_by_keys.copy()
+    for row in orders:
+        order_id, _, _, user, *_ = values(row)
+        left.discard(b"o:" + bytes.fromhex(order_id[2:]))
+        left.discard(f"u:{user}".encode())
+    found = [name.partition(b":") for name in left]
+    return sorted(
+        f"o{shard:02d}{rest.hex()}" if kind == b"o" else "u" + rest.decode(errors="replace") for kind, _, rest in found
+    )
 
 
-async def _read_shard(shards: Shards, shard: int, limit: int, by_keys: set[str]) -> dict[str, Any]:
+async def _read_shard(shards: Shards, shard: int, limit: int, by_keys: set[bytes]) -> dict[str, Any]:
     whole = named(await shards.run("dump", shard, limit, "", empty_too=True) or [])
-    if whole and (others := _others(by_keys, whole["orders"])):  # read with the rest, at one instant
+    if whole and (others := _others(shard, by_keys, whole["orders"])):  # read with the rest, at one instant
         whole = named(await shards.run("dump", shard, limit, "", *others, empty_too=True) or [])
     return whole or await _read_in_parts(shards, shard, by_keys)
 
 
-async def _read_in_parts(shards: Shards, shard: int, by_keys: set[str]) -> dict[str, Any]:
+async def _read_in_parts(shards: Shards, shard: int, by_keys: set[bytes]) -> dict[str, Any]:
     """Read a large shard bit by bit, between two readings of everything else that must be the same."""
     for _ in range(TRIES):
         before = named(await shards.run("dump", shard, 0, "", empty_too=True))
@@ -145,7 +150,7 @@ async def _read_in_parts(shards: Shards, shard: int, by_keys: set[str]) -> dict[
         cursor = await add("0")
         while cursor != "0":
             cursor = await add(cursor)
-        others = _others(by_keys, read["orders"])
+        others = _others(shard, by_keys, read["orders"])
         for first in range(0, len(others), PART):
             await add("named", *others[first : first + PART])
         after = named(await shards.run("dump", shard, 0, "", empty_too=True))
@@ -177,13 +182,7 @@ def nothing_is_negative(dump: LedgerDump) -> Iterator[str]:
 
 def orders_explain_units(dump: LedgerDump) -> Iterator[str]:
     """Held is the sum over live orders, sold that over confirmed ones less what returned, and forgotten ones."""
-    held: defaultdict[str, int] = defaultdict(int)
-    sold: defaultdict[str, int] = defaultdict(int)
-    for order in dump.orders.values():
-        if order.status in LIVE:
-            held[order.product_id] += order.quantity
-        elif order.status in BOUGHT:
-            sold[order.product_id] += order.quantity - order.returned_quantity
+    held, sold = dump.orders.sums.held, dump.orders.sums.sold
     for product in dump.products.values():
         if held[product.product_id] != product.held:
             yield f"{product.product_id}: held is {product.held}, its live orders hold {held[product.product_id]}"
@@ -194,10 +193,7 @@ def orders_explain_units(dump: LedgerDump) -> Iterator[str]:
 
 def limits_count_right(dump: LedgerDump) -> Iterator[str]:
     """What counts against a buyer's limit is what the buyer holds or bought, by orders that are not forgotten."""
-    units: Counter[tuple[str, str]] = Counter()
-    for order in dump.orders.values():
-        if order.status in (*LIVE, *BOUGHT):
-            units[order.product_id, order.user_id] += order.quantity - order.refunded_quantity
+    units = dump.orders.sums.units
     for buyer in units.keys() | dump.buyers.keys():
         if units[buyer] != dump.buyers.get(buyer, 0):
             yield f"{buyer[1]} has {units[buyer]} of {buyer[0]}, counted as {dump.buyers.get(buyer, 0)}"
@@ -205,7 +201,7 @@ def limits_count_right(dump: LedgerDump) -> Iterator[str]:
 
 def totals_match_orders(dump: LedgerDump) -> Iterator[str]:
     """Each total is the number of orders that reached the status; every accepted order has one status."""
-    totals, now = dump.snapshot.orders, Counter(order.status for order in dump.orders.values())
+    totals, now = dump.snapshot.orders, dump.orders.sums.statuses.copy()
     now.update(dump.snapshot.archived)
     accepted, known = totals[Status.PENDING] - dump.snapshot.requeued, sum(now.values())
     if accepted != known:
@@ -220,10 +216,8 @@ def totals_match_orders(dump: LedgerDump) -> Iterator[str]:
 
 def revenue_matches_orders(dump: LedgerDump) -> Iterator[str]:
     """Revenue is what confirmed orders cost less what was refunded, and that of forgotten ones; by currency."""
-    earned = Counter(dump.snapshot.archived_revenue)
-    for order in dump.orders.values():
-        if order.status in BOUGHT:
-            earned[order.currency] += order.unit_price * (order.quantity - order.refunded_quantity)
+    earned = dump.orders.sums.earned.copy()
+    earned.update(dump.snapshot.archived_revenue)
     for currency in earned.keys() | dump.snapshot.revenue.keys():
         counted = dump.snapshot.revenue.get(currency, 0)
         if counted != earned[currency]:
@@ -232,17 +226,18 @@ def revenue_matches_orders(dump: LedgerDump) -> Iterator[str]:
 
 def live_orders_are_queued_once(dump: LedgerDump) -> Iterator[str]:
     """A live order waits in one place, once: in the queue or for another attempt. Others wait nowhere."""
-    for order in dump.orders.values():
-        places = dump.queued[order.order_id] + (order.order_id in dump.delayed)
-        if places != (order.status in LIVE):
-            yield f"order {order.order_id} is {order.status} and waits in {places} places"
+    sums, waiting = dump.orders.sums, dump.queued.keys() | dump.delayed
+    for order_id in sums.live | (waiting & dump.orders.keys()):
+        places = dump.queued[order_id] + (order_id in dump.delayed)
+        if places != (order_id in sums.live):
+            yield f"order {order_id} is {dump.orders[order_id].status} and waits in {places} places"
     for order_id in (dump.queued.keys() | dump.delayed | dump.deadlines | dump.dead) - dump.orders.keys():
         yield f"order {order_id} is listed and not there"
 
 
 def reservations_end(dump: LedgerDump) -> Iterator[str]:
     """Every pending order has a deadline, and no other order has one."""
-    pending = {order.order_id for order in dump.orders.values() if order.status is Status.PENDING}
+    pending = dump.orders.sums.pending
     for order_id in pending ^ dump.deadlines:
         yield f"order {order_id} {'has no deadline' if order_id in pending else 'has a deadline and is not pending'}"
 

@@ -14,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
 from service.crowd import CrowdPlan, CrowdReport, Progress, run_crowd
-from service.ledger.audit import LIVE, LedgerDump, dump_ledger, violations
+from service.ledger.audit import LedgerDump, dump_ledger, violations
 from service.ledger.ledger import ledger_scripts
+from service.ledger.order_table import LIVE
 from service.ledger.orders import Status
 from service.ledger.snapshot import take_snapshot
 from service.store import STORE_ERRORS, Shards, connect, keys

@@ -8,7 +8,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from service.ledger.audit import LIVE, dump_ledger, violations
+from service.ledger.audit import dump_ledger, violations
+from service.ledger.order_table import LIVE
 from tests.faults.conftest import Paid
 from tests.faults.kit import PRODUCT, Auditor, buy, put_product, sale, statuses
 from tests.support import RedisServer, wait_until

@@ -73,7 +73,7 @@ async def test_refusals_change_nothing(sale: Sale) -> None:
         (Outcome.SOLD_OUT, 2, None),
     ]
     dump = await sale.dump()
-    assert (dump.orders, dump.snapshot.queue_length, sum(dump.snapshot.orders.values())) == ({}, 0, 0)
+    assert (dict(dump.orders), dump.snapshot.queue_length, sum(dump.snapshot.orders.values())) == ({}, 0, 0)
     assert {reason: n for reason, n in dump.snapshot.rejections.items() if n} == {
         str(placement.outcome): 1 for placement in placements
     }

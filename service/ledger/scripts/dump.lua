@@ -4,7 +4,7 @@
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 how many orders at most; 2 where a part begins: '0', then the cursor of the part before; '' for no part,
 --          'named' for what is named alone; then 'o' and an order's id, or 'u' and a user, for each that is named
--- Returns: names and values: snapshot, orders (rows), queued (ids), delayed (ids), deadlines (ids), dead (ids), buyers
+-- Returns: names and values: snapshot, orders (each a row in JSON, a tenth of what a list of its values takes), queued (ids), delayed (ids), deadlines (ids), dead (ids), buyers
 --          (triples of product, user and units), unlisted (ids that the list of all orders lacks), damaged (what and when,
 --          in turn), there (0: the shard lost what it held), or nil if there are too many;
 --          of a part: cursor of the next, '0' after the last; orders; buyers; unlisted; and some may be there twice
@@ -23,13 +23,22 @@ local function read_user(name)
   end
 end
 
+-- Numbers as integers, since cjson would round them to 14 digits.
+local function json_row(order)
+  local values = row(order)
+  for i, value in ipairs(values) do
+    if type(value) == 'number' then values[i] = string.format('%.0f', math.floor(value)) end
+  end
+  return cjson.encode(values)
+end
+
 -- `listed` is the time of an entry that names the order, nil when it was found elsewhere.
 local function read_order(id, listed)
   if known[id] then return end
   known[id] = true
   local order = load_order(id)
   if not order then return end
-  orders[#orders + 1] = row(order)
+  orders[#orders + 1] = json_row(order)
   if not (listed and listed >= order.accepted) and not entry_of(order) then unlisted[#unlisted + 1] = id end
   read_user(order.user)
 end
