@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: `all` measures everything, `quick` some subjects, `render` writes the page anew."""
+"""`python -m benchmarks`: `all` measures everything, `quick` some subjects, `steps` the store; `render` writes."""
 
 import signal
 import statistics
@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,7 @@ from benchmarks import (
     rounds,
     scrape,
     sidebyside,
+    steps,
     worker,
 )
 from benchmarks.bench import FULL, QUICK, Bench, Row, prepared, read, results, write
@@ -118,6 +120,21 @@ def quick(
             for name in wanted:
                 samples[name].append(rounds.measure(subject(name), bench.store, bench.receiver, what))
     _print(samples)
+
+
+@app.command("steps")
+def order_steps(
+    other: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="another checkout, A; this one is B")],
+    batch: Annotated[str, typer.Option(help="orders in one call of the store; several, comma-separated")] = "64,1",
+    orders: Annotated[int, typer.Option(help="in each round; a quarter of it where they come one by one")] = 6400,
+    repeat: Annotated[int, typer.Option(help="rounds")] = 5,
+    keyed: Annotated[bool, typer.Option("--keyed", help="each order has an idempotency key")] = False,
+    limit: Annotated[int | None, typer.Option(help="units per user")] = None,
+    server: Annotated[str | None, typer.Option(help="another store: redis-server or valkey-server")] = None,
+) -> None:
+    """Compare what place, begin and settle cost the store in two checkouts; nothing is written."""
+    found = [steps.What(orders=orders, batch=int(size), keyed=keyed, limit=limit) for size in batch.split(",")]
+    steps.run(other, found, rounds=repeat, server=server)
 
 
 def _print(samples: dict[str, list[rounds.Sample]]) -> None:
