@@ -14,7 +14,7 @@ from telemetry import Telemetry
 
 PAUSE_SECONDS = 0.1
 _RESTOCKED, _STOCK, _SOLD = map(ROW.index, ("restocked", "stock", "sold"))
-"""Places in the row of a product, see `product_row` in `_ledger.lua`."""
+"""Places in the row of a product, see `product_row` in `_products.lua`."""
 
 
 class _FaultyShards(Shards):

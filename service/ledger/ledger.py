@@ -273,7 +273,7 @@ class Ledger:
 
 
 def read_entry(entry_id: str, fields: dict[str, str] | None) -> Entry:
-    """Read a queue entry as `enqueue` in `_ledger.lua` writes it; what is none of ours names no order."""
+    """Read a queue entry as `enqueue` in `_writes.lua` writes it; what is none of ours names no order."""
     fields = fields or {}  # it was deleted, and is only on the consumer's list
     return Entry(entry_id, fields.get("o", ""), fields.get("t", ""))
 

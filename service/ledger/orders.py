@@ -136,7 +136,7 @@ class Order:
 
     @classmethod
     def from_row(cls, row: list[str], payment_token: str = "") -> Self:
-        """Read what `order_row` in `_ledger.lua` returns."""
+        """Read what `order_row` in `_orders.lua` returns."""
         (order_id, status, product, user, quantity, price, currency, accepted, expires, position, eta) = row[:11]
         attempts, settled, reason, payment, generation, reference, refunded, returned = row[11:]
         return cls(

@@ -13,7 +13,7 @@ ROW = (
     *("product", "name", "price", "currency", "initial", "restocked", "stock", "held", "sold", "limit", "opens"),
     *("closes", "archived", "halted", "admission", "given", "turn"),
 )
-"""What the values of a product's row are, see `product_row` in `_ledger.lua`.
+"""What the values of a product's row are, see `product_row` in `_products.lua`.
 
 Said once and not in each row: with names, `products` holds the store half as long again (1 000: 15 ms, not 10).
 """
@@ -84,7 +84,7 @@ class Product:
     def revision(self) -> str:
         """A word that changes with whatever the merchant may set, and not with what is held or sold.
 
-        The ledger compares it with its own, see `revision` in `_ledger.lua`.
+        The ledger compares it with its own, see `revision` in `_products.lua`.
         """
         opens, closes = [
             "" if time is None else str(round(time.timestamp() * 1000)) for time in (self.opens_at, self.closes_at)
@@ -112,7 +112,7 @@ class Product:
 
     @classmethod
     def from_row(cls, row: list[str]) -> Self:
-        """Read what `product_row` in `_ledger.lua` returns."""
+        """Read what `product_row` in `_products.lua` returns."""
         # An answer that is kept for who sends a request again may be of before there were tickets.
         value = dict.fromkeys(ROW, "") | dict(zip(ROW, row, strict=len(row) >= len(ROW)))
         return cls(

@@ -3,7 +3,7 @@
 Every key starts with the shard's hash tag `{fs:NN}`, behind `STORE_PREFIX` where there is one (`before`), so that all
 of a product and its orders lies in one slot of a Redis Cluster
 (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/). The names behind the prefix stand at the
-head of `service/ledger/scripts/_ledger.lua`.
+head of `service/ledger/scripts/_shard.lua`.
 """
 
 import hashlib

@@ -42,13 +42,52 @@ def test_a_script_names_no_key_outside_its_shard(name: str) -> None:
         assert command in keyless or spelt_out or key in keys_by_name, (command, key)
 
 
-def test_a_script_is_its_text_behind_what_all_share() -> None:
-    """What begins with `_` comes first, in the order of the names."""
+NEEDS = {name: re.findall(r"^-- Needs: +(.+)$", text, re.MULTILINE) for name, text in SOURCES.items()}
+
+
+def whole(name: str) -> set[str]:
+    """Return a script or part and all parts that it needs, those of its parts included."""
+    return {name}.union(*(whole(f"_{part}.lua") for part in ", ".join(NEEDS[name]).split(", ") if part))
+
+
+def words(text: str) -> set[str]:
+    """Return the names in Lua code that may be those of a part: no fields, texts, comments, nothing of its own."""
+    code = re.sub(r"--.*|'[^'\n]*'", "", text)
+    forms = (r"local ([\w, ]+)", r"function[ \w.]*\(([\w, ]*)\)", r"\bfor ([\w, ]+?) (?:in|=)")
+    own = {name.strip() for form in forms for found in re.findall(form, code) for name in found.split(",")}
+    return set(re.findall(r"(?<![\w.])[A-Za-z_]\w*(?!\w)(?!\s*=[^=])", code)) - own
+
+
+def defined(text: str) -> set[str]:
+    """Return the names that a part gives to what stands behind it."""
+    found = re.findall(r"^local (?:function (\w+)|([\w, ]+?)(?: =|$))", text, re.MULTILINE)
+    return {name.strip() for one in found for name in ",".join(one).split(",") if name.strip()}
+
+
+HOMES = {name: part for part, text in SOURCES.items() if part.startswith("_") for name in defined(text)}
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_a_script_has_the_parts_whose_names_it_uses_and_needs_no_other(name: str) -> None:
+    """Else it fails where it is run, and each call pays for what is not used."""
+    used = {HOMES[word] for word in words(SOURCES[name]) if word in HOMES} - {name}
+    assert used <= whole(name)
+    for part in ", ".join(NEEDS[name]).split(", "):
+        assert not part or used & whole(f"_{part}.lua") - {"_shard.lua"} or part == "shard"
+
+
+def test_a_script_is_its_text_behind_what_it_needs() -> None:
+    """Each part once, behind those that it needs itself; no name is given twice."""
     scripts = ledger_scripts()
-    shared = "".join(text for name, text in sorted(SOURCES.items()) if name.startswith("_"))
     assert {f"{name}.lua" for name in scripts} == set(STEPS)
-    assert scripts["place"] == shared + SOURCES["place.lua"]
     assert len(set(scripts.values())) == len(scripts)
+    for name, text in scripts.items():
+        parts = whole(f"{name}.lua")
+        places = {part: text.index(SOURCES[part]) for part in parts}
+        assert sum(len(SOURCES[part]) for part in parts) == len(text)
+        for part, place in places.items():
+            assert all(places[needed] <= place for needed in whole(part))
+    assert sum(len(defined(text)) for part, text in SOURCES.items() if part.startswith("_")) == len(HOMES)
 
 
 async def test_the_digest_is_the_servers(store: Redis) -> None:

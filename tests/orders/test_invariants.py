@@ -37,7 +37,7 @@ def key_of(order: Order) -> bytes:
 
 
 async def rewrite(store: Redis, order: Order, place: int, value: int) -> None:
-    """Change one figure of an order, behind the ledger's back: `save` in `_ledger.lua` says which stands where."""
+    """Change one figure of an order, behind the ledger's back: `save` in `_writes.lua` says which stands where."""
     change = "local v = cmsgpack.unpack(redis.call('GET', KEYS[1])); v[tonumber(ARGV[1])] = tonumber(ARGV[2])"
     await store.eval(f"{change}; redis.call('SET', KEYS[1], cmsgpack.pack(v))", 1, key_of(order), place, value)
 

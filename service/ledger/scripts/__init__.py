@@ -1,1 +1,1 @@
-"""The steps of the ledger, in Lua; `_ledger.lua` is the text that they share."""
+"""The steps of the ledger, in Lua; `_*.lua` are the parts that they share."""

@@ -4,6 +4,7 @@
 -- `moved` (when that was last changed; 0: all was sold since, whatever comes back moves it at once).
 -- Made only where it is needed: most sales give no tickets. `window` is in ms; the lot depends on `chance`, which nobody knows
 -- before.
+-- Needs:   time
 local function sale_by_ticket(product, opens, stock, running, window, chance)
   local key = product_key(product)
   local v = redis.call('HMGET', key, 'round', 'given', 'drawn', 'seed', 'turn', 'moved')

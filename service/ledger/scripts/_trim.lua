@@ -1,5 +1,6 @@
 -- Takes entries of the feed that are as old as `oldest`, a time in ms, or older, off it: so many at most. Notes the last that
 -- went, so that who has not read it is told. Returns whether none is left.
+-- Needs:   streams
 local function trim_events(oldest, most)
   oldest = string.format('%.0f', oldest)
   if not feed('-', oldest, 1)[1] then return true end

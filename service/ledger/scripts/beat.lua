@@ -1,4 +1,5 @@
 -- Writes, to show that the shard takes writes, and notes that the store is at work. Safe to send twice.
+-- Needs:   time
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 '1' if the caller has written here before: then a shard without a trace of it was emptied meanwhile
 -- Returns: 1

@@ -1,6 +1,7 @@
 -- Takes a list of delivered queue entries in hand: each order becomes `processing` and has one attempt more.
 -- An order that had too many goes to the dead letters; what is not to be processed any more leaves the queue.
 -- Safe to send twice: the second time of one call takes no other attempt.
+-- Needs:   orders, pace, ends
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 attempts allowed, 2 id of this call, then 2 per entry: entry id, order id
 -- Returns: per entry {begun|dead|gone, order row or nil, wait in ms before the first attempt or -1, ETA given in ms,

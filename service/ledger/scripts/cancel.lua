@@ -1,4 +1,5 @@
 -- Cancels an order that nobody began. Safe to send twice: the units go back once.
+-- Needs:   orders, ends
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 order id, 2 the only user who may, or '' for anyone, 3 ms that a user may cancel one order in; 0 for any number
 -- Returns: {cancelled|not_cancellable|unknown_order, order row or nil}

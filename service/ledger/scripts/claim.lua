@@ -1,5 +1,6 @@
 -- Binds an idempotency key to one request, in the shard of the key, where it is carried out in another shard or by no step.
 -- A key that is free, or bound to the same request, is granted. Safe to send twice.
+-- Needs:   shard
 -- Keys:    1 the prefix of the key's shard
 -- Args:    1 idempotency in ms, then 2 per key: digest, fingerprint
 -- Returns: per key 1 if granted, 0 if another request has it

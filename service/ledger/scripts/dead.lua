@@ -1,4 +1,5 @@
 -- Reads the dead letters, the oldest first.
+-- Needs:   orders
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 how many at most
 -- Returns: order rows

@@ -1,5 +1,6 @@
 -- Puts orders that were begun aside for another attempt later; one that had all its attempts becomes a dead letter.
 -- The order stays `processing`: a payment may have gone through, so only a worker may end it. Safe to send twice.
+-- Needs:   orders, ends
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 attempts allowed, then 3 per order: order id, delay in ms, reason
 -- Returns: per order deferred, dead or gone

@@ -1,6 +1,7 @@
 -- Reads everything that the shard holds, at one instant. Writes nothing. Others wait meanwhile, so it gives up when there
 -- are more orders than the caller allows; then the caller reads a part at a time, and the rest with 0. It finds orders by
 -- the list of all orders, and users by their orders, so what else is in the store costs nothing; the caller names others.
+-- Needs:   buyers, snapshot
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 how many orders at most; 2 where a part begins: '0', then the cursor of the part before; '' for no part,
 --          'named' for what is named alone; then 'o' and an order's id, or 'u' and a user, for each that is named

@@ -1,4 +1,5 @@
 -- Reads the feed of order changes. Writes nothing.
+-- Needs:   orders, streams
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 id of the entry to begin with, which need not be there, or '' for the oldest; 2 how many changes of that entry to
 --          pass over; 3 how many changes to look at, at most

@@ -1,4 +1,5 @@
 -- Ends reservations whose time is over and that no worker began: the units go back to stock, once. Safe to send twice.
+-- Needs:   orders, ends
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 how many at most
 -- Returns: ids of the orders that expired

@@ -1,4 +1,5 @@
 -- Takes or keeps a lease: one holder at a time, until its time runs out. Safe to send twice.
+-- Needs:   shard
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 name of the lease, 2 who asks, 3 how long in ms
 -- Returns: 1 if it is the caller's now, else 0

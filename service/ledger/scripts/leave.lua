@@ -1,4 +1,5 @@
 -- A consumer goes. What it holds unfinished is given to the next consumer at once. Safe to send twice.
+-- Needs:   shard
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 consumer
 -- Returns: how many entries it left behind

@@ -1,5 +1,6 @@
 -- Says which orders are not there, and books them as lost when told to: acknowledged, and gone with a store that failed over or
 -- was restored. Each counts once, so safe to send twice.
+-- Needs:   writes
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 '1' to book; then order ids
 -- Returns: per id there, gone, booked (by this call) or known (booked before)

@@ -1,5 +1,6 @@
 -- Notes how the sale stands now, for whoever looks back later, and forgets what is too long ago. The processes of a fleet
 -- all do so: of one second the first point is kept. Safe to send twice.
+-- Needs:   shard
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 when in ms, 2 the figures as text, 3 how long to keep them in ms
 -- Returns: 1 if it was noted, 0 if that second had its point

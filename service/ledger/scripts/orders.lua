@@ -1,4 +1,5 @@
 -- Reads orders by the time of their acceptance, all or one user's. Writes nothing.
+-- Needs:   orders, streams, buyers
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 newest|oldest, those that come first; 2 user, or '' for all; 3 the earliest and 4 the latest time in ms, or '';
 --          5 time and 6 id of the order behind which to begin, or '' and ''; 7 how many at most; 8 how many to look at, at

@@ -1,4 +1,5 @@
 -- Places a list of orders, each on its own: one refusal does not touch the next order. Safe to send twice.
+-- Needs:   orders, pace, ends, tickets
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 reservation in ms, 2 idempotency in ms, 3 id of this call, 4 ms that a user may cancel one order in (0 for any
 --          number), 5 length of a window of a sale by ticket in ms, then 10 per order:

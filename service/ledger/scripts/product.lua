@@ -1,4 +1,5 @@
 -- Reads products.
+-- Needs:   products
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    product, ...
 -- Returns: for each the product row, or nil (false)

@@ -1,4 +1,5 @@
 -- Reads all products of the shard.
+-- Needs:   products
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Returns: product rows
 local rows = {}

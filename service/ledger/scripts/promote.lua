@@ -1,4 +1,5 @@
 -- Puts deferred orders whose time has come back into the queue. Safe to send twice.
+-- Needs:   orders, writes
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 how many at most
 -- Returns: how many were put back

@@ -1,5 +1,6 @@
 -- Counts towards rates, each on its own, by the generic cell rate algorithm (ITU-T I.371). Sent twice, it counts twice: that errs
 -- towards refusing. What is refused does not count.
+-- Needs:   shard
 -- Keys:    1 the shard's prefix
 -- Args:    3 per rate: whose (a digest), interval in us, how far ahead of its due time one may come in us
 -- Returns: per rate {us to wait, 0 if it may pass; how many more may pass at once; us until as many as ever may}

@@ -1,5 +1,6 @@
 -- Says that a consumer is alive, and gives it entries of those whose heartbeat stopped. A consumer with nothing left
 -- is forgotten. Safe to send twice: an entry given by a reply that was lost is in the caller's own pending list.
+-- Needs:   time
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 consumer, 2 silence in ms that means death, 3 how many entries at most
 -- Returns: entries {entry id, {'o', order id, 't', traceparent}}

@@ -1,5 +1,6 @@
 -- Gives back a confirmed order, whole or in part: its units, its totals and the money that is owed change together, once.
 -- Safe to send twice: the answer to a request is kept, and given again whatever happened since.
+-- Needs:   orders, ends
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 request id, 2 how long to keep its answer in ms, 3 its fingerprint, 4 id of this call, 5 order id,
 --          6 units or '' for all that are left, 7 '1' if they return to stock, 8 reason or ''

@@ -1,5 +1,6 @@
 -- Takes payments that were given back off the list, and hands out those that are due. One that is not reported as given
 -- back within the lease is handed out again; one that was noted anew meanwhile stays. Safe to send twice.
+-- Needs:   orders
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 lease in ms, 2 how many at most, then 2 per payment given back: key, ticket
 -- Returns: per payment {key, ticket, order row, number of the part of a confirmed order or 0, its units}

@@ -1,4 +1,5 @@
 -- Counts refusals that an API process decided without the ledger. Safe to send twice: a lot counts once.
+-- Needs:   shard
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 the process, 2 number of the lot, 3 how long to remember it in ms, then pairs of reason and count
 -- Returns: 1 if it counted, 0 if it had counted before

@@ -1,4 +1,5 @@
 -- Gives dead letters another chance: the units are reserved anew, the attempts start again. Safe to send twice.
+-- Needs:   orders, pace, ends
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 reservation in ms, then order ids
 -- Returns: per order requeued, sold_out, limit_exceeded or not_dead

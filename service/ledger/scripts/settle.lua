@@ -1,5 +1,6 @@
 -- Settles a list of orders that were begun. The first settlement stands; one of an earlier generation of an order that was
 -- requeued since is refused. A payment that comes for nothing is to be given back. Safe to send twice.
+-- Needs:   orders, pace, ends
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    6 per order: order id, generation that was paid for or '' for the present one, confirmed|failed, reason or '',
 --          payment id or '', 1 if a failed order may have been paid for or ''

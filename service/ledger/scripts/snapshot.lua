@@ -1,4 +1,5 @@
 -- Reads all that the telemetry shows, at one instant. Writes nothing.
+-- Needs:   snapshot
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Returns: names and values: now (ms), totals (names and values), products (rows), queue_length, waiting (orders that no
 --          worker has in hand), processing, oldest_ms (age of the oldest order), waited_ms (of the first that waits),

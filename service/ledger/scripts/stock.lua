@@ -1,6 +1,7 @@
 -- Creates a product, changes some of its fields, adds units, or archives it; what the stock gains is booked as a restock.
 -- One that is archived is as good as none, until it is put anew: its units and orders are still there then.
 -- Safe to send twice: the answer to a request is kept, and given again whatever happened since.
+-- Needs:   products
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 request id, 2 how long to keep its answer in ms, 3 its fingerprint, 4 product, 5 put|patch|restock|archive,
 --          6 the revisions that it may have: '' any, '*' that it exists, else some divided by commas, 7 id of this call,

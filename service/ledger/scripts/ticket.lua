@@ -1,4 +1,5 @@
 -- Gives tickets for sales by ticket, each on its own: the same user the same one. Safe to send twice.
+-- Needs:   products, tickets
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 key that signs tickets, if the shard has none; 2 what the lot depends on; 3 length of a window in ms; 4 how
 --          long a user's ticket is remembered after the sale closes in ms, 5 and where it does not close, after it opens;

@@ -1,3 +1,20 @@
+-- The list of all orders, and the feed of their changes.
+-- Needs:   shard
+
+-- Appends to a stream, at the present moment. A clock that steps back does not take the stream with it: then at the latest
+-- moment that it has. What is no stream is not ours, and in the way.
+local function append(name, field, value)
+  local key = P .. name
+  if type(redis.pcall('XADD', key, NOW .. '-*', field, value)) == 'string' then return end
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'stream' then put_aside(name, 'key', name, 'a ' .. kind) end
+  redis.call('XADD', key, '*', field, value)
+end
+
+-- A change in the feed. Noted is what cannot be told from the order later, packed: type, short order id, and the generation or, of
+-- a refund, which one it is; and its reason. `events.lua` makes the order as it was of that.
+local CHANGE = '>Bc14H'
+
 -- Entries of the feed; what is no stream has none.
 local function feed(from, to, most)
   local found = redis.pcall('XRANGE', P .. 'events', from, to, 'COUNT', most)
