@@ -120,7 +120,7 @@ async def measure(url: str, orders: int, *, batch: int, keyed: bool, limit: int 
         sale, meter = Sale(ledger, batch=batch, keyed=keyed), Meter(client)
         await sale.sell(WARM_UP, Meter(client))
         await sale.sell(orders, meter)
-        confirmed = int(await client.hget(keys.prefix(0) + "totals", "confirmed"))
+        confirmed = int(await client.hget(keys.prefix(0) + "totals", "confirmed") or 0)
         if confirmed != WARM_UP + orders:
             raise WrongAnswerError(f"{WARM_UP + orders} orders were settled, the totals say {confirmed}")
     return {step: seconds / orders * 1e6 for step, seconds in meter.spent.items()}

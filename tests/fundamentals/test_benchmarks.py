@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import figures, load, machine, preload, report, rounds
+from benchmarks import figures, load, machine, preload, report, rounds, steps
 from benchmarks.bench import Results, Row
+from benchmarks.order_steps import STEPS, WARM_UP
+from benchmarks.program import ROOT
 from benchmarks.shop import put_products
 from benchmarks.store import Store, open_store
 from benchmarks.subjects import SUBJECTS, Subject, subject
@@ -98,6 +100,15 @@ def test_orders_settled_beforehand_pass_the_audit(store: Store) -> None:
     preload.settle(store, range(600), products=2)
     rounds.audit(store)
     assert store.totals()["confirmed"] == 600
+
+
+def test_the_steps_of_an_order_are_measured_by_another_interpreter(store: Store) -> None:
+    """Each step cost the store something, and every order went through all of them."""
+    found = steps.costs(ROOT, store.url, steps.What(orders=40, batch=16, keyed=True, limit=1))
+    assert all(found[step] > 0 for step in STEPS)
+    assert found[steps.WHOLE] == pytest.approx(sum(found[step] for step in STEPS))
+    assert store.totals()["confirmed"] == 40 + WARM_UP
+    rounds.audit(store)
 
 
 async def test_the_load_is_counted_exactly() -> None:
