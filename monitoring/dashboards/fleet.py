@@ -21,8 +21,8 @@ ALERTS = Annotation(
     name="Alert",
     color="orange",
     text="{{alertname}}",
-    expr="""max by (alertname) (ALERTS{alertstate="firing"})
-            unless max by (alertname) (ALERTS{alertstate="firing"} offset 10s)""",
+    expr="""max by (alertname) (ALERTS{alertstate="firing",severity!="none"})
+            unless max by (alertname) (ALERTS{alertstate="firing",severity!="none"} offset 10s)""",
 )
 
 

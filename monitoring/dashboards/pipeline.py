@@ -63,7 +63,7 @@ FIGURES = Row(
             queries=(
                 Query(
                     expr=f"""sum(rate(process_cpu_seconds_total{{{OF},worker=~"api-.+"}}{WINDOW}))
-                             / sum(rate(http_server_request_duration_seconds_count{{{OF}}}{WINDOW}))"""
+                             / (sum(rate(http_server_request_duration_seconds_count{{{OF}}}{WINDOW})) > 0)"""
                 ),
             ),
         ),

@@ -27,7 +27,7 @@ def run(directory: Path, alerts: Sequence[str] = (), scale: float = SCALE) -> tu
     """Drill on a stack of its own; return what fired before anything was broken, and the rows."""
     chosen = [s for s in SCENARIOS if not alerts or any(a.partition(" ")[0] in alerts for a in s.alerts)]
     with open_drill_stack(directory, scale) as site:
-        watch = Watch(site.stack.url("prometheus"), site.stack.url("alertmanager"))
+        watch = Watch(site.stack.url("prometheus"), site.stack.url("alertmanager"), site.receiver)
         watch.start()
         try:
             loud = quiet(site, watch)

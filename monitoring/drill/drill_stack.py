@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ import httpx
 import redis
 
 from deploy.stack import Stack
+from monitoring.drill.receiver import Receiver
 from monitoring.rules.__main__ import rule_files
 from monitoring.rules.model import Timescale
 from service.ledger import lease
@@ -100,9 +101,11 @@ async def _post(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
 class DrillStack:
     """A running stack, and what a scenario may do to it."""
 
-    def __init__(self, stack: Stack, load: Load) -> None:
+    def __init__(self, stack: Stack, load: Load, receiver: Receiver, rules: Path) -> None:
         self.stack = stack
         self.load = load
+        self.receiver = receiver
+        self._unreadable = rules / "unreadable.yml"
         self._memory_limit = 0
         self._lease = Holder(stack.url("redis"))
         token = {"Authorization": f"Bearer {stack.admin_token}"}
@@ -170,6 +173,16 @@ class DrillStack:
         """Let the lease go: it runs out."""
         self._lease.stop()
 
+    def break_rules(self) -> None:
+        """Have Prometheus read a file of rules that it cannot read."""
+        self._unreadable.write_text("groups: none\n")
+        self.stack.parts["prometheus"].signal(signal.SIGHUP)
+
+    def mend_rules(self) -> None:
+        """Take it away again."""
+        self._unreadable.unlink()
+        self.stack.parts["prometheus"].signal(signal.SIGHUP)
+
     def signal(self, part: str, role: str, number: signal.Signals) -> None:
         """Send a signal to one process of a part."""
         lines = [json.loads(line) for line in self.stack.log(part).splitlines() if line.startswith("{")]
@@ -188,24 +201,30 @@ def open_drill_stack(directory: Path, scale: float = SCALE) -> Iterator[DrillSta
         "api-2": {"WORKERS": "2"},
         "worker": {"ORDER_ATTEMPTS": "2", "ORDER_RETRY_SECONDS": "0.2", "OTEL_EXPORTER_OTLP_TIMEOUT": "3"},
     }
-    with Stack(
-        directory / "stack",
-        variables={"FAULTS_ENABLED": "true"},
-        environment=environment,
-        replaced=_faster(directory, scale),
-    ) as stack:
+    receiver, rules = Receiver(), directory / "rules"
+    receiver.start()
+    alertmanager = directory / "alertmanager.yml"
+    alertmanager.write_text(receiver.configuration(ROOT / "monitoring/alertmanager/alertmanager.yml"))
+    with ExitStack() as exits:
+        exits.callback(receiver.stop)
+        stack = exits.enter_context(
+            Stack(
+                directory / "stack",
+                variables={"FAULTS_ENABLED": "true"},
+                environment=environment,
+                replaced=_faster(rules, scale) | {"./monitoring/alertmanager/alertmanager.yml": alertmanager},
+                arguments={"prometheus": ("--rules.alert.resend-delay=2s",)},
+            )
+        )
         load = Load(stack.url("api-1"))
-        site = DrillStack(stack, load)
+        site = DrillStack(stack, load, receiver, rules)
+        exits.callback(site.close)
         load.start()
-        try:
-            yield site
-        finally:
-            load.stop()
-            site.close()
+        exits.callback(load.stop)
+        yield site
 
 
-def _faster(directory: Path, scale: float) -> dict[str, Path]:
-    rules = directory / "rules"
+def _faster(rules: Path, scale: float) -> dict[str, Path]:
     rules.mkdir()
     for name, content in rule_files(Timescale(scale)).items():
         (rules / name).write_text(content)
@@ -217,7 +236,7 @@ def _faster(directory: Path, scale: float) -> dict[str, Path]:
         },
         "./otel-collector.yaml": {"queue_size": "1500", "min_size": "128", "max_size": "512"},
     }
-    copies = {path: _copy(ROOT / path, directory, settings) for path, settings in changed.items()}
+    copies = {path: _copy(ROOT / path, rules.parent, settings) for path, settings in changed.items()}
     return {"./monitoring/prometheus/rules": rules, **copies}
 
 

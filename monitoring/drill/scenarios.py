@@ -172,6 +172,16 @@ MONEY = (
         load="orders",
     ),
     Scenario(
+        alerts=("PaymentsDeclined",),
+        fault="fault payment_declines: every charge",
+        begin=_fault("payment_declines", share=1.0),
+        end=_heal_and_drop,
+        also=UNPAID | LATE,
+        load="orders",
+        within=120,
+        slow_to_resolve=True,
+    ),
+    Scenario(
         alerts=("PaymentsFailing",),
         fault="fault payment_outage: half of the charges",
         begin=_fault("payment_outage", share=0.5),
@@ -181,6 +191,21 @@ MONEY = (
     ),
 )
 WATCH = (
+    Scenario(
+        alerts=("PrometheusFaulty",),
+        fault="a file of rules that cannot be read, and SIGHUP",
+        begin=DrillStack.break_rules,
+        end=DrillStack.mend_rules,
+    ),
+    Scenario(
+        alerts=("AlertsNotDelivered",),
+        fault="the receiver of Alertmanager answers 400",
+        begin=lambda site: setattr(site.receiver, "refuses", True),
+        end=lambda site: setattr(site.receiver, "refuses", False),
+        also=frozenset(("Watchdog",)),
+        within=90,
+    ),
+    Scenario(alerts=("Watchdog",), fault="Prometheus is stopped", begin=_stop("prometheus"), end=_start("prometheus")),
     Scenario(alerts=("FrontDown",), fault="the front is stopped", begin=_stop("front"), end=_start("front")),
     Scenario(alerts=("TargetMissing",), fault="an API replica is stopped", begin=_stop("api-2"), end=_start("api-2")),
     Scenario(

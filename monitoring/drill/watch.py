@@ -2,11 +2,16 @@
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
 
+from monitoring.drill.receiver import Receiver
+
 PAUSE_SECONDS = 0.5
+SWITCH = "Watchdog"
+"""What always fires: here it is the dead man's switch that does, when no more is heard of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +26,8 @@ class Event:
 class Watch:
     """Follows the alerts in a thread. A burn-rate alert is named with its window: `LatencyBudgetBurns 1h`."""
 
-    def __init__(self, prometheus: str, alertmanager: str) -> None:
+    def __init__(self, prometheus: str, alertmanager: str, receiver: Receiver) -> None:
+        self._receiver = receiver
         self._prometheus = prometheus
         self._alertmanager = alertmanager
         self.firing: frozenset[str] = frozenset()
@@ -51,17 +57,18 @@ class Watch:
         """Return the alerts that Alertmanager has, silenced by another or not."""
         with httpx.Client(timeout=10) as client:
             alerts = client.get(f"{self._alertmanager}/api/v2/alerts").json()
-        return {_name(alert["labels"]) for alert in alerts}
+        switch = {SWITCH} if self._receiver.silent else set()
+        return {_name(alert["labels"]) for alert in alerts if alert["labels"]["alertname"] != SWITCH} | switch
 
     def _run(self) -> None:
+        known: frozenset[str] = frozenset()
         with httpx.Client(timeout=10) as client:
             while not self._stop.wait(PAUSE_SECONDS):
-                try:
+                with suppress(httpx.HTTPError, ValueError, KeyError):  # it may be busy: what it says next is as good
                     alerts = client.get(f"{self._prometheus}/api/v1/alerts").json()["data"]["alerts"]
-                except (httpx.HTTPError, ValueError, KeyError):  # it may be busy: what it says next is as good
-                    continue
+                    known = frozenset(_name(alert["labels"]) for alert in alerts if alert["state"] == "firing")
                 now = time.monotonic()
-                firing = frozenset(_name(alert["labels"]) for alert in alerts if alert["state"] == "firing")
+                firing = known - {SWITCH} | ({SWITCH} if self._receiver.silent else set())
                 self.events += [Event(now, alert, fires=True) for alert in sorted(firing - self.firing)]
                 self.events += [Event(now, alert, fires=False) for alert in sorted(self.firing - firing)]
                 self.firing = firing

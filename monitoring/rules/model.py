@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Severity = Literal["page", "ticket", "info"]
-"""`page`: somebody looks now. `ticket`: somebody looks today. `info`: nobody has to."""
+Severity = Literal["page", "ticket", "info", "none"]
+"""`page`: somebody looks now. `ticket`: somebody looks today. `info`: nobody has to. `none`: it always fires."""
 
 RUNBOOK = "docs/runbook.md"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

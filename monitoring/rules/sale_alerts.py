@@ -146,7 +146,7 @@ def _workers(t: Timescale) -> tuple[Alert, ...]:
 
 def _money(t: Timescale) -> tuple[Alert, ...]:
     minute, charges = t.window("1m"), "flash_sale_payment_charges_total"
-    bad = f'{charges}{{result!~"captured|declined"}}'
+    bad, declined = f'{charges}{{result!~"captured|declined"}}', f'{charges}{{result="declined"}}'
     return (
         Alert(
             name="PaymentsFailing",
@@ -156,6 +156,15 @@ def _money(t: Timescale) -> tuple[Alert, ...]:
             hold=t.hold("30s"),
             summary="{{ $value | humanizePercentage }} of the charges got no answer from the payment gateway.",
             description="Declined payments do not count. The orders are tried again; in the end they are dead letters.",
+        ),
+        Alert(
+            name="PaymentsDeclined",
+            severity="page",
+            expr=f"sum(rate({declined}[{t.window('10m')}])) / sum(rate({charges}[{t.window('10m')}])) > 0.9\n"
+            f"and sum(increase({declined}[{t.window('10m')}])) > 10",
+            hold=t.hold("30s"),
+            summary="{{ $value | humanizePercentage }} of the payments of the last minutes were declined.",
+            description="Banks decline some, never nearly all: the gateway's account, or its fraud filter.",
         ),
         Alert(
             name="RefundsFailing",

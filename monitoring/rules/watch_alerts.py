@@ -14,6 +14,7 @@ def watch_groups(t: Timescale) -> tuple[Group, ...]:
     """Return the alerts about what must be there for all others to be right."""
     return (
         Group(name="target_alerts", rules=_targets(t)),
+        Group(name="alerting_alerts", rules=_alerting(t)),
         Group(name="telemetry_alerts", rules=(*_telemetry(t), *_collector(t))),
     )
 
@@ -52,6 +53,49 @@ def _targets(t: Timescale) -> tuple[Alert, ...]:
             hold=t.hold("30s"),
             summary="A process of {{ $labels.instance }} does not answer its siblings.",
             description="Its series are missing from every scrape; it hangs, or is starved of CPU.",
+        ),
+    )
+
+
+def _alerting(t: Timescale) -> tuple[Alert, ...]:
+    """Return the alerts about the alerts: one that stops when they do, and what keeps them from being told."""
+    told, judged = t.window("2m"), t.window("5m")
+    unsent = ("prometheus_notifications_errors_total", "prometheus_notifications_dropped_total")
+    wrong = ("prometheus_rule_evaluation_failures_total", "prometheus_tsdb_compactions_failed_total")
+    return (
+        Alert(
+            name="Watchdog",
+            severity="none",
+            expr="count(up == 1) > 0",
+            summary="Prometheus scrapes, evaluates its rules and tells Alertmanager.",
+            description="It fires for as long as all is well. Somebody outside must miss it: a dead man's switch.",
+        ),
+        Alert(
+            name="AlertsNotDelivered",
+            severity="page",
+            expr="\nor ".join(
+                (
+                    *(f"sum by (instance) (increase({name}[{told}])) > 0" for name in unsent),
+                    f"sum by (instance, integration) (increase(alertmanager_notifications_failed_total[{told}])) > 0",
+                    "min by (instance) (prometheus_notifications_alertmanagers_discovered) < 1",
+                )
+            ),
+            hold=t.hold("3m"),
+            summary="Alerts do not reach who should hear of them{{ with $labels.integration }}, by {{ . }}{{ end }}.",
+            description="{{ $labels.instance }} cannot hand them on: look at Prometheus and Alertmanager themselves.",
+        ),
+        Alert(
+            name="PrometheusFaulty",
+            severity="ticket",
+            expr="\nor ".join(
+                (
+                    *(f"sum by (instance) (increase({name}[{judged}])) > 0" for name in wrong),
+                    "min by (instance) (prometheus_config_last_reload_successful) == 0",
+                    "min by (instance) (alertmanager_config_last_reload_successful) == 0",
+                )
+            ),
+            summary="{{ $labels.instance }} fails at its rules, its data or its configuration.",
+            description="A rule that cannot be evaluated never fires; a configuration that cannot be read is not used.",
         ),
     )
 
