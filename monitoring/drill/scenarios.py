@@ -143,6 +143,15 @@ QUEUE = (
     ),
 )
 MONEY = (
+    Scenario(  # first, since it looks far back for payments that were taken
+        alerts=("PaymentsDeclined",),
+        fault="fault payment_declines: every charge",
+        begin=_fault("payment_declines", share=1.0),
+        end=_heal_and_drop,
+        also=UNPAID | LATE,
+        load="orders",
+        slow_to_resolve=True,
+    ),
     Scenario(
         alerts=("DeadLetters",),
         fault="fault payment_outage, one order",
@@ -170,16 +179,6 @@ MONEY = (
         end=_heal_and_drop,
         also=UNPAID | LATE,
         load="orders",
-    ),
-    Scenario(
-        alerts=("PaymentsDeclined",),
-        fault="fault payment_declines: every charge",
-        begin=_fault("payment_declines", share=1.0),
-        end=_heal_and_drop,
-        also=UNPAID | LATE,
-        load="orders",
-        within=120,
-        slow_to_resolve=True,
     ),
     Scenario(
         alerts=("PaymentsFailing",),
