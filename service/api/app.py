@@ -143,6 +143,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     context.telemetry.start()
     try:
         async with (
+            context.siblings.listening(),
             background_tasks(
                 context.writes.run,
                 context.poller.run,

@@ -25,6 +25,7 @@ from service.ledger.orders import ORDER_ID, shard_of_order
 from service.ledger.rates import FleetRates
 from service.ledger.snapshot import Snapshot
 from service.ledger.tickets import SaleTickets
+from service.ledger.turns import Siblings
 from service.ledger.write_check import WriteCheck
 from service.monitoring.broadcast import Broadcast
 from service.monitoring.live import CONNECTIONS, Live, open_windows
@@ -90,12 +91,13 @@ class ApiContext:
         limits = _limits(self.rates, settings)
         self.checkout = Checkout(self.admission, limits, self.placer)
         self.ticket_counter = TicketCounter(self.tickets, limits, settings.max_in_flight)
-        self.writes = WriteCheck(shards, settings.store_timeout_seconds)
-        self.poller = SnapshotPoller(shards, Lease(shards, settings.fleet_id), self.writes, on_reading=self._learn)
+        # A fault may be on in one process alone, which then sees another ledger than the others.
+        self.siblings = Siblings(None if faults else telemetry.settings.socket_dir, telemetry.worker)
+        self.writes = WriteCheck(shards, settings.store_timeout_seconds, siblings=self.siblings)
+        lease = Lease(shards, settings.fleet_id)
+        self.poller = SnapshotPoller(shards, lease, self.writes, on_reading=self._learn, siblings=self.siblings)
         self.past, slot = PastKeeper(shards, self.poller), telemetry.worker
-        self.windows = open_windows(
-            shards, slot, lambda: {CONNECTIONS: self.connections()}, silence=settings.worker_silence
-        )
+        self.windows = open_windows(shards, slot, self._report, silence=settings.worker_silence)
         self.rejections = Rejections(self.ledger, slot)
         self.live = Live(self.poller, self.windows)
         self.broadcast = Broadcast(self.live, self.poller)
@@ -122,6 +124,10 @@ class ApiContext:
         await self.catalogue.aclose()
         await self.live.aclose()
         await self.past.aclose()
+
+    def _report(self) -> dict[str, float | str]:
+        """Return what this process tells the others of itself; nothing while nobody is connected."""
+        return {CONNECTIONS: count} if (count := self.connections()) else {}
 
     def _learn(self, snapshot: Snapshot, asked: float) -> None:
         self.sold_out.refresh(snapshot, asked)

@@ -26,12 +26,13 @@ class Lease:
         self._shards = shards
         self._holder = holder
         self._clock = clock
-        self._until = 0.0
+        self.until = 0.0
+        """When it ends, by the clock, unless it is renewed."""
         self._homes = _spread(tuple(shards))
 
     def held(self) -> bool:
         """Whether this fleet exports the ledger's series now."""
-        return self._clock() < self._until
+        return self._clock() < self.until
 
     async def renew(self) -> None:
         """Take the lease if it is free, keep it if it is ours; most of the shards that keep it must agree.
@@ -45,9 +46,9 @@ class Lease:
         granted = [shard for shard, reply in zip(homes, found, strict=True) if reply == 1]
         errors = [reply for reply in found if isinstance(reply, BaseException)]
         if len(granted) * 2 > len(homes):
-            self._until = asked + TTL_SECONDS
+            self.until = asked + TTL_SECONDS
             return
-        self._until = 0.0 if len(errors) < len(homes) else self._until
+        self.until = 0.0 if len(errors) < len(homes) else self.until
         for shard in granted:  # none shall have less than most of them, or nobody gets it
             await self._ask(shard, RELEASE_SECONDS)
         if errors:

@@ -200,3 +200,9 @@ async def take_snapshot(shards: Shards, rows: ProductRows | None = None) -> Snap
     rows.replies |= found.replies
     missing = None if found.missing is None else {shard: rows.replies.get(shard) for shard in found.missing}
     return Snapshot.from_shards(list(found.replies.values()), rows, missing)
+
+
+def told_snapshot(shards: Shards, rows: ProductRows, replies: Mapping[str, list[Any]]) -> Snapshot:
+    """Return the snapshot that another process has taken: every shard answered it with `replies`."""
+    rows.replies = {int(shard): reply for shard, reply in replies.items()}
+    return Snapshot.from_shards(list(rows.replies.values()), rows, None if shards.count == 1 else {})

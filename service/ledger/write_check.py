@@ -1,7 +1,8 @@
-"""Whether the store takes writes: each process writes next to nothing into every shard once a second.
+"""Whether the store takes writes: a process of each fleet writes next to nothing into every shard once a second.
 
 A read says nothing of that: a store with a full disk or a full memory, a replica, a primary without its replicas all
-read well. What the last write said is kept for `KEPT_SECONDS`, so that any number of probes costs no other write.
+read well. What the last write said is kept for `KEPT_SECONDS`, so that any number of probes costs no other write. That
+all shards took it is told to the other processes of the fleet; of anything else each hears from the store itself.
 """
 
 import asyncio
@@ -10,8 +11,8 @@ from time import monotonic
 
 import structlog
 
-from service.background import every
 from service.cancellation import cancel_and_wait
+from service.ledger.turns import FleetTurns, Siblings, Told
 from service.store import STORE_ERRORS, BatchTrace, Shards, SharedRead, data_directory, keys, outage_reason
 from service.store.connection import StoreUnsafe, outage_code
 from service.store.disk import GONE, trouble_of
@@ -20,7 +21,6 @@ from service.store.preflight import look_again
 from service.store.replication import ReplicaCount, online_replicas
 from telemetry import suppressed
 
-INTERVAL_SECONDS = 1.0
 KEPT_SECONDS = 1.25
 LOOK_SECONDS = 2.0
 
@@ -32,14 +32,22 @@ class WriteCheck:
         shards: The store.
         timeout_seconds: How long a write may take.
         clock: Seconds that only grow.
+        siblings: The other processes of the fleet.
     """
 
-    def __init__(self, shards: Shards, timeout_seconds: float, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        shards: Shards,
+        timeout_seconds: float,
+        clock: Callable[[], float] = monotonic,
+        siblings: Siblings | None = None,
+    ) -> None:
         self._shards = shards
         self._timeout = timeout_seconds
         self._data_dir = data_directory(shards.client)
         self._clock = clock
         self._written = SharedRead(self._write)
+        self._turns = FleetTurns(siblings or Siblings(), "writes", self._turn, self._take, clock)
         self._ended: float | None = None
         self._failed: dict[int, Exception] = {}
         self._known: set[int] = set()
@@ -47,6 +55,7 @@ class WriteCheck:
         self._look_at = 0.0
         self._danger: Exception | None = None
         self._memory: StoreMemory | None = None
+        self._replicas: dict[int, int] = {}
         self._log = structlog.get_logger("service.ledger.write_check")
 
     @property
@@ -102,13 +111,28 @@ class WriteCheck:
             raise next(iter(self._failed.values()))
 
     async def run(self) -> None:
-        """Write once a second until cancelled."""
-        await every(INTERVAL_SECONDS, self._written, outage=STORE_ERRORS)
+        """Have a write made once a second until cancelled."""
+        await self._turns.run(outage=STORE_ERRORS)
 
     async def aclose(self) -> None:
         """End a write that is away."""
         await self._written.aclose()
         await cancel_and_wait(self._probes.values())
+
+    async def _turn(self) -> Told | None:
+        await self._written()
+        if self._failed:
+            return None
+        memory = self._memory and (self._memory.used_bytes, self._memory.limit_bytes)
+        return {"ended": self._ended, "memory": memory, "replicas": self._replicas}
+
+    def _take(self, told: Told, _: float) -> None:
+        """Take in that all shards took the write of another process."""
+        self._ended = told["ended"]
+        self._memory = StoreMemory(*told["memory"]) if told["memory"] else None
+        for shard, replicas in told["replicas"].items():
+            self._note_replicas(int(shard), replicas)
+        self._found({})
 
     async def _write(self, _: BatchTrace) -> None:
         with suppressed():
@@ -163,10 +187,14 @@ class WriteCheck:
                 self._known.add(shard)
                 if self._shards.replicas_wait_seconds:
                     replicas = await online_replicas(self._shards.client, keys.synced(shard, self._shards.prefix))
-                    self._shards.replicas.setdefault(shard, ReplicaCount()).note(self._clock(), replicas)
+                    self._note_replicas(shard, replicas)
         except STORE_ERRORS as error:
             return error
         return None
+
+    def _note_replicas(self, shard: int, replicas: int) -> None:
+        self._replicas[shard] = replicas
+        self._shards.replicas.setdefault(shard, ReplicaCount()).note(self._clock(), replicas)
 
     def _found(self, failed: dict[int, Exception]) -> None:
         if failed and self._data_dir and (trouble := trouble_of(self._data_dir)):

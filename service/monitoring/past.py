@@ -62,7 +62,7 @@ class PastKeeper:
             redis.exceptions.RedisError: The store is down; the second has no point then.
         """
         snapshot = self._poller.exported()
-        if snapshot is None or snapshot is self._noted or not snapshot.complete:
+        if not self._poller.reads_for_others or snapshot is None or snapshot is self._noted or not snapshot.complete:
             return
         self._noted = snapshot
         point = PastPoint.of(snapshot)

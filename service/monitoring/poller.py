@@ -1,8 +1,9 @@
-"""One coroutine of a process reads the ledger once a second; metrics and pages read what it keeps in memory.
+"""A fleet reads the ledger once a second, by one of its processes; metrics and pages read what each keeps in memory.
 
-Who must know how things are now asks for a `fresh` reading, which all who ask at one time share. The age of what is
-shown is that of the coroutine's own last turn, in which the store also took a write: readings that others ask for do
-not make a ledger young that takes no orders.
+Who reads tells the others (`service.ledger.turns`); while not all is well with the store each reads for itself. Who
+must know how things are now asks for a `fresh` reading, which all who ask a process at one time share. The age of what
+is shown is that of the last turn, in which the store also took a write: readings that others ask for do not make a
+ledger young that takes no orders.
 """
 
 import asyncio
@@ -11,14 +12,12 @@ from time import monotonic
 
 import structlog
 
-from service.background import every
 from service.ledger.lease import Lease
-from service.ledger.snapshot import STALE_SECONDS, ProductRows, Snapshot, take_snapshot
+from service.ledger.snapshot import STALE_SECONDS, ProductRows, Snapshot, take_snapshot, told_snapshot
+from service.ledger.turns import FleetTurns, Siblings, Told
 from service.ledger.write_check import WriteCheck
 from service.store import STORE_ERRORS, BatchTrace, Shards, SharedRead
 from telemetry import suppressed
-
-INTERVAL_SECONDS = 1.0
 
 
 class SnapshotPoller:
@@ -31,6 +30,7 @@ class SnapshotPoller:
         writes: WriteCheck,
         clock: Callable[[], float] = monotonic,
         on_reading: Callable[[Snapshot, float], None] = lambda *_: None,
+        siblings: Siblings | None = None,
     ) -> None:
         self._shards = shards
         self._on_reading = on_reading
@@ -39,6 +39,7 @@ class SnapshotPoller:
         self._clock = clock
         self._started = clock()
         self._turned: float | None = None
+        self._turns = FleetTurns(siblings or Siblings(), "ledger", self._turn, self._take, clock)
         self._snapshot: Snapshot | None = None
         self._rows = ProductRows()
         self._reading = SharedRead(self._read)
@@ -59,6 +60,11 @@ class SnapshotPoller:
         """Time since the ledger last took a write and was read, turn by turn; since the start if it never did."""
         return self._clock() - (self._started if self._turned is None else self._turned)
 
+    @property
+    def reads_for_others(self) -> bool:
+        """Whether this process took the last turn; of a fleet one does, of one in trouble each."""
+        return self._turns.ours
+
     async def fresh(self) -> Snapshot:
         """Read the ledger now, in one round trip for all who ask now.
 
@@ -73,18 +79,29 @@ class SnapshotPoller:
             await self._next.wait()
 
     async def run(self) -> None:
-        """Read the ledger once a second until it is cancelled; nothing is under way after that."""
+        """Have the ledger read once a second until it is cancelled; nothing is under way after that."""
         try:
-            await every(INTERVAL_SECONDS, self._round, outage=STORE_ERRORS, on_outage=self._lost)
+            await self._turns.run(outage=STORE_ERRORS, on_outage=self._lost)
         finally:
             await self._reading.aclose()
 
-    async def _round(self) -> None:
+    async def _turn(self) -> Told | None:
         await self._writes.confirm()
         with suppressed():
             await self._lease.renew()
-        await self.fresh()
+        snapshot = await self.fresh()
         self._turned = self._clock()
+        self._well()
+        if snapshot.missing_shards or self._writes.reason:
+            return None
+        return {"turned": self._turned, "lease": self._lease.until, "replies": self._rows.replies}
+
+    def _take(self, told: Told, begun: float) -> None:
+        self._turned, self._lease.until = told["turned"], told["lease"]
+        self._keep(told_snapshot(self._shards, self._rows, told["replies"]), begun)
+        self._well()
+
+    def _well(self) -> None:
         if self._down:
             self._log.info("the store answers again")
         self._down = False
@@ -99,9 +116,12 @@ class SnapshotPoller:
         asked = self._clock()
         with suppressed():
             snapshot = await take_snapshot(self._shards, self._rows)
+        self._keep(snapshot, asked)
+        return snapshot
+
+    def _keep(self, snapshot: Snapshot, asked: float) -> None:
         self._snapshot = snapshot
         self._on_reading(snapshot, asked)
         self.readings += 1
         self._next.set()
         self._next = asyncio.Event()
-        return snapshot

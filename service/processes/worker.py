@@ -10,6 +10,7 @@ from service.background import background_tasks
 from service.ending import Ending
 from service.faults import faulty_gateway, faulty_shards, watched
 from service.ledger.ledger import Ledger
+from service.ledger.turns import Siblings
 from service.ledger.write_check import WriteCheck
 from service.metrics import WORKER_PROGRESS_AGE
 from service.monitoring.flushing import flush_periodically
@@ -56,10 +57,12 @@ async def serve_worker(
             shards, payments = faulty_shards(real, faults), faulty_gateway(payments, faults, telemetry)
             ledger = Ledger(shards, settings.policy)
             worker = _worker(settings, telemetry, ledger, payments)
-            writes = WriteCheck(shards, settings.store_timeout_seconds)
+            siblings = Siblings(None if faults else telemetry.settings.socket_dir, slot)
+            writes = WriteCheck(shards, settings.store_timeout_seconds, siblings=siblings)
             windows = open_windows(shards, slot, lambda: worker_report(worker), silence=settings.worker_silence)
             telemetry.observe(WORKER_PROGRESS_AGE, lambda: [(worker.progress_age_seconds(), {})])
             async with (
+                siblings.listening(),
                 background_tasks(
                     writes.run,
                     *maintenance(ledger, slot),

@@ -63,7 +63,8 @@ class RequestWindows:
         client: Where they are.
         prefix: The start of all keys, such as ``{live}:``.
         worker: The name of this process, for its failures.
-        heartbeat: What this process says of itself at each flush, such as its open connections.
+        heartbeat: What this process says of itself, such as its open connections; what has not changed is said three
+            times in a `silence`, and that there is nothing to say once.
         silence: After how long without a flush a process says nothing any more; longer than from one flush to the next,
             the same in all processes, and no longer than an hour.
         clock: Seconds that never go back.
@@ -87,6 +88,8 @@ class RequestWindows:
         self._heartbeat = heartbeat
         self._silence = silence
         self._clock = clock
+        self._said: dict[str, float | str] = {}
+        self._said_at = clock()
         self._counts: dict[tuple[str, str, int], list[int]] = {}
         self._waiting: dict[int, _Waiting] = {}
         self._failures: deque[tuple[int, str]] = deque(maxlen=MAX_ERRORS)
@@ -184,12 +187,16 @@ class RequestWindows:
             key = (method, OVERFLOW, 0)
         return self._counts.setdefault(key, [0] * (len(BOUNDS) + 2))  # one bucket beyond the bounds, and the sum
 
-    def _gather(self) -> _Batch:
+    def _gather(self) -> _Batch | None:
         self._set_aside()
-        batch = _Batch(list(self._waiting.values()), list(self._failures))
+        batch = _Batch([slot for slot in self._waiting.values() if slot.counts], list(self._failures))
         self._waiting = {}
         self._failures.clear()
-        return batch
+        return batch if batch.slots or batch.failures or self._has_to_speak() else None
+
+    def _has_to_speak(self) -> bool:
+        says = dict(self._heartbeat())
+        return says != self._said or (bool(says) and self._clock() - self._said_at > self._silence.total_seconds() / 3)
 
     def _set_aside(self) -> None:
         now = self._clock()
@@ -206,12 +213,12 @@ class RequestWindows:
             self.dropped += self._waiting.pop(min(self._waiting)).requests
 
     async def _send(self, number: int, batch: _Batch) -> None:
-        now = self._clock()
+        now, says = self._clock(), dict(self._heartbeat())
         text = json.dumps(
             {
-                "slots": [[int((now - slot.gathered) * 1000), slot.counts] for slot in batch.slots if slot.counts],
+                "slots": [[int((now - slot.gathered) * 1000), slot.counts] for slot in batch.slots],
                 "errors": batch.failures,
-                "now": json.dumps(dict(self._heartbeat())),
+                "now": json.dumps(says),
             }
         )
         try:
@@ -220,6 +227,7 @@ class RequestWindows:
         except BaseException:
             self._set_aside()
             raise
+        self._said, self._said_at = says, now
 
     async def _run(self, name: str, *args: str | float) -> Any:  # noqa: ANN401 - each caller types its reply
         """Run a script; redis-py loads it into a server that does not know it."""

@@ -17,25 +17,24 @@ local function snapshot()
   local products = {}
   for _, id in ipairs(redis.call('SMEMBERS', P .. 'catalogue')) do products[#products + 1] = product_row(id) end
 
+  local queued, delayed = redis.call('XLEN', P .. 'queue'), redis.call('ZCARD', P .. 'delayed')
+  local pending = redis.pcall('XPENDING', P .. 'queue', GROUP)
+  local held = pending.err and 0 or pending[1]
+
   -- Orders stand in the queue in the order of their acceptance, but for those that were deferred.
   local oldest = tonumber(redis.call('ZRANGE', P .. 'retried', 0, 0, 'WITHSCORES')[2]) or NOW
-  local first = redis.call('XRANGE', P .. 'queue', '-', '+', 'COUNT', 1)[1]
+  local first = queued > 0 and redis.call('XRANGE', P .. 'queue', '-', '+', 'COUNT', 1)[1]
   if first then oldest = math.min(oldest, (load_order(first[2][2]) or {accepted = NOW}).accepted) end
-
-  local processing = redis.call('ZCARD', P .. 'delayed')
-  if redis.call('EXISTS', P .. 'queue') == 1 then
-    local ok = redis.pcall('XPENDING', P .. 'queue', GROUP)
-    if not ok.err then processing = processing + ok[1] end
-  end
 
   local workers = redis.call('ZRANGE', P .. 'workers', 0, -1, 'WITHSCORES')
   for i = 2, #workers, 2 do workers[i] = tostring(since(workers[i])) end
+  look_for_seconds(60)
   local recent = window(10, 'settled')
   local drain, capacity = rates()
   local settled, failed, took, promised, eta_error = window(60, 'settled', 'failed', 'took', 'promised', 'eta_error')
   return {'now', NOW, 'totals', redis.call('HGETALL', P .. 'totals'), 'products', products,
-          'queue_length', queue_length(), 'waiting', line_length(), 'processing', processing,
-          'oldest_ms', since(oldest), 'waited_ms', waited(), 'dead_letters', redis.call('ZCARD', P .. 'dead'),
+          'queue_length', queued + delayed, 'waiting', math.max(queued - held, 0), 'processing', held + delayed,
+          'oldest_ms', since(oldest), 'waited_ms', queued > 0 and waited() or 0, 'dead_letters', redis.call('ZCARD', P .. 'dead'),
           'drain', drain, 'capacity', capacity, 'settled_10s', recent, 'settled', settled, 'failed', failed,
           'took_ms', took, 'promised', promised, 'eta_error_ms', eta_error,
           'damaged', redis.call('HLEN', P .. 'damaged'), 'workers', workers, 'refused', redis.call('HGETALL', P .. 'refused')}

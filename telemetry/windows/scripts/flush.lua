@@ -3,7 +3,7 @@
 -- Args:    1 the process, 2 number of the lot, 3 seconds a slot, 4 seconds to keep, 5 errors to keep, 6 silence in ms,
 --          7 the lot in JSON:
 --          {slots: [[age in ms, {field: count}]], errors: [[epoch in ms, text]], now: text}
--- Returns: 1 if it counted, 0 if it had counted before
+-- Returns: 1 if it counted or there was nothing to count, 0 if it had counted before
 local P, SOURCE, NUMBER = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local SLOT, KEEP, ERRORS, SILENCE = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local lot = cjson.decode(ARGV[7])
@@ -11,14 +11,13 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
 -- Figures that end by themselves: a key that somebody overwrote is begun anew.
-local last = P .. 'lot:' .. SOURCE
-for key, kind in pairs({[last] = 'string', [P .. 'now'] = 'hash', [P .. 'cleared'] = 'string', [P .. 'latest'] = 'string',
-                        [P .. 'errors'] = 'zset'}) do
+local function begun_anew(key, kind)
   if redis.call('TYPE', key).ok ~= kind then redis.call('UNLINK', key) end
 end
 
 -- What a process says of itself stands until it is silent; a lot sent again says it again. What is of the future was said
 -- before the clock was set back.
+begun_anew(P .. 'now', 'hash')
 local says = redis.call('HGETALL', P .. 'now')
 for i = 1, #says, 2 do
   local age = now - (tonumber(string.match(says[i + 1], '^%d+ ')) or 0)
@@ -26,7 +25,11 @@ for i = 1, #says, 2 do
 end
 redis.call('HSET', P .. 'now', SOURCE, string.format('%.0f', now) .. ' ' .. lot.now)
 redis.call('EXPIRE', P .. 'now', KEEP)
+if #lot.slots == 0 and #lot.errors == 0 then return 1 end
 
+local last = P .. 'lot:' .. SOURCE
+begun_anew(last, 'string')
+for key, kind in pairs({cleared = 'string', latest = 'string', errors = 'zset'}) do begun_anew(P .. key, kind) end
 if (tonumber(redis.call('GET', last)) or 0) >= NUMBER then return 0 end
 redis.call('SET', last, NUMBER, 'EX', KEEP)
 local cleared = tonumber(redis.call('GET', P .. 'cleared')) or 0

@@ -1,0 +1,243 @@
+"""A fleet reads its store once a second, by one process, which any other follows; trouble each sees for itself."""
+
+import asyncio
+import hashlib
+import json
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import redis
+
+from service.background import background_tasks
+from service.ledger.catalogue import ProductCatalogue
+from service.ledger.demo import stock_demo
+from service.ledger.lease import Lease
+from service.ledger.ledger import ledger_scripts
+from service.ledger.snapshot import STALE_SECONDS, ProductRows, take_snapshot, told_snapshot
+from service.ledger.turns import FleetTurns, Siblings, Told
+from service.ledger.write_check import WriteCheck
+from service.monitoring.poller import SnapshotPoller
+from service.store import Shards, connect
+from tests.conftest import MakeServer
+from tests.support import RedisServer, eventually, wait_until
+from tests.support.processes import send_signal
+from tests.support.service import Fleet
+
+PROCESSES = 4
+FOLLOWED_SECONDS = 2.0
+BUSY_MACHINE_SECONDS = 2.0
+MOST_COMMANDS = 80
+"""A second, of all processes, those of scripts included; each took 138 when each read for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What takes part in a fleet's turns, as an API process has it, with a client of its own."""
+
+    shards: Shards
+    writes: WriteCheck
+    poller: SnapshotPoller
+    life: AsyncExitStack
+
+
+async def start(stack: AsyncExitStack, server: RedisServer, directory: Path | None, name: str) -> Process:
+    """Begin to take part."""
+    client = await stack.enter_async_context(connect(server.url, name=name, timeout_seconds=0.3))
+    shards = Shards(client, ledger_scripts())
+    await shards.prepare()
+    siblings = Siblings(directory, name)
+    writes = WriteCheck(shards, 0.3, siblings=siblings)
+    poller = SnapshotPoller(shards, Lease(shards, "fleet"), writes, siblings=siblings)
+    life = await stack.enter_async_context(AsyncExitStack())
+    await life.enter_async_context(siblings.listening())
+    await life.enter_async_context(background_tasks(writes.run, poller.run))
+    return Process(shards, writes, poller, life)
+
+
+@pytest.fixture
+async def server(make_server: MakeServer) -> RedisServer:
+    """Return a store that a test may kill."""
+    return make_server("valkey")
+
+
+@pytest.fixture
+async def fleet(server: RedisServer, tmp_path: Path) -> AsyncIterator[list[Process]]:
+    """Yield three that have come to terms: one of them reads."""
+    async with AsyncExitStack() as stack:
+        found = [await start(stack, server, tmp_path, f"api-{n}") for n in range(3)]
+        await wait_until(lambda: len(readers(found)) == 1, 10, "one reads")
+        yield found
+
+
+def readers(fleet: list[Process]) -> list[Process]:
+    """Return those who took the last turn that they know of."""
+    return [one for one in fleet if one.poller.reads_for_others]
+
+
+async def steps(server: RedisServer, seconds: float) -> float:
+    """Return how many steps of the ledger a second the store runs."""
+    with server.sync_client() as client:
+
+        def run() -> int:
+            return int(client.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+        before = run()
+        await asyncio.sleep(seconds)
+        return (run() - before) / seconds
+
+
+async def test_one_reads_and_all_know(fleet: list[Process], server: RedisServer) -> None:
+    """A write, a renewal of the lease and a reading a second, of all three together."""
+    assert await steps(server, 3) <= 4
+    for one in fleet:
+        assert one.poller.exported() is not None
+        assert one.writes.memory is not None
+        assert one.writes.reason is None
+    seen = {latest.taken_at for one in fleet if (latest := one.poller.latest())}
+    assert len(seen) <= 2  # two where one has been told a moment before another
+
+
+async def test_what_is_told_is_what_was_read(fleet: list[Process]) -> None:
+    """Products, totals, queue: whoever hears of a reading has the snapshot of whoever read."""
+    await stock_demo(ProductCatalogue(fleet[0].shards))
+    rows = ProductRows()
+    read = await take_snapshot(fleet[0].shards, rows)
+    replies = json.loads(json.dumps(rows.replies))
+    assert told_snapshot(fleet[0].shards, ProductRows(), replies) == read
+    names = {product.product_id for product in read.products}
+    assert len(names) > 1
+
+    def known(one: Process) -> bool:
+        latest = one.poller.latest()
+        return latest is not None and {product.product_id for product in latest.products} == names
+
+    await wait_until(lambda: all(map(known, fleet)), 5, "all know the products")
+
+
+async def test_who_ends_is_followed_at_once(fleet: list[Process]) -> None:
+    (reader,) = readers(fleet)
+    rest = [one for one in fleet if one is not reader]
+    await reader.life.aclose()
+    await wait_until(lambda: len(readers(rest)) == 1, FOLLOWED_SECONDS, "another reads")
+    before = [one.poller.readings for one in rest]
+    await wait_until(
+        lambda: all(one.poller.readings > n + 2 for one, n in zip(rest, before, strict=True)), 6, "both know"
+    )
+
+
+async def test_each_sees_for_itself_that_the_store_is_gone(fleet: list[Process], server: RedisServer) -> None:
+    """Killed and hung: nobody shows anything by then that others were told; back again, one of them reads."""
+    for down, up in ((server.kill9, server.restart), (server.pause, server.resume)):
+        at = time.monotonic()
+        down()
+        await wait_until(lambda: not any(one.poller.latest() for one in fleet), STALE_SECONDS, "nothing is shown")
+        await wait_until(lambda: all(one.writes.reason for one in fleet), 3, "each knows why")
+        assert all(one.poller.age_seconds() >= time.monotonic() - at - 0.1 for one in fleet)
+        up()
+        await wait_until(lambda: all(one.poller.latest() for one in fleet), 10, "all know again")
+        await wait_until(lambda: len(readers(fleet)) == 1, 10, "one reads")
+        assert [one.writes.reason for one in fleet] == [None, None, None]
+
+
+async def test_a_turn_of_the_past_is_no_news(tmp_path: Path) -> None:
+    """Who was stopped between the reading and the telling tells it late; others have read since."""
+    taken: list[tuple[str, float]] = []
+
+    async def work() -> Told:
+        return {}
+
+    speaker, listener = Siblings(tmp_path, "api-0"), Siblings(tmp_path, "api-1")
+    turns = FleetTurns(listener, "some", work, lambda told, begun: taken.append((told["text"], begun)))
+    async with speaker.listening(), listener.listening():
+        for told in ({"text": "a", "begun": 5}, {"text": "b", "begun": 4}, None, {"text": "c" * 10**6, "begun": 6}):
+            speaker.tell("some", told)
+        speaker.tell("another", {"text": "d", "begun": 7})
+        await wait_until(lambda: len(taken) > 1, 5, "all has come")
+    assert taken == [("a", 5), ("c" * 10**6, 6)]
+    assert not turns.ours
+
+
+@pytest.mark.parametrize("directory", [None, Path("/nowhere")])
+async def test_who_has_no_directory_is_alone(server: RedisServer, directory: Path | None) -> None:
+    """No directory, or one that somebody has removed: each reads for itself, as if there were no other."""
+    async with AsyncExitStack() as stack:
+        found = [await start(stack, server, directory, f"api-{n}") for n in range(2)]
+        await wait_until(lambda: all(one.poller.readings > 2 for one in found), 10, "both have read")
+        assert readers(found) == found
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[RedisServer]:
+    """Yield a store of its own, so that nobody else asks it anything."""
+    with RedisServer("valkey") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def processes(store: RedisServer) -> Iterator[Fleet]:
+    """Yield a fleet of API processes."""
+    with Fleet(store.url, command="api", api=PROCESSES, workers=0) as fleet:
+        yield fleet
+
+
+def asking(server: RedisServer) -> set[str]:
+    """Return which processes read the ledger in the next second and a half."""
+    digest = hashlib.sha1(ledger_scripts()["snapshot"].encode()).hexdigest()  # noqa: S324 - the script's name
+    found: set[str] = set()
+    with server.sync_client() as client, client.monitor() as monitor:
+        end = time.monotonic() + 1.5
+        with server.sync_client() as other:
+            names = {one["addr"]: one["name"] for one in other.client_list()}
+        while time.monotonic() < end:
+            with suppress(redis.TimeoutError):
+                heard = monitor.next_command()
+                if heard["command"].startswith("EVALSHA") and digest in heard["command"]:
+                    found.add(names[f"{heard['client_address']}:{heard['client_port']}"])
+    return found
+
+
+def test_a_fleet_at_rest_asks_the_store_little(processes: Fleet, store: RedisServer) -> None:
+    """Counted are the commands of all its processes, those inside of scripts, too."""
+    eventually(lambda: len(asking(store)) == 1, 15, "one process reads")
+    with store.sync_client() as client:
+        before, begun = client.info("stats")["total_commands_processed"], time.monotonic()
+        time.sleep(4)
+        commands = client.info("stats")["total_commands_processed"] - before
+        assert commands / (time.monotonic() - begun) < MOST_COMMANDS
+    assert processes.program.running()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_who_reads_is_followed_when_it_is_killed_or_stopped(
+    processes: Fleet, store: RedisServer, number: signal.Signals
+) -> None:
+    """The age that the others tell stays small, and the ledger's series stay there, scrape after scrape."""
+    (reader,) = eventually(lambda: found if len(found := asking(store)) == 1 else None, 15, "one process reads") or ()
+    pid = processes.kill(reader, number)
+    try:
+        end = time.monotonic() + FOLLOWED_SECONDS + BUSY_MACHINE_SECONDS
+        while time.monotonic() < end:
+            lines = scrape(processes)
+            ages = [float(line.split()[1]) for line in lines if line.startswith("flash_sale_snapshot_age_seconds")]
+            assert ages
+            assert max(ages) < FOLLOWED_SECONDS + BUSY_MACHINE_SECONDS
+            assert any(line.startswith("flash_sale_queue_length ") for line in lines)
+        others = eventually(lambda: asking(store) - {reader}, 5, "another reads")
+        assert len(others) == 1
+    finally:
+        if number is signal.SIGSTOP:
+            send_signal(pid, signal.SIGCONT)
+    eventually(lambda: len(asking(store)) == 1, 15, "one process reads again")
+
+
+def scrape(fleet: Fleet) -> list[str]:
+    """Return the lines of `/metrics`, of whichever process answers."""
+    while True:
+        with suppress(httpx.TransportError):  # the connection came to the one that was stopped or killed
+            return httpx.get(f"{fleet.url}/metrics", timeout=1, headers={"Connection": "close"}).text.splitlines()
