@@ -70,7 +70,7 @@ async def every(
     outage: tuple[type[Exception], ...] = (),
     limit: float = MAX_ROUND_SECONDS,
     on_outage: Callable[[Exception], None] = lambda _: None,
-    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    pause: Callable[[float], Awaitable[float | None]] = asyncio.sleep,
 ) -> NoReturn:
     """Do some work again and again until cancelled, a round every `seconds` however long a round takes.
 
@@ -81,7 +81,8 @@ async def every(
         outage: The errors that say that something is down for a time: the round ends, the next comes in its turn.
         limit: How long a round may take. One that hangs is cut off there, whatever it waits for; that is no outage.
         on_outage: Told each such error.
-        pause: Waits for the next round, for so many seconds or longer; the round after that is due a round later.
+        pause: Waits for the next round, for so many seconds or as it knows better; the round after that is then counted
+            from the time, by the event loop, that it returns.
 
     Whatever else a round raises is a defect, or data that nobody foresaw: it is written down, at most once in
     `TELL_AGAIN_SECONDS`, and the next round comes in its turn, too. Work that ended here would be missed by nobody.
@@ -103,6 +104,4 @@ async def every(
                 structlog.get_logger("service.background").exception("a round of background work failed")
         now = loop.time()
         due = now if more else max(due + seconds, now + MIN_PAUSE_SECONDS)
-        await pause(due - now)
-        if loop.time() - due > seconds:
-            due = loop.time()
+        due = await pause(due - now) or due

@@ -147,7 +147,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             background_tasks(
                 context.writes.run,
                 context.poller.run,
-                *maintenance(context.ledger, context.telemetry.worker),
+                *maintenance(context.ledger, context.siblings),
                 partial(flush_periodically, context.rejections, context.windows, context.past),
                 context.broadcast.run,
                 context.followers.run,

@@ -1,10 +1,10 @@
 """What one process of a fleet does once a second for all of them, and how the others hear of it.
 
 The processes of a fleet share a directory, and each has a datagram socket there. Who has done a turn that went well
-tells the others what came of it, and they put their own off. Nobody is elected: who hears nothing for
-`PATIENCE_SECONDS` takes the turn, whatever has become of the last one to do so. A turn that went badly is no word for
-others: they are told to see for themselves, at once, and do so until a turn goes well. Alone, or where the sockets
-cannot be used, a process takes every turn.
+tells the others what came of it, and they put their own off. Nobody is elected: whoever hears nothing until the next
+turn is due, and `PATIENCE_SECONDS` more, takes it, whatever has become of the last one to do so. A turn that went badly
+is no word for others: they are told to see for themselves, at once, and do so until a turn goes well. Alone, or where
+the sockets cannot be used, a process takes every turn.
 
 Times are of the monotonic clock, which the processes of a machine share; no step of the other one reaches it.
 """
@@ -27,13 +27,15 @@ import structlog
 from service.background import every
 
 INTERVAL_SECONDS: Final = 1.0
-PATIENCE_SECONDS: Final = 1.25
-"""For so long after a turn that was heard of no other is taken; a little more than from one to the next."""
+PATIENCE_SECONDS: Final = 0.25
+"""By how much a turn may be late until another process takes it."""
 APART_SECONDS: Final = 0.02
 """What a turn takes, so that of those who wait one is first, and the others hear of it."""
 MAX_APART: Final = 16
 SUFFIX: Final = ".turns"
 BEGUN: Final = "begun"
+MORE: Final = "more"
+NEXT: Final = "next"
 _MAX_TOPIC_BYTES: Final = 64
 
 Told: TypeAlias = Mapping[str, Any]
@@ -129,8 +131,10 @@ class FleetTurns:
     Args:
         siblings: The fleet.
         topic: The kind.
-        work: Takes a turn and returns what the others are told; None where each has to see for itself.
+        work: Takes a turn and returns what the others are told; None where each has to see for itself. `MORE` in it:
+            the same process takes another turn at once; `NEXT`: in so many seconds, if that is sooner.
         take: Takes in what another's turn came to, and when that was begun, by the clock.
+        seconds: From one turn to the next.
         clock: Seconds that only grow, the same for all processes of the fleet.
     """
 
@@ -140,13 +144,17 @@ class FleetTurns:
         topic: str,
         work: Callable[[], Awaitable[Told | None]],
         take: Callable[[Told, float], None] = lambda *_: None,
+        *,
+        seconds: float = INTERVAL_SECONDS,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._siblings = siblings
         self._topic = topic
         self._work = work
         self._take = take
+        self._seconds = seconds
         self._clock = clock
+        self._next = seconds
         self._begun = float("-inf")
         self._not_before = 0.0
         self._sooner = asyncio.Event()
@@ -165,18 +173,23 @@ class FleetTurns:
             on_outage: Told each such error.
         """
         try:
-            await every(INTERVAL_SECONDS, self._turn, outage=outage, on_outage=on_outage, pause=self._pause)
+            await every(self._seconds, self._turn, outage=outage, on_outage=on_outage, pause=self._pause)
         finally:
             self._announce(None)
 
-    async def _turn(self) -> None:
-        self.ours = True
+    async def _turn(self) -> bool:
+        """Take a turn; return whether another is to follow at once."""
+        self.ours, self._next = True, self._seconds
         self._begun = begun = self._clock()
         told: Told | None = None
         try:
             told = await self._work()
         finally:
             self._announce(None if told is None else {**told, BEGUN: begun})
+        if not told:
+            return False
+        self._next = told.get(NEXT, self._seconds)
+        return bool(told.get(MORE))
 
     def _announce(self, told: Told | None) -> None:
         """Tell the others; that nothing is known any more only where they go by what this process told them."""
@@ -193,13 +206,14 @@ class FleetTurns:
             self._begun = told[BEGUN]
             self._take(told, self._begun)
             self.ours = self._believed = False
-            self._not_before = now + PATIENCE_SECONDS + self._siblings.apart_seconds
+            self._not_before = now + self._seconds + PATIENCE_SECONDS + self._siblings.apart_seconds
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait for this process's next turn, which each turn of another's puts off."""
-        due = self._clock() + seconds
+    async def _pause(self, seconds: float) -> float:
+        """Wait for this process's next turn, which each turn of another's puts off; return the loop's time by then."""
+        due = self._clock() + min(seconds, self._next)
         while (wait := max(due, self._not_before) - self._clock()) > 0:
             self._sooner.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._sooner.wait()
+        return asyncio.get_running_loop().time()

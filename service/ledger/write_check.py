@@ -47,7 +47,7 @@ class WriteCheck:
         self._data_dir = data_directory(shards.client)
         self._clock = clock
         self._written = SharedRead(self._write)
-        self._turns = FleetTurns(siblings or Siblings(), "writes", self._turn, self._take, clock)
+        self._turns = FleetTurns(siblings or Siblings(), "writes", self._turn, self._take, clock=clock)
         self._ended: float | None = None
         self._failed: dict[int, Exception] = {}
         self._known: set[int] = set()

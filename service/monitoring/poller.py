@@ -39,7 +39,7 @@ class SnapshotPoller:
         self._clock = clock
         self._started = clock()
         self._turned: float | None = None
-        self._turns = FleetTurns(siblings or Siblings(), "ledger", self._turn, self._take, clock)
+        self._turns = FleetTurns(siblings or Siblings(), "ledger", self._turn, self._take, clock=clock)
         self._snapshot: Snapshot | None = None
         self._rows = ProductRows()
         self._reading = SharedRead(self._read)

@@ -1,43 +1,42 @@
 """What has to be done by the clock: reservations end, deferred orders come back, what is old is forgotten.
 
-Any number of processes may do it. In a fleet the first of a kind does, `api-0` and `order-0`: each look costs the store
-the same, found or not. It is kept alive by its supervisor; while it hangs (15 s at most) no other of its kind looks.
+Any number of processes may do it. In a fleet one does (`service.ledger.turns`), which looks once a second, and when the
+next is due; any other follows it.
 """
 
-import re
 from functools import partial
 
 import structlog
 
-from service.background import Work, every
+from service.background import Work
+from service.ledger.due import due
 from service.ledger.ledger import Ledger
+from service.ledger.turns import MORE, NEXT, FleetTurns, Siblings, Told
 from service.store import STORE_ERRORS
 from telemetry import suppressed
 
-INTERVAL_SECONDS = 0.5
+AGAIN_SECONDS = 0.25
+"""Until the next look where something was due: more of its kind may be soon."""
 MEND_SECONDS = 2.0
-TRIM_SECONDS = 2.0
 MAX_BATCH = 500
-_NOT_FIRST = re.compile(r".+-[1-9]\d*")
 
 
-def maintenance(ledger: Ledger, slot: str) -> list[Work]:
-    """Return what is to be kept going in a process of a fleet; a shard that is down is waited for, alone.
+def maintenance(ledger: Ledger, siblings: Siblings) -> list[Work]:
+    """Return what is to be kept going in each process of a fleet; a shard that is down is waited for, alone.
 
     Args:
         ledger: What is looked after.
-        slot: The slot of this process, such as `api-0`; one that is not the first of its kind has nothing to do.
+        siblings: The fleet.
     """
-    if _NOT_FIRST.fullmatch(slot):
-        return []
-    return [
-        partial(every, seconds, partial(work, ledger, shard), outage=STORE_ERRORS)
+    turns = [FleetTurns(siblings, f"due:{shard}", partial(_do_what_is_due, ledger, shard)) for shard in ledger.shards]
+    turns += [
+        FleetTurns(siblings, f"mend:{shard}", partial(_mend, ledger, shard), seconds=MEND_SECONDS)
         for shard in ledger.shards
-        for seconds, work in ((INTERVAL_SECONDS, _round), (MEND_SECONDS, _mend), (TRIM_SECONDS, _trim))
     ]
+    return [partial(one.run, outage=STORE_ERRORS) for one in turns]
 
 
-async def _mend(ledger: Ledger, shard: int) -> None:
+async def _mend(ledger: Ledger, shard: int) -> Told:
     """Put back orders that somebody took out of the queue."""
     with suppressed():
         mended = await ledger.mend(shard)
@@ -45,23 +44,21 @@ async def _mend(ledger: Ledger, shard: int) -> None:
         structlog.get_logger("service.orders.maintenance").error(
             "orders were missing in the queue and were put back", shard=shard, orders=mended
         )
+    return {}
 
 
-async def _trim(ledger: Ledger, shard: int) -> bool:
-    """Take changes of orders off the feed that are too old; say whether there is more."""
-    with suppressed():
-        return await ledger.trim(shard)
-
-
-async def _round(ledger: Ledger, shard: int) -> bool:
-    """Do what is due in a shard, up to `MAX_BATCH` of a kind; say whether there is more."""
+async def _do_what_is_due(ledger: Ledger, shard: int) -> Told:
+    """Do what is due in a shard, up to `MAX_BATCH` of a kind; say whether there is more, or when there will be."""
     log = structlog.get_logger("service.orders.maintenance")
     with suppressed():
-        expired = await ledger.expire(shard, MAX_BATCH)
-        promoted = await ledger.promote(shard, MAX_BATCH)
-        forgotten = await ledger.forget(shard, MAX_BATCH)
+        until = await due(ledger, shard)
+        expired = await ledger.expire(shard, MAX_BATCH) if not until.expire else []
+        promoted = await ledger.promote(shard, MAX_BATCH) if not until.promote else 0
+        trimmed = await ledger.trim(shard, MAX_BATCH) if not until.trim else 0
+        forgotten = await ledger.forget(shard, MAX_BATCH) if not until.forget else 0
     if expired:
         log.info("reservations ended", shard=shard, orders=len(expired))
     if forgotten:
         log.info("orders were forgotten after their retention", shard=shard, orders=forgotten)
-    return MAX_BATCH in (len(expired), promoted, forgotten)
+    more = trimmed or MAX_BATCH in (len(expired), promoted, forgotten)
+    return {MORE: True} if more else {NEXT: max(min(until), AGAIN_SECONDS)}

@@ -65,7 +65,7 @@ async def serve_worker(
                 siblings.listening(),
                 background_tasks(
                     writes.run,
-                    *maintenance(ledger, slot),
+                    *maintenance(ledger, siblings),
                     *Refunds(ledger, payments, telemetry).works(),
                     partial(flush_periodically, windows),
                 ),

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from service.background import background_tasks
 from service.ledger.ledger import DeferResult, Settlement
 from service.ledger.orders import Order, Outcome, Status
+from service.ledger.turns import Siblings
 from service.orders.maintenance import maintenance
 from service.store import connect
 from tests.conftest import MakeServer
@@ -139,7 +140,7 @@ async def test_the_house_keeps_itself(sale: Sale) -> None:
     async def empty() -> bool:
         return not (await sale.dump()).orders
 
-    async with background_tasks(*maintenance(old(sale).ledger, "api-0")):
+    async with background_tasks(*maintenance(old(sale).ledger, Siblings())):
         await wait_until(empty, 15, "the order is forgotten")
 
 

@@ -30,7 +30,8 @@ if from == 0 then
       end
     end
   end
-  for s = math.floor(NOW / 1000) - 60, math.floor(NOW / 1000) do check_kind('second:' .. s, 'hash') end
+  look_for_seconds(60)
+  for s = math.floor(NOW / 1000) - 60, at_rest and 0 or math.floor(NOW / 1000) do check_kind('second:' .. s, 'hash') end
   for _, id in ipairs(redis.call('SMEMBERS', P .. 'catalogue')) do
     if not product_row(id) then
       local kind = redis.call('TYPE', product_key(id)).ok
