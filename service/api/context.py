@@ -91,11 +91,10 @@ class ApiContext:
         limits = _limits(self.rates, settings)
         self.checkout = Checkout(self.admission, limits, self.placer)
         self.ticket_counter = TicketCounter(self.tickets, limits, settings.max_in_flight)
-        # A fault may be on in one process alone, which then sees another ledger than the others.
-        self.siblings = Siblings(None if faults else telemetry.settings.socket_dir, telemetry.worker)
-        self.writes = WriteCheck(shards, settings.store_timeout_seconds, siblings=self.siblings)
+        self.siblings = fleet = siblings_of(telemetry, faults)
+        self.writes = WriteCheck(shards, settings.store_timeout_seconds, siblings=fleet)
         lease = Lease(shards, settings.fleet_id)
-        self.poller = SnapshotPoller(shards, lease, self.writes, on_reading=self._learn, siblings=self.siblings)
+        self.poller = SnapshotPoller(shards, lease, self.writes, on_reading=self._learn, siblings=fleet)
         self.past, slot = PastKeeper(shards, self.poller), telemetry.worker
         self.windows = open_windows(shards, slot, self._report, silence=settings.worker_silence)
         self.rejections = Rejections(self.ledger, slot)
@@ -142,6 +141,11 @@ class ApiContext:
         if not _ORDER_ID.fullmatch(order_id) or shard_of_order(order_id) not in self.shards:
             raise Problem("unknown_order")
         return order_id
+
+
+def siblings_of(telemetry: Telemetry, faults: Faults | None) -> Siblings:
+    """Return the other processes of the fleet; none where a fault may be on in one alone."""
+    return Siblings(None if faults else telemetry.settings.socket_dir, telemetry.worker)
 
 
 def _limits(rates: FleetRates, settings: Settings) -> RateLimits:

@@ -5,12 +5,12 @@ import socket
 from datetime import timedelta
 from functools import partial
 
+from service.api.context import siblings_of
 from service.api.service_health import worker_report
 from service.background import background_tasks
 from service.ending import Ending
 from service.faults import faulty_gateway, faulty_shards, watched
 from service.ledger.ledger import Ledger
-from service.ledger.turns import Siblings
 from service.ledger.write_check import WriteCheck
 from service.metrics import WORKER_PROGRESS_AGE
 from service.monitoring.flushing import flush_periodically
@@ -38,26 +38,20 @@ async def serve_worker(
         Stopped: `stop` was set while the store was waited for.
     """
     slot = telemetry.worker
+    tracer, block = telemetry.tracer("service.store"), BLOCK.total_seconds()
     payments = gateway(settings.payment, telemetry.tracer_provider)
     ending = Ending(settings.shutdown_seconds)
     telemetry.start()
     try:
         async with (
             ending.begins_with(stop),
-            open_shards(
-                settings,
-                store_url,
-                name=slot,
-                tracer=telemetry.tracer("service.store"),
-                block_seconds=BLOCK.total_seconds(),
-                stop=stop,
-            ) as real,
+            open_shards(settings, store_url, name=slot, tracer=tracer, block_seconds=block, stop=stop) as real,
             watched(settings, store_url, slot) as faults,
         ):
             shards, payments = faulty_shards(real, faults), faulty_gateway(payments, faults, telemetry)
             ledger = Ledger(shards, settings.policy)
             worker = _worker(settings, telemetry, ledger, payments)
-            siblings = Siblings(None if faults else telemetry.settings.socket_dir, slot)
+            siblings = siblings_of(telemetry, faults)
             writes = WriteCheck(shards, settings.store_timeout_seconds, siblings=siblings)
             windows = open_windows(shards, slot, lambda: worker_report(worker), silence=settings.worker_silence)
             telemetry.observe(WORKER_PROGRESS_AGE, lambda: [(worker.progress_age_seconds(), {})])
