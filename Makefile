@@ -19,10 +19,10 @@ run: $(VENV)/.runtime ## start the whole service with a demo sale on http://loca
 	@exec $(BIN)/flash-sale run
 
 stack: $(VENV)/.dev ## start Prometheus, Jaeger, the Collector, ... and the service as native processes (CROWD=20 sends shoppers)
-	@$(BIN)/python -m deploy.stack tools >/dev/null
+	@$(BIN)/python -m deploy.stack tools alertmanager jaeger otelcol prometheus >/dev/null
 	@exec $(BIN)/python -m deploy.stack up
 
-stack-tools: $(VENV)/.dev ## build the programs of the stack that are missing, with Go, into a cache
+stack-tools: $(VENV)/.dev ## build or install the programs of the stack and its tests that are missing, with Go and npm, into a cache
 	@$(BIN)/python -m deploy.stack tools
 
 test: $(VENV)/.dev ## run every check and every test, side by side (STACK=require: a skip is a failure)
@@ -92,6 +92,7 @@ lock: $(VENV)/.dev ## pin the dependencies anew in requirements/ (UPGRADE=1: at 
 	$(LOCK) --group dev --extra crowd -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 	$(LOCK) --group bench --extra crowd -c requirements/runtime.txt pyproject.toml -o requirements/bench.txt
 	$(LOCK) --group audit -o requirements/audit.txt
+	$(LOCK) --group clients -o requirements/clients.txt
 
 matrix: $(VENV)/.dev ## run truemeter on every version that its ranges promise, and write docs/truemeter-matrix.md (needs the internet)
 	$(BIN)/python -m deploy.matrix --write $(addprefix --python ,$(PYTHONS))

@@ -21,6 +21,8 @@ from typing import Final
 HERE: Final = Path(__file__).resolve().parent
 MANIFEST: Final = HERE / "otelcol-builder.yaml"
 CHECKER: Final = HERE / "compose-check"
+API_TOOLS: Final = HERE / "api-tools"
+PYTHON_CLIENTS: Final = HERE.parents[1] / "requirements" / "clients.txt"
 NICE: Final = ["nice", "-n", "5"]
 PAGE: Final = b"<!doctype html><title>The API is here; the page is in the image.</title>\n"
 
@@ -44,6 +46,10 @@ class Source:
     tags: str = ""
     placeholders: tuple[str, ...] = ()
     """Files that the build embeds and the module does not carry: web pages, which nothing here looks at."""
+    npm: Path | None = None
+    """A folder that names packages of npm's: what is installed, not built."""
+    pip: Path | None = None
+    """A file that names packages of Python's, for an environment of their own."""
     on_path: Mapping[str, str] = field(default_factory=dict)
     """What a Linux distribution calls them; good enough where nothing was built."""
 
@@ -87,6 +93,18 @@ def sources() -> list[Source]:
             packages=(".",),
         ),
         Source(name="compose-check", version=_digest(*sorted(CHECKER.iterdir())), programs=("compose-check",)),
+        Source(
+            name="api-tools",
+            version=_digest(*sorted(API_TOOLS.iterdir())),
+            programs=("openapi-typescript", "tsc", "spectral"),
+            npm=API_TOOLS,
+        ),
+        Source(
+            name="python-clients",
+            version=_digest(PYTHON_CLIENTS),
+            programs=("openapi-python-client",),
+            pip=PYTHON_CLIENTS,
+        ),
     ]
 
 
@@ -115,7 +133,7 @@ def build(names: Iterable[str] = ()) -> list[Path]:
     """Build what is not there yet, all of it or the sources that are named, and return every path.
 
     Raises:
-        ToolMissing: There is no Go, or a build failed.
+        ToolMissing: There is no Go or no npm, or a build or an installation failed.
     """
     wanted = set(names)
     paths = []
@@ -130,12 +148,21 @@ def built(source: Source) -> list[Path]:
     """Return the paths of a source's programs, built if one is not there yet.
 
     Raises:
-        ToolMissing: There is no Go, or the build failed.
+        ToolMissing: There is no Go or no npm, or the build or the installation failed.
     """
     paths = [folder(source) / program for program in source.programs]
     if not all(path.is_file() for path in paths):
-        _build(source)
+        _make(source)
     return paths
+
+
+def _make(source: Source) -> None:
+    if source.npm:
+        _install_npm(source, source.npm)
+    elif source.pip:
+        _install_pip(source, source.pip)
+    else:
+        _build(source)
 
 
 def _build(source: Source) -> None:
@@ -152,6 +179,34 @@ def _build(source: Source) -> None:
             options = ["-trimpath", f"-tags={source.tags}", "-ldflags=-s -w", "-o", str(fresh)]
             _run(["go", "build", *options, package], work)
             fresh.replace(target / program)
+
+
+def _install_npm(source: Source, packages: Path) -> None:
+    """Install packages of npm's, of which none may run a script of its own, and put their programs beside them."""
+    if shutil.which("npm") is None:
+        raise ToolMissing(f"{source.name}: its programs come from npm (Node.js 20 or newer), and there is no npm here")
+    sys.stderr.write(f"installing {source.name} with npm, once\n")
+    target = folder(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".api-tools-", dir=target.parent) as temporary:
+        fresh = Path(temporary) / "fresh"
+        shutil.copytree(packages, fresh)
+        _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], fresh)
+        for program in source.programs:
+            (fresh / program).symlink_to(f"node_modules/.bin/{program}")
+        shutil.rmtree(target, ignore_errors=True)
+        fresh.rename(target)
+
+
+def _install_pip(source: Source, packages: Path) -> None:
+    """Install packages of Python's into an environment of their own, and put their programs beside it."""
+    sys.stderr.write(f"installing {source.name} with pip, once\n")
+    target = folder(source)
+    _run([sys.executable, "-m", "venv", "--clear", str(target)], HERE)
+    options = ["--quiet", "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"]
+    _run([str(target / "bin/python"), "-m", "pip", "install", *options, "-r", str(packages)], HERE)
+    for program in source.programs:
+        (target / program).symlink_to(f"bin/{program}")
 
 
 def _fetch(source: Source, work: Path) -> list[str]:

@@ -5,16 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
-from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI
 from opentelemetry.trace import format_trace_id, get_current_span
 from starlette.middleware import Middleware
 from starlette.types import Scope
 
+from service.api import asyncapi, errors, health, openapi, pages, product_list, websocket
 from service.api import dead_letters as dead_letters_api
-from service.api import errors, health, pages, product_list, websocket
 from service.api import events as events_api
 from service.api import faults as faults_api
 from service.api import inventory as inventory_api
@@ -41,14 +39,10 @@ from service.metrics import (
 from service.monitoring.flushing import flush_last, flush_periodically
 from service.monitoring.ledger_metrics import observe_ledger, observe_store_memory
 from service.orders.maintenance import maintenance
-from service.problems import Problem, ProblemDetails
+from service.problems import Problem
 
 MAX_BODY_BYTES = 64 * 1024
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-DESCRIPTION = """Sells a limited stock to far more buyers than there are units.
-
-Every error is `application/problem+json` with a stable `code`. A refusal (`sold_out`, `limit_exceeded`, ...) is an
-answer, not a failure. Send an `Idempotency-Key` with `POST /orders` and it is safe to send again."""
 
 
 def create_app(context: ApiContext) -> FastAPI:
@@ -61,13 +55,10 @@ def create_app(context: ApiContext) -> FastAPI:
 
     handlers = errors.ErrorHandlers(note)
     app = FastAPI(
-        title="flash-sale",
-        version=version("flash-sale"),
-        description=DESCRIPTION,
+        **openapi.about(context.settings),
         telemetry=telemetry.fastapi_config(),
         lifespan=_lifespan,
         redirect_slashes=False,
-        servers=[{"url": context.settings.root_path}] if context.settings.root_path else None,
         docs_url=None,  # one of our own, with a policy
         redoc_url=None,
         exception_handlers=handlers.by_type(),
@@ -77,6 +68,7 @@ def create_app(context: ApiContext) -> FastAPI:
     if context.faults is not None:
         app.include_router(faults_api.router)
     app.include_router(pages.create_router(context.settings))
+    app.include_router(asyncapi.create_router(context.settings))
     orders = (events_api, order_list_api, order_events_api, refunds_api, orders_api, dead_letters_api)
     for module in (*orders, product_list, inventory_api, tickets_api, monitoring_api):
         app.include_router(module.router)
@@ -89,7 +81,7 @@ def create_app(context: ApiContext) -> FastAPI:
     telemetry.observe(ACTIVE_CONNECTIONS, lambda: [(context.connections(), {})])
     websocket.observe(telemetry, context.broadcast)
     telemetry.instrument(app)
-    _document(app, context)
+    openapi.complete(app, context.settings)
     return app
 
 
@@ -159,44 +151,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await context.aclose()
         await flush_last(context.rejections, context.windows)
         await asyncio.to_thread(context.telemetry.shutdown, context.ending.telemetry_seconds)
-
-
-def _document(app: FastAPI, context: ApiContext) -> None:
-    """Put into the OpenAPI document what the code cannot say: the shape of a problem, who needs a `user_id`."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = generate()
-            schemas = document["components"]["schemas"]
-            problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= problem.pop("$defs", {})
-            schemas["ProblemDetails"] = problem
-            if not context.settings.auth_jwt.enabled:
-                _document_without_tokens(document)
-            if context.settings.monitoring_token is None:
-                _leave_out(document, "watcher")
-        return app.openapi_schema or document
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
-
-
-def _document_without_tokens(document: dict[str, Any]) -> None:
-    """Where shoppers show no token, an order names its user."""
-    for name in ("OrderRequest", "TicketRequest"):
-        asked = document["components"]["schemas"][name]
-        asked.setdefault("required", []).append("user_id")
-        asked["properties"]["user_id"] = asked["properties"]["user_id"]["anyOf"][0]
-    _leave_out(document, "shopper")
-
-
-def _leave_out(document: dict[str, Any], scheme: str) -> None:
-    """Remove from the document a token that is not in use."""
-    del document["components"]["securitySchemes"][scheme]
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            allowed = operation.get("security", [])
-            if allowed == [{scheme: []}]:
-                del operation["security"], operation["responses"]["401"]
-            elif {scheme: []} in allowed:  # who has none of the others is not turned away either
-                operation["security"] = [{} if one == {scheme: []} else one for one in allowed]

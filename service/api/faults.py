@@ -51,21 +51,23 @@ async def list_faults(faults: Switches) -> FaultList:
 
 
 @router.put("/{fault}", responses=describe("invalid", *REFUSALS))
-async def switch_on(fault: Fault, faults: Switches, strike: Annotated[FaultRule | None, Body()] = None) -> FaultList:
+async def switch_fault_on(
+    fault: Fault, faults: Switches, strike: Annotated[FaultRule | None, Body()] = None
+) -> FaultList:
     """Switch a fault on, in every process within a second."""
     await faults.switch_on(fault, strike or FaultRule())
     return _list(await faults.read())
 
 
 @router.delete("/{fault}", responses=describe("invalid", *REFUSALS))
-async def switch_off(fault: Fault, faults: Switches) -> FaultList:
+async def switch_fault_off(fault: Fault, faults: Switches) -> FaultList:
     """Switch a fault off."""
     await faults.switch_off(fault)
     return _list(await faults.read())
 
 
 @router.delete("", responses=describe(*REFUSALS))
-async def switch_all_off(faults: Switches) -> FaultList:
+async def switch_all_faults_off(faults: Switches) -> FaultList:
     """Switch all faults off."""
     await faults.switch_off(*Fault)
     return _list(await faults.read())

@@ -33,12 +33,12 @@ def create_router(
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz")
-    async def alive() -> Health:
+    async def read_liveness() -> Health:
         """Answer while the process is alive."""
         return Health(status="ok")
 
     @router.get("/readyz", responses=describe("store_unavailable", "overloaded"))
-    async def ready() -> Health:
+    async def read_readiness() -> Health:
         """Answer 200 while a shard of the store takes writes and the process is not about to end."""
         if draining():
             raise Problem("overloaded", "The process is about to end.", headers={"Retry-After": str(RETRY_SECONDS)})
@@ -50,7 +50,7 @@ def create_router(
         return Health(status="ready")
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    async def metrics(request: Request) -> Response:
+    async def read_prometheus_metrics(request: Request) -> Response:
         """Export every series of this process, of its siblings, and of the ledger as Prometheus text."""
         return await telemetry.scrape(request)
 

@@ -53,7 +53,7 @@ async def list_products(request: Request, context: Context) -> Response:
 
 
 @router.get("/inventory/metrics", responses=describe("store_unavailable"))
-async def read_figures(context: Context) -> InventoryFigures:
+async def read_inventory_figures(context: Context) -> InventoryFigures:
     """Tell how many units there are of everything, archived products too, and whether the books agree."""
     products = await context.catalogue.products()
     return InventoryFigures(

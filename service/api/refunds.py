@@ -12,7 +12,8 @@ from service.api.errors import describe
 from service.api.orders import IdempotencyKey, OrderIdPath, OrderView, Quantity
 from service.api.strict_json import StrictRoute
 from service.ledger.orders import Order
-from service.ledger.refunds import Refund, RefundResult, refund_order
+from service.ledger.refunds import Refund, RefundResult
+from service.ledger.refunds import refund_order as book_refund
 from service.problems import Problem
 
 router = APIRouter(tags=["orders"], route_class=StrictRoute)
@@ -33,7 +34,7 @@ class RefundRequest(BaseModel):
     dependencies=[Admin],
     responses={**WRITE_PROBLEMS, **describe("unknown_order", "not_refundable")},
 )
-async def refund(
+async def refund_order(
     order_id: OrderIdPath,
     wanted: RefundRequest,
     response: Response,
@@ -48,7 +49,7 @@ async def refund(
         reason=wanted.reason,
     )
     once = once_only(idempotency_key, context.settings.policy.idempotency, f"refund {order_id}", wanted)
-    answer = await refund_order(context.shards, asked, once)
+    answer = await book_refund(context.shards, asked, once)
     if answer.order is not None:
         context.sold_out.invalidate(answer.order.product_id)
     if answer.result is not RefundResult.REFUNDED or answer.order is None:
