@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from service.api.auth import REPLAYED
 from service.api.errors import describe
 from service.api.orders import IdempotencyKey
-from service.ledger.catalogue import OnceOnly
+from service.ledger.once_only import OnceOnly
 from service.ledger.products import Product
 from service.store import keys
 

@@ -11,7 +11,6 @@ from service.api.context import Context
 from service.api.errors import describe
 from service.api.orders import IdempotencyKey, OrderIdPath, OrderView
 from service.api.strict_json import StrictRoute
-from service.ledger.catalogue import claim
 from service.ledger.dead_letters import Requeued
 from service.ledger.snapshot import MissingShards
 from service.problems import Problem
@@ -50,15 +49,11 @@ async def requeue_dead_letter(
     """Process a dead letter anew: its units are reserved again, its payment is asked for under a new key."""
     known = context.known_order_id(order_id)
     once = once_only(idempotency_key, context.settings.policy.idempotency, f"requeue {order_id}")
-    if once is not None and not await claim(context.shards, once):
-        raise Problem("idempotency_conflict")
-    result = (await context.dead_letters.requeue([known], context.settings.policy.reservation))[known]
-    order = await context.ledger.order(known)
-    if order is None:
-        raise Problem("unknown_order")
-    replayed = once is not None and result is Requeued.NOT_DEAD and order.generation > 0
-    if result is not Requeued.REQUEUED and not replayed:
-        code = "not_a_dead_letter" if result is Requeued.NOT_DEAD else result.value
-        raise Problem(code, f"The order is {order.status}." if result is Requeued.NOT_DEAD else "")
-    note_replay(response, replayed=replayed)
-    return OrderView.of(order)
+    answer = await context.dead_letters.requeue_once(known, context.settings.policy.reservation, once)
+    if answer.order is None or answer.result is Requeued.NOT_DEAD:
+        code = "not_a_dead_letter" if answer.order else answer.result.value
+        raise Problem(code, f"The order is {answer.order.status}." if answer.order else "")
+    if answer.result is not Requeued.REQUEUED:
+        raise Problem(answer.result.value)
+    note_replay(response, replayed=answer.replayed)
+    return OrderView.of(answer.order)

@@ -13,7 +13,7 @@ from service.api.errors import describe
 from service.api.orders import IdempotencyKey
 from service.api.service_health import ServiceHealth, service_health
 from service.api.watch_auth import WatcherAuth
-from service.ledger.catalogue import claim
+from service.ledger.once_only import claim
 from service.monitoring.live import Benchmark, ErrorEntry, MetricsData, errors_of
 from service.monitoring.past import Past
 from service.problems import Problem
@@ -41,7 +41,7 @@ async def read_metrics(context: Context) -> MetricsData:
 
 
 @router.get("/metrics/history", dependencies=[WatcherAuth], responses=describe("unauthorized", "store_unavailable"))
-async def read_history(context: Context) -> Past:
+async def read_metrics_history(context: Context) -> Past:
     """Tell how the sale went over the last five minutes, as the fleet has seen it: the same from every process."""
     return await context.past.read()
 

@@ -3,17 +3,15 @@
 Those who read at one time share a round trip, and never get what was read before they asked.
 """
 
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal, NamedTuple, Self
 
+from service.ledger.once_only import OnceOnly, begin_once
 from service.ledger.products import Product
-from service.store import BatchTrace, ShardBatcher, Shards, SharedRead, is_store_down, keys
+from service.store import Arg, BatchTrace, ShardBatcher, Shards, SharedRead, is_store_down, keys
 
-REPLY_KEPT = timedelta(minutes=10)
 MAX_BATCH = 128
 Field = str | int | datetime | None
 
@@ -32,35 +30,12 @@ class Change(StrEnum):
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
 
 
-@dataclass(frozen=True, slots=True)
-class OnceOnly:
-    """A request that is carried out once: sent again it gets its first answer.
-
-    Attributes:
-        digest: Of the caller's idempotency key.
-        fingerprint: Of what is asked for; another under the same digest is a conflict.
-        kept: How long the answer is kept.
-    """
-
-    digest: str
-    fingerprint: str
-    kept: timedelta
-
-
 class Changed(NamedTuple):
     """The answer to a change; `product` is None where nothing was changed, `replayed` says that it was made earlier."""
 
     change: Change
     product: Product | None
     replayed: bool
-
-
-async def claim(shards: Shards, once: OnceOnly) -> bool:
-    """Bind an idempotency key in the shard of the key; False where another request has it."""
-    granted = await shards.run(
-        "claim", shards.of(once.digest), once.kept // timedelta(milliseconds=1), once.digest, once.fingerprint
-    )
-    return bool(granted[0])
 
 
 class FoundProducts(tuple[Product, ...]):  # noqa: SLOT001 - a tuple cannot have slots of its own
@@ -126,12 +101,11 @@ class ProductCatalogue:
             redis.exceptions.RedisError: The store is down; the change may have been made.
         """
         shard = self._shards.of(product_id)
-        if once is not None and self._shards.of(once.digest) != shard and not await claim(self._shards, once):
+        request = await begin_once(self._shards, shard, once)
+        if request is None:
             return Changed(Change.IDEMPOTENCY_CONFLICT, None, replayed=False)
-        # Without a key of the caller's it is still one request, which the client of the store may send twice.
-        once = once or OnceOnly(secrets.token_hex(8), "", REPLY_KEPT)
-        args: list[str | int] = [once.digest, once.kept // timedelta(milliseconds=1), once.fingerprint]
-        args += [keys.escape(product_id), mode, match, secrets.token_hex(6)]
+        *about, call = request
+        args: list[Arg] = [*about, keys.escape(product_id), mode, match, call]
         for name, value in fields.items():
             args += [name, _plain(value)]
         reply = await self._shards.run("stock", shard, *args)

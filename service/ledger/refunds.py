@@ -1,12 +1,10 @@
 """Giving back a confirmed order, whole or in part; the money follows by the workers, see `service.orders.refunds`."""
 
-import secrets
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from service.ledger.catalogue import REPLY_KEPT, OnceOnly, claim
+from service.ledger.once_only import OnceOnly, begin_once
 from service.ledger.orders import Order, shard_of_order
 from service.store import Shards
 
@@ -74,17 +72,10 @@ async def refund_order(shards: Shards, refund: Refund, once: OnceOnly | None = N
         redis.exceptions.RedisError: The store is down; the refund may have been booked.
     """
     shard = shard_of_order(refund.order_id)
-    if once is not None and shards.of(once.digest) != shard and not await claim(shards, once):
+    request = await begin_once(shards, shard, once)
+    if request is None:
         return RefundAnswer(RefundResult.IDEMPOTENCY_CONFLICT, None, replayed=False)
-    # Without a key of the caller's it is still one request, which the client of the store may send twice.
-    once = once or OnceOnly(secrets.token_hex(8), "", REPLY_KEPT)
-    args: list[str | int] = [
-        once.digest,
-        once.kept // timedelta(milliseconds=1),
-        once.fingerprint,
-        secrets.token_hex(6),
-    ]
-    args += [refund.order_id, "" if refund.quantity is None else refund.quantity]
+    args = [*request, refund.order_id, "" if refund.quantity is None else refund.quantity]
     args += ["1" if refund.return_to_stock else "", refund.reason]
     result, *rest = await shards.run("refund", shard, *args)
     order = Order.from_row(rest[0]) if rest else None

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from service.ledger.catalogue import OnceOnly
 from service.ledger.ledger import Entry, ledger_scripts
+from service.ledger.once_only import OnceOnly
 from service.ledger.order_list import OrderFilter
 from service.ledger.orders import NewOrder
 from service.ledger.refunds import Refund, refund_order

@@ -22,7 +22,7 @@ from service.ledger.ledger import (
     read_entry,
 )
 from service.ledger.order_list import OrderFilter, OrderList, Position
-from service.ledger.orders import NewOrder, Order, Outcome, Placement, Status, new_order_id
+from service.ledger.orders import NewOrder, Order, Outcome, Placement, Status, new_order_id, shard_of_order
 from service.ledger.products import Product
 from service.ledger.snapshot import Snapshot, take_snapshot
 from service.store import Shards, keys
@@ -177,8 +177,11 @@ class Sale:
 
     async def dead_letter(self, *args: Any, **kwargs: Any) -> Order:
         """Buy something that cannot be processed at all, and see it given up."""
-        order = await self.buy(*args, **kwargs)
-        await self.take()
+        return await self.die(await self.buy(*args, **kwargs))
+
+    async def die(self, order: Order) -> Order:
+        """See an order given up that waits."""
+        await self.take(shard=shard_of_order(order.order_id))
         assert await self.under(attempts=1).defer(order, reason="gateway_down") is DeferResult.DEAD
         return await self.order(order)
 

@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service.ledger.catalogue import Change, OnceOnly
+from service.ledger.catalogue import Change
+from service.ledger.once_only import OnceOnly
 from tests.orders.sale import LONG, Sale
 from tests.support import RedisServer
 from tests.support.service import ADMIN

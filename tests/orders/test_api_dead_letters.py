@@ -47,6 +47,46 @@ async def test_a_dead_letter_is_requeued_once(shop: Shop) -> None:
     assert (await shop.client.get("/dead-letters", headers=ADMIN)).json()["orders"][0]["user_id"] == "bob"
 
 
+async def test_a_key_is_for_one_death(shop: Shop) -> None:
+    """Sent again late, when the order has died once more, it requeues nothing; another key does, and so does none."""
+    sale = Sale(shop.service.shards)
+    letter = await sale.dead_letter("lamp")
+    path = f"/dead-letters/{letter.order_id}/requeue"
+    first = await shop.client.post(path, headers={**ADMIN, "Idempotency-Key": "first"})
+    for key in ({"Idempotency-Key": "second"}, {}):
+        await sale.die(letter)
+        late = await shop.client.post(path, headers={**ADMIN, "Idempotency-Key": "first"})
+        assert (late.json(), late.headers["idempotency-replayed"]) == (first.json(), "true")
+        assert (await shop.client.get("/dead-letters", headers=ADMIN)).json()["orders"]
+        anew = await shop.client.post(path, headers={**ADMIN, **key})
+        assert (anew.status_code, anew.json()["status"], "idempotency-replayed" in anew.headers) == (
+            200,
+            "pending",
+            False,
+        )
+    dump = await sale.dump()
+    assert (dump.orders[letter.order_id].generation, dump.snapshot.requeued) == (3, 3)
+
+
+@pytest.mark.parametrize("shards", [4])
+async def test_a_key_requeues_one_order_whatever_the_shard(valkey_server: RedisServer, shards: int) -> None:
+    """It is claimed in its own shard, so it cannot be used for two orders that live apart."""
+    async with open_shop(valkey_server.url, store_shards=shards) as shop:
+        sale = Sale(shop.service.shards)
+        letters = []
+        for number in range(8):
+            await shop.put(f"product-{number}")
+            letters.append(await sale.dead_letter(f"product-{number}"))
+        for number, letter in enumerate(letters):
+            keyed = {**ADMIN, "Idempotency-Key": f"key-{number}"}
+            for replayed in (False, True):
+                answer = await shop.client.post(f"/dead-letters/{letter.order_id}/requeue", headers=keyed)
+                assert (answer.status_code, "idempotency-replayed" in answer.headers) == (200, replayed)
+            other = letters[(number + 1) % len(letters)]
+            conflict = await shop.client.post(f"/dead-letters/{other.order_id}/requeue", headers=keyed)
+            problem(conflict, 422, "idempotency_conflict")
+
+
 async def test_what_cannot_be_requeued_says_why(shop: Shop) -> None:
     """Units that are gone, a buyer who has others by now, an order that was never given up, and one of nobody."""
     sale = Sale(shop.service.shards)

@@ -93,7 +93,7 @@ async def test_requeue_sells_nothing_that_is_not_there(sale: Sale) -> None:
     unknown = "00" + "0" * 28
     assert await sale.dead_letters.requeue([phone.order_id, unknown, watch.order_id], LONG) == {
         phone.order_id: Requeued.SOLD_OUT,
-        unknown: Requeued.NOT_DEAD,
+        unknown: Requeued.UNKNOWN_ORDER,
         watch.order_id: Requeued.LIMIT_EXCEEDED,
     }
     assert len(await sale.dead_letters.list()) == 2

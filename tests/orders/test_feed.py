@@ -7,9 +7,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from service.ledger.catalogue import OnceOnly
 from service.ledger.feed import Change, Cursor, CursorExpiredError, Feed, Place
 from service.ledger.ledger import Settlement
+from service.ledger.once_only import OnceOnly
 from service.ledger.orders import Order, Status
 from service.ledger.refunds import Refund, refund_order
 from service.store import keys

@@ -268,7 +268,7 @@ class LedgerMachine(SaleMachine):
         if fate == "drop":
             self.told(sending, lambda: self.model.drop(name), drop)
         else:
-            self.told(sending, lambda: self.model.requeue(name, due), requeue)
+            self.told(sending, lambda: self.model.requeue(name, due), requeue, same=True)
 
 
 def test_the_ledger_does_what_the_model_does(store_server: RedisServer, pytestconfig: pytest.Config) -> None:

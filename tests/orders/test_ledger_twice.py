@@ -146,7 +146,7 @@ async def leave(sale: Sale, twice: Sale) -> Any:
 async def requeue(sale: Sale, twice: Sale) -> Any:
     """The units are reserved anew once."""
     letter = await sale.dead_letter(user_id="a", quantity=3)
-    return letter.order_id in await twice.dead_letters.requeue([letter.order_id], LONG)
+    return (await twice.dead_letters.requeue([letter.order_id], LONG))[letter.order_id]
 
 
 async def drop(sale: Sale, twice: Sale) -> Any:

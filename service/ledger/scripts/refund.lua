@@ -1,19 +1,13 @@
 -- Gives back a confirmed order, whole or in part: its units, its totals and the money that is owed change together, once.
 -- Safe to send twice: the answer to a request is kept, and given again whatever happened since.
--- Needs:   orders, ends
+-- Needs:   orders, ends, once
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 request id, 2 how long to keep its answer in ms, 3 its fingerprint, 4 id of this call, 5 order id,
 --          6 units or '' for all that are left, 7 '1' if they return to stock, 8 reason or ''
 -- Returns: {refunded|not_refundable, order row, 1 if this is the answer to an earlier call} or
 --          {unknown_order|idempotency_conflict}
-local request = P .. 'request:' .. ARGV[1]
-local done, claimed = unpack(redis.call('MGET', request, P .. 'claim:' .. ARGV[1]))
-if claimed then return {'idempotency_conflict'} end -- by a request that is carried out in another shard
-if done then
-  local fingerprint, outcome, kept, call = unpack(cmsgpack.unpack(done))
-  if fingerprint ~= ARGV[3] then return {'idempotency_conflict'} end
-  return {outcome, kept, call == ARGV[4] and 0 or 1}
-end
+local again = answered(ARGV[1], ARGV[3], ARGV[4])
+if again then return again end
 
 local order = load_order(ARGV[5])
 if not order then return {'unknown_order'} end
@@ -36,7 +30,5 @@ return with_feed(function()
   note_change(order, 'refunded', #order.parts, order.reason)
   if units == left then count('refunded') end
   if order.price > 0 then redis.call('ZADD', P .. 'refunds', NOW, part_key(order, #order.parts)) end
-  local now = row(order)
-  redis.call('SET', request, cmsgpack.pack({ARGV[3], 'refunded', now, ARGV[4]}), 'PX', ARGV[2])
-  return {'refunded', now, 0}
+  return keep_answer(ARGV[1], ARGV[2], ARGV[3], ARGV[4], 'refunded', row(order))
 end)

@@ -1,7 +1,7 @@
 -- Creates a product, changes some of its fields, adds units, or archives it; what the stock gains is booked as a restock.
 -- One that is archived is as good as none, until it is put anew: its units and orders are still there then.
 -- Safe to send twice: the answer to a request is kept, and given again whatever happened since.
--- Needs:   products
+-- Needs:   products, once
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 request id, 2 how long to keep its answer in ms, 3 its fingerprint, 4 product, 5 put|patch|restock|archive,
 --          6 the revisions that it may have: '' any, '*' that it exists, else some divided by commas, 7 id of this call,
@@ -10,14 +10,9 @@
 -- Returns: {created|changed, product row, 1 if this is the answer to an earlier call} or
 --          {unknown_product|changed_meanwhile|bad_window|bad_stock|stock_below_sold|has_open_orders|
 --          idempotency_conflict}
-local request, id, mode, match = P .. 'request:' .. ARGV[1], ARGV[4], ARGV[5], ARGV[6]
-local done, claimed = unpack(redis.call('MGET', request, P .. 'claim:' .. ARGV[1]))
-if claimed then return {'idempotency_conflict'} end -- by a request that is carried out in another shard
-if done then
-  local fingerprint, outcome, kept, call = unpack(cmsgpack.unpack(done))
-  if fingerprint ~= ARGV[3] then return {'idempotency_conflict'} end
-  return {outcome, kept, call == ARGV[7] and 0 or 1}
-end
+local id, mode, match = ARGV[4], ARGV[5], ARGV[6]
+local again = answered(ARGV[1], ARGV[3], ARGV[7])
+if again then return again end
 
 local key = product_key(id)
 local product = product_row(id)
@@ -67,6 +62,4 @@ if redis.call('HEXISTS', key, 'drawn') == 1 then
     redis.call('HSET', key, 'moved', NOW)
   end
 end
-local outcome, now = exists and 'changed' or 'created', product_row(id)
-redis.call('SET', request, cmsgpack.pack({ARGV[3], outcome, now, ARGV[7]}), 'PX', ARGV[2])
-return {outcome, now, 0}
+return keep_answer(ARGV[1], ARGV[2], ARGV[3], ARGV[7], exists and 'changed' or 'created', product_row(id))
