@@ -117,8 +117,10 @@ class Bank:
         key = body["charge_key"]
         if key not in self.captured:
             return JSONResponse({}, NOT_FOUND)
-        if request.headers["idempotency-key"] != f"refund-{key}":
-            self.parts[request.headers["idempotency-key"]] = body["amount"]
+        part = request.headers["idempotency-key"]
+        if part != f"refund-{key}":
+            if self.parts.setdefault(part, body["amount"]) != body["amount"]:
+                self.wrong.append(f"{part} gave back {self.parts[part]} and then {body['amount']}")
             return JSONResponse({"status": "refunded"})
         self.refunded[key] += 1
         return JSONResponse({"status": "refunded"})
@@ -132,7 +134,7 @@ class Bank:
     async def books(self, _: Request) -> Response:
         """Return what there is to be counted."""
         books = {"captured": self.captured, "refunded": self.refunded, "asked": self.asked, "wrong": self.wrong}
-        return JSONResponse(books)
+        return JSONResponse(books | {"parts": self.parts})
 
     async def charges(self, request: Request) -> Response:
         """List what was captured, two a page, whatever is asked for."""
@@ -178,7 +180,7 @@ class BankProcess:
         async with httpx.AsyncClient(timeout=15) as client:
             found = (await client.get(f"{self.url}/books")).json()
         bank = Bank()
-        bank.captured, bank.wrong = found["captured"], found["wrong"]
+        bank.captured, bank.wrong, bank.parts = found["captured"], found["wrong"], found["parts"]
         bank.refunded, bank.asked = Counter(found["refunded"]), Counter(found["asked"])
         return bank
 
