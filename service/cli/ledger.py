@@ -85,13 +85,17 @@ def migrate(as_json: Json = False) -> None:
     done, where = asyncio.run(in_store(_migrate, prepare=False))
     if as_json:
         report = {"store": where, "from": done.before, "to": done.after, "orders": done.orders, "shards": done.shards}
-        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+        sys.stdout.write(json.dumps({**report, "forgotten": done.forgotten}, indent=2) + "\n")
         return
     write_line(f"store   {where}")
     if done.before == done.after:
         write_line(f"form {done.after} already: nothing to do")
     else:
         write_line(f"form {done.before} -> {done.after}: {done.orders} orders listed in {done.shards} shards")
+        if done.forgotten:
+            write_line(
+                f"revenue lacks {done.forgotten} orders that were forgotten before: what they earned is not known"
+            )
 
 
 async def _migrate(shards: "Shards", settings: "Settings") -> "tuple[Migration, str]":

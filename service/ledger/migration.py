@@ -26,6 +26,8 @@ class Migration(NamedTuple):
     """How many were listed now."""
     shards: int
     """In how many shards; those that are done already do not count."""
+    forgotten: int = 0
+    """How many orders of all shards were bought and forgotten before: what they earned is not in the revenue."""
 
 
 class StoreInUseError(Exception):
@@ -58,7 +60,8 @@ async def migrate(shards: Shards) -> Migration:
     listed = await _list_orders(shards)
     await shards.client.hset(shards.settings_key, "form", keys.SCHEMA_VERSION)
     await shards.prepare(create=False)
-    return Migration(FROM, keys.SCHEMA_VERSION, sum(listed), len(listed))
+    forgotten = [await shards.run("migrate", shard, "forgotten", empty_too=True) for shard in shards]
+    return Migration(FROM, keys.SCHEMA_VERSION, sum(listed), len(listed), sum(forgotten))
 
 
 async def _refuse_if_in_use(shards: Shards) -> None:

@@ -194,13 +194,16 @@ def test_a_crowd_brings_its_own_sale(valkey_server: RedisServer) -> None:
 async def test_a_store_of_an_older_form_is_migrated(valkey: Redis, valkey_server: RedisServer) -> None:
     """Every other command refuses it and says how to bring it forward; a second time there is nothing to do."""
     await older(valkey)
+    await valkey.hset("{fs:01}:totals", "archived:confirmed", 2)
     env = {"REDIS_URL": valkey_server.url, "STORE_SHARDS": "3"}
     refused = complaint(flash_sale("audit", env=env), 2)
     assert refused.endswith("an older one is brought forward by `flash-sale migrate`")
     done = flash_sale("migrate", env=env)
     assert (done.returncode, json.loads(done.stderr)["act"]) == (0, "migrate")
-    assert done.stdout.splitlines()[1:] == ["form 3 -> 4: 240 orders listed in 3 shards"]
-    assert flash_sale("audit", env=env).returncode == 0
+    assert done.stdout.splitlines()[1:] == [
+        "form 3 -> 4: 240 orders listed in 3 shards",
+        "revenue lacks 2 orders that were forgotten before: what they earned is not known",
+    ]
     again = json.loads(flash_sale("migrate", "--json", env=env).stdout)
     assert {name: again[name] for name in ("from", "to", "orders")} == {"from": "4", "to": "4", "orders": 0}
     await valkey.hset("{fs:00}:settings", "form", "5")

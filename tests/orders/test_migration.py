@@ -57,6 +57,20 @@ async def test_every_order_is_listed_in_the_order_of_its_acceptance(store: Redis
     assert len(await listed(old.shards)) == 241
 
 
+async def test_what_forgotten_orders_earned_is_said_to_be_unknown(store: Redis) -> None:
+    """Form 3 kept their number alone; it is told, also by a second try that finds all shards done."""
+    old = await older(store)
+    confirmed = [order for order in (await dump_ledger(old.shards)).orders.values() if order.status == "confirmed"]
+    for shard in old.shards:
+        await store.hincrby(f"{keys.prefix(shard)}totals", "archived:confirmed", 2)
+        await store.hincrby(f"{keys.prefix(shard)}totals", "archived:failed", 5)
+    assert (await migrate(old.shards)).forgotten == 2 * SHARDS
+    await store.hset(keys.settings(), "form", "3-4")
+    assert await migrate(old.shards) == Migration("3", keys.SCHEMA_VERSION, 0, 0, 2 * SHARDS)
+    earned = (await dump_ledger(old.shards)).snapshot.revenue
+    assert earned == {"EUR": sum(order.unit_price * order.quantity for order in confirmed)}
+
+
 async def test_an_older_form_and_one_half_way_are_refused_by_whoever_starts(store: Redis) -> None:
     old = await older(store)
     for form in ("3", "3-4"):

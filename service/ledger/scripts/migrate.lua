@@ -2,9 +2,10 @@
 -- and put there when they are whole. What forgotten orders earned is not known any more.
 -- Needs:   orders, writes
 -- Keys:    1 the shard's prefix, 2 its key `store`
--- Args:    1 what to do: `begin` anew, read the `times` of acceptance, `add` orders, or `end`; 2... ids of orders, for `add`
+-- Args:    1 what to do: `begin` anew, read the `times` of acceptance, `add` orders, `end`, or count the `forgotten`; 2... ids of orders, for `add`
 --          in the order of their acceptance
--- Returns: of `begin`, 0 if the list is there already; of `times`, one for each order, -1 where it is gone; else nothing
+-- Returns: of `begin`, 0 if the list is there already; of `times`, one for each order, -1 where it is gone; of `forgotten`,
+--          how many orders were bought and forgotten before; else nothing
 local NEW, EARNED = P .. 'migrating:accepted', P .. 'migrating:revenue'
 local steps = {}
 
@@ -47,6 +48,11 @@ steps['end'] = function()
   local earned = redis.call('HGETALL', EARNED)
   if #earned > 0 then redis.call('HSET', P .. 'totals', unpack(earned)) end
   redis.call('UNLINK', EARNED)
+end
+
+function steps.forgotten()
+  local forgotten = redis.call('HMGET', P .. 'totals', 'archived:confirmed', 'archived:refunded')
+  return (tonumber(forgotten[1]) or 0) + (tonumber(forgotten[2]) or 0)
 end
 
 return steps[ARGV[1]]()
