@@ -99,6 +99,20 @@ OPEN = GaugeSpec(
     attributes={"product_id": None},
     scope="fleet",
 )
+TICKETS_GIVEN = GaugeSpec(
+    name="flash_sale.tickets.given",
+    unit="{ticket}",
+    description="Tickets given for the present lot of a product that is sold by ticket, late ones too.",
+    attributes={"product_id": None},
+    scope="fleet",
+)
+TICKETS_ADMITTED = GaugeSpec(
+    name="flash_sale.tickets.admitted",
+    unit="{ticket}",
+    description="Tickets of that lot that have had their turn to order; 0 until it is drawn.",
+    attributes={"product_id": None},
+    scope="fleet",
+)
 DRIFT = GaugeSpec(
     name="flash_sale.drift",
     unit="{unit}",
@@ -267,5 +281,5 @@ SPECS = (
     *(HELD, SOLD, OPEN, DRIFT, OLDEST_AGE, DEAD_LETTERS, DAMAGED, LOST, ETA_ERROR, REJECTIONS, EVENTS),
     *(ORDER_WAIT, ORDER_PROCESSING, PREDICTED_WAIT, LIVE_WORKERS, ORDER_DURATION, WORKER_PROGRESS_AGE, CHARGES),
     *(HTTP_REFUSED, WATCHERS, FRAMES, WATCHERS_REFUSED, SNAPSHOT_AGE, PAYMENTS_REFUNDED, WINDOWS_DROPPED),
-    *(STORE_MEMORY, STORE_MEMORY_LIMIT, MISSING_SHARDS),
+    *(STORE_MEMORY, STORE_MEMORY_LIMIT, MISSING_SHARDS, TICKETS_GIVEN, TICKETS_ADMITTED),
 )

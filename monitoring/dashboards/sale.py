@@ -5,6 +5,7 @@ from monitoring.dashboards.ledger import now, rate
 from monitoring.dashboards.model import Annotation, Dashboard, Query, Row, Variable
 from monitoring.dashboards.panels import BAD, GOOD, NEVER, WARN, Bars, Column, Figure, Graph, Table, lower, upper
 from monitoring.dashboards.revenue import MONEY
+from monitoring.dashboards.tickets import TICKETS
 
 OF = '{product_id=~"$product"}'
 LEFT = now(f"flash_sale_inventory_levels{OF}", "product_id")
@@ -164,7 +165,7 @@ STOCK = Row(
             title="Stock left",
             description="Units left to sell, of all units of the product.",
             unit="percentunit",
-            width=8,
+            width=6,
             minimum=0,
             maximum=1,
             fill=0,
@@ -174,18 +175,19 @@ STOCK = Row(
             title="Sold or held",
             description="Units that somebody has ordered and not lost again, of all units of the product.",
             unit="percentunit",
-            width=6,
+            width=4,
             minimum=0,
             maximum=1,
             steps=((None, "blue"), (0.8, WARN), (1, GOOD)),
             queries=(Query(expr=f"1 - {LEFT} / ({LEFT} + {HELD} + {SOLD})", legend="{{product_id}}"),),
         ),
+        TICKETS,
         Table(
             title="Products",
             description="Units of each product. Time to sold out: units left, divided by how fast they went over the"
             " last minute; empty while none go.",
             unit="short",
-            width=10,
+            width=9,
             sort="Sold",
             queries=(Query(expr=LEFT), Query(expr=HELD), Query(expr=SOLD), Query(expr=f"({LEFT} > 0) / {LEAVING}")),
             columns=(

@@ -17,6 +17,7 @@ from service.ledger.order_table import OrderTable, values
 from service.ledger.orders import Status, at
 from service.ledger.products import Product
 from service.ledger.snapshot import Snapshot
+from service.ledger.ticket_audit import Lot, read_numbers, unsound
 from service.store import Arg, Shards, is_store_down, keys, named, outage_reason
 from service.store.scan import scan_keys
 
@@ -39,6 +40,7 @@ class LedgerDump:
     buyers: dict[tuple[str, str], int] = field(default_factory=dict)
     unlisted: frozenset[str] = frozenset()
     damaged: dict[str, str] = field(default_factory=dict)
+    lots: tuple[Lot, ...] = ()
     missing_shards: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -70,7 +72,7 @@ async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
         SaleMovesError: A larger shard did not keep still while it was read.
         redis.exceptions.RedisError: No shard answers.
     """
-    by_keys = await _named(shards)
+    by_keys, tickets = await _named(shards), await read_numbers(shards)
     reading = (_read_shard(shards, shard, limit, by_keys[shard]) for shard in shards)
     found = await asyncio.gather(*reading, return_exceptions=True)
     dumps = [one for one in found if not isinstance(one, BaseException)]
@@ -96,6 +98,7 @@ async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
         dead=ids("dead"),
         unlisted=ids("unlisted"),
         missing_shards=away,
+        lots=tuple(Lot.of(row, tickets) for dump in dumps for row in dump["lots"]),
         damaged={what: more for dump in dumps for what, more in named(dump["damaged"]).items()},
         buyers={
             (keys.unescape(product), keys.unescape(user)): int(units)
@@ -248,6 +251,11 @@ def orders_are_listed(dump: LedgerDump) -> Iterator[str]:
         yield f"order {order_id} is not in the list"
 
 
+def tickets_have_numbers_of_their_own(dump: LedgerDump) -> Iterator[str]:
+    """Each ticket of a lot has a number of its own, below how many were given; no more than those took part in it."""
+    yield from unsound(dump.lots)
+
+
 def nothing_was_set_aside(dump: LedgerDump) -> Iterator[str]:
     """Nothing foreign or damaged was found in the store; `DEL {fs:NN}:damaged` once somebody has looked."""
     for what, more in dump.damaged.items():
@@ -272,6 +280,7 @@ INVARIANTS: tuple[Callable[[LedgerDump], Iterator[str]], ...] = (
     live_orders_are_queued_once,
     reservations_end,
     orders_are_listed,
+    tickets_have_numbers_of_their_own,
     nothing_was_set_aside,
 )
 

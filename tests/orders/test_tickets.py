@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from redis.asyncio import Redis
 
+from service.ledger.audit import dump_ledger, violations
 from service.ledger.orders import Outcome
 from service.ledger.tickets import INVALID, SaleTickets, TicketOutcome
 from service.store import keys
@@ -204,6 +205,37 @@ async def test_a_key_that_was_lost_is_made_anew_and_known_to_all(lot: TicketSale
     third = SaleTickets(lot.sale.shards, WINDOW)
     assert await third.checked(new.text, "phone", "ann") == "0 0"
     assert await third.checked(old, "phone", "ann") == INVALID
+
+
+async def test_the_audit_finds_tickets_that_cannot_be(lot: TicketSale) -> None:
+    """Two with one number, one that was never given, a lot of more than there are; a lot before is not looked at."""
+    client = lot.sale.shards.client
+    await lot.offer()
+    users = await lot.everybody(30)
+    await lot.open()
+    await lot.in_turn(users)
+    buckets = [key async for key in client.scan_iter(match="*tickets:*")]
+    rest = next(iter(await client.hgetall(buckets[0])))
+
+    async def found() -> list[str]:
+        return [one.detail for one in violations(await dump_ledger(lot.sale.shards))]
+
+    assert await found() == []
+    number = await client.hget(buckets[0], rest)
+    for wrong, said in (
+        ("30", "1 tickets have numbers beyond the 30"),
+        (await client.hget(buckets[1], next(iter(await client.hgetall(buckets[1])))), "1 numbers are on two tickets"),
+    ):
+        await client.hset(buckets[0], rest, wrong)
+        (detail,) = await found()
+        assert detail.startswith(f"phone: {said}"), detail
+    await client.hset(buckets[0], rest, number)
+    await client.hset(PHONE, "drawn", 31)
+    assert await found() == ["phone: 31 of 30 tickets took part in its lot, 10 had a turn"]
+    await lot.sale.catalogue.patch("phone", opens=SOON)
+    await client.hset(buckets[0], rest, "99")
+    assert await found() == []
+    assert (await lot.ticket("ann")).given == 1
 
 
 async def test_tickets_of_a_damaged_key_are_given_anew(lot: TicketSale) -> None:

@@ -86,7 +86,12 @@ read_named()
 
 local queued = {}
 for _, entry in ipairs(redis.call('XRANGE', P .. 'queue', '-', '+')) do queued[#queued + 1] = entry[2][2] end
+local lots = {}
+for _, id in ipairs(redis.call('SMEMBERS', P .. 'catalogue')) do
+  local v = redis.pcall('HMGET', product_key(id), 'round', 'given', 'drawn', 'turn')
+  if not v.err and v[2] then lots[#lots + 1] = {id, v[1] or '0', v[2], v[3] or '', v[4] or '0'} end
+end
 local function members(name) return redis.call('ZRANGE', P .. name, 0, -1) end
 return {'snapshot', snapshot(), 'orders', orders, 'queued', queued, 'delayed', members('delayed'),
         'deadlines', members('deadlines'), 'dead', members('dead'), 'buyers', buyers, 'unlisted', unlisted,
-        'damaged', redis.call('HGETALL', P .. 'damaged'), 'there', THERE}
+        'damaged', redis.call('HGETALL', P .. 'damaged'), 'lots', lots, 'there', THERE}
