@@ -65,7 +65,7 @@ def main() -> int:
 def show_tools(names: list[str]) -> int:
     """Build what is missing and print every path."""
     for path in build(names):
-        sys.stdout.write(f"{path.name:14}{path}\n")
+        sys.stdout.write(f"{path.name:22}{path}\n")
     return 0
 
 

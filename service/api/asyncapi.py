@@ -129,11 +129,11 @@ def _message(model: str, summary: str, **fields: dict[str, Any]) -> dict[str, An
             "payload": {"$ref": f"#/components/schemas/{model}"}}  # fmt: skip
 
 
-def _sends(channel: str, summary: str, tokens: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _sends(channel: str, description: str, tokens: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     return {
         "action": "send",
         "channel": {"$ref": f"#/channels/{channel}"},
-        "summary": summary,
+        "description": description,
         "security": [{"$ref": f"#/components/securitySchemes/{scheme}"} for scheme in tokens[channel]],
         "bindings": {} if channel == "monitoring" else {"http": {"method": "GET", "bindingVersion": "0.3.0"}},
     }

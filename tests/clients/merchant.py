@@ -21,6 +21,7 @@ from flash_sale_client.models import (
     ProblemDetails,
     ProductPatch,
     ProductPut,
+    ProductPutCurrency,
     RefundRequest,
     Status,
 )
@@ -50,7 +51,7 @@ def told(answer: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Take the steps."""
-    product = ProductPut(name="Vase", price=1500, currency="EUR", total_stock=9, per_user_limit=4)
+    product = ProductPut(name="Vase", price=1500, currency=ProductPutCurrency.EUR, total_stock=9, per_user_limit=4)
     put = put_product.sync(PRODUCT, client=client, body=product)
     renamed = patch_product.sync(PRODUCT, client=client, body=ProductPatch(name="Tall vase"))
     limited = patch_product.sync(PRODUCT, client=client, body=ProductPatch(per_user_limit=3))

@@ -1,7 +1,7 @@
 // A merchant's and a shopper's steps, with the client that openapi-fetch makes of the generated types.
 // Prints one JSON object: what each step was answered.
 import createClient from "openapi-fetch";
-import type { components, paths } from "./schema";
+import type { components, paths } from "./schema.js";
 
 declare const process: { env: Record<string, string>; exit(status: number): never };
 
@@ -44,6 +44,8 @@ const refunded = await client.POST("/orders/{order_id}/refund", {
 });
 const listed = await client.GET("/orders", { params: { query: { product_id: "vase-ts", status: ["confirmed"] } } });
 const events = await client.GET("/events", { params: { query: { limit: 1000 } } });
+const page = needed(events);
+if (typeof page === "string") throw new Error("a stream, which was not asked for");
 const exported = await client.GET("/orders/export", { headers: { Accept: "text/csv" }, parseAs: "text" });
 const refused = await client.POST("/orders", { body: { ...order, product_id: "nothing" } });
 
@@ -56,7 +58,7 @@ console.log(
     settled: now,
     refunded: needed(refunded),
     listed: needed(listed).orders.map((one) => one.order_id),
-    events: needed(events).events.filter((event) => event.subject === order_id).map((event) => event.type),
+    events: page.events.filter((event) => event.subject === order_id).map((event) => event.type),
     exported: needed(exported).includes(order_id),
     refused: refused.error?.code,
     unknown,

@@ -93,7 +93,8 @@ async def test_what_comes_while_the_store_is_away_is_as_described(make_server: M
 async def test_every_stream_is_described(shop: Shop) -> None:
     """Whatever answers with server-sent events by OpenAPI's document, and the WebSocket; and no more."""
     paths = (await shop.client.get("/openapi.json")).json()["paths"]
-    streams = {path for path, ways in paths.items() if STREAM in ways.get("get", {})["responses"]["200"]["content"]}
+    reads = {path: ways["get"]["responses"]["200"] for path, ways in paths.items() if "get" in ways}
+    streams = {path for path, answer in reads.items() if STREAM in answer["content"]}
     assert {channel["address"] for channel in (await described(shop))["channels"].values()} == streams | {"/monitoring"}
 
 
