@@ -21,7 +21,10 @@ HERE = Path(__file__).resolve().parent
 TSCONFIG = {
     "compilerOptions": {
         **dict.fromkeys(("strict", "exactOptionalPropertyTypes", "noUncheckedIndexedAccess", "noUnusedLocals"), True),
-        **{"target": "es2022", "module": "nodenext", "lib": ["es2022", "dom", "dom.iterable"], "types": []},
+        "target": "es2022",
+        "module": "nodenext",
+        "lib": ["es2022", "dom", "dom.iterable"],
+        "types": [],
     },
     "files": ["merchant.ts"],
 }
@@ -67,15 +70,15 @@ def test_a_python_client(fleet: Fleet, documents: Path, tmp_path: Path) -> None:
     """`openapi-python-client`, which warns of what it leaves out; the client's types are those that mypy allows."""
     generator = executable("openapi-python-client")
     (tmp_path / "config.json").write_text('{"post_hooks": []}')
-    argv = [generator, "generate", "--path", documents / "openapi.json", "--meta", "none", "--fail-on-warning"]
-    made = run([*argv, "--config", "config.json", "--output-path", "flash_sale_client"], cwd=tmp_path)
+    options = ["--meta", "none", "--fail-on-warning", "--config", "config.json", "--output-path", "flash_sale_client"]
+    made = run([generator, "generate", "--path", documents / "openapi.json", *options], cwd=tmp_path)
     assert made.returncode == 0, made.stdout + made.stderr
     python = Path(generator).resolve().with_name("python")
-    options = ["--strict", "--config-file=", "--cache-dir", tmp_path / "cache", "--python-executable", python]
+    mypy, cache = Path(sys.executable).with_name("mypy"), tmp_path / "cache"
     typed = run(
-        [Path(sys.executable).with_name("mypy"), *options, HERE / "merchant.py"], cwd=tmp_path,
+        [mypy, "--strict", "--config-file=", "--cache-dir", cache, "--python-executable", python, HERE / "merchant.py"],
         env={"MYPYPATH": str(tmp_path)},
-    )  # fmt: skip
+    )
     assert typed.returncode == 0, typed.stdout
     done = run([python, HERE / "merchant.py"], cwd=tmp_path, env=environment(fleet, PYTHONPATH=str(tmp_path)))
     assert done.returncode == 0, done.stderr
@@ -110,9 +113,10 @@ def test_spectral_finds_no_error(documents: Path, tmp_path: Path, document: str)
         "extends": ["spectral:oas", "spectral:asyncapi"],
         "rules": {"info-contact": "off", "asyncapi-info-contact": "off"},
     }
-    (tmp_path / ".spectral.json").write_text(json.dumps(rules))
-    argv = [executable("spectral"), "lint", "--ruleset", tmp_path / ".spectral.json", "--fail-severity", "warn"]
-    done = run([*argv, documents / document], cwd=tmp_path)
+    ruleset = tmp_path / ".spectral.json"
+    ruleset.write_text(json.dumps(rules))
+    spectral = executable("spectral")
+    done = run([spectral, "lint", "--ruleset", ruleset, "--fail-severity", "warn", documents / document], cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from random import Random
 from typing import Any, NamedTuple
@@ -38,6 +39,10 @@ class Merchant:
         self.booked = 0
         self._url = url
         self._orders = iter([list(parts) for _, parts in groupby(wanted, key=lambda part: part.order_id)])
+
+    def has_booked(self, units: int) -> bool:
+        """Whether so many units are refunded."""
+        return self.booked >= units
 
     async def work(self) -> None:
         """Go through the orders, one after the other; several may do so."""
@@ -130,7 +135,7 @@ async def test_money_is_given_back_once_through_every_death(durable: RedisServer
                     group.create_task(merchant.work())
                 for number, strike in enumerate(strikes, 1):
                     due = sum(part.units for part in wanted) * number // (len(strikes) + 1)
-                    await wait_until(lambda due=due: merchant.booked >= due, 30, "more is refunded")
+                    await wait_until(partial(merchant.has_booked, due), 30, "more is refunded")
                     await asyncio.to_thread(strike)
                     if not durable.running():
                         await asyncio.to_thread(durable.start)

@@ -46,8 +46,9 @@ async def fill(sale: Sale) -> None:
         for order in new[2::5]:
             await sale.ledger.cancel(order.order_id)
         await sale.take(limit=BATCH)
-        ends = [(order, Status.CONFIRMED) for order in new[0::5]] + [(order, Status.FAILED) for order in new[1::5]]
-        await sale.ledger.settle(0, [Settlement(order.order_id, end, payment_id="pay-1") for order, end in ends])
+        ends = [Settlement(order.order_id, Status.CONFIRMED, payment_id="pay-1") for order in new[0::5]]
+        ends += [Settlement(order.order_id, Status.FAILED, reason="declined") for order in new[1::5]]
+        await sale.ledger.settle(0, ends)
 
 
 def peak_kib(pid: int) -> int:
