@@ -102,15 +102,13 @@ OPEN = GaugeSpec(
 TICKETS_GIVEN = GaugeSpec(
     name="flash_sale.tickets.given",
     unit="{ticket}",
-    description="Tickets given for the present lot of a product that is sold by ticket, late ones too.",
-    attributes={"product_id": None},
+    description="Tickets given for the present lots of all products that are sold by ticket, late ones too.",
     scope="fleet",
 )
 TICKETS_ADMITTED = GaugeSpec(
     name="flash_sale.tickets.admitted",
     unit="{ticket}",
-    description="Tickets of that lot that have had their turn to order; 0 until it is drawn.",
-    attributes={"product_id": None},
+    description="How many of them have had their turn to order; none before a product's lot is drawn.",
     scope="fleet",
 )
 DRIFT = GaugeSpec(

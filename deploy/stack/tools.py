@@ -93,6 +93,13 @@ def sources() -> list[Source]:
             packages=(".",),
         ),
         Source(name="compose-check", version=_digest(*sorted(CHECKER.iterdir())), programs=("compose-check",)),
+        *_installed(),
+    ]
+
+
+def _installed() -> list[Source]:
+    """Return what is installed, not built: it reads the documents of the API."""
+    return [
         Source(
             name="api-tools",
             version=_digest(*sorted(API_TOOLS.iterdir())),

@@ -92,7 +92,7 @@ def _monitoring() -> dict[str, Any]:
             "snapshot": _message("MetricsData", "All figures of the sale and of the requests of the last 60 s."),
             "unavailable": _message("Unavailable", "Instead of a snapshot, while the store does not answer."),
         },
-        "bindings": {"ws": {"method": "GET", "headers": headers, "bindingVersion": "0.1.0"}},
+        "bindings": {"ws": {"method": "GET", "headers": headers}},
     }
 
 
@@ -135,7 +135,7 @@ def _sends(channel: str, description: str, tokens: Mapping[str, Sequence[str]]) 
         "channel": {"$ref": f"#/channels/{channel}"},
         "description": description,
         "security": [{"$ref": f"#/components/securitySchemes/{scheme}"} for scheme in tokens[channel]],
-        "bindings": {} if channel == "monitoring" else {"http": {"method": "GET", "bindingVersion": "0.3.0"}},
+        "bindings": {} if channel == "monitoring" else {"http": {"method": "GET"}},
     }
 
 

@@ -58,9 +58,9 @@ async def migrate(shards: Shards) -> Migration:
     await _refuse_if_in_use(shards)
     await shards.client.hset(shards.settings_key, "form", BETWEEN)
     listed = await _list_orders(shards)
+    forgotten = [await shards.run("migrate", shard, "forgotten", empty_too=True) for shard in shards]
     await shards.client.hset(shards.settings_key, "form", keys.SCHEMA_VERSION)
     await shards.prepare(create=False)
-    forgotten = [await shards.run("migrate", shard, "forgotten", empty_too=True) for shard in shards]
     return Migration(FROM, keys.SCHEMA_VERSION, sum(listed), len(listed), sum(forgotten))
 
 

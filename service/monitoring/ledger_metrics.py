@@ -5,7 +5,6 @@ from datetime import timedelta
 from operator import attrgetter
 
 from service.ledger.feed import EVENT_TYPES
-from service.ledger.products import Product
 from service.ledger.snapshot import Snapshot
 from service.metrics import (
     DAMAGED,
@@ -51,6 +50,8 @@ _OF_THE_LEDGER: tuple[tuple[GaugeSpec, Callable[[Snapshot], float]], ...] = (
     (MISSING_SHARDS, lambda s: len(s.missing_shards or ())),
     (PREDICTED_WAIT, lambda s: s.queue_length / s.drain_rate if s.drain_rate else 0.0),
     (ETA_ERROR, lambda s: s.eta_error_seconds),
+    (TICKETS_GIVEN, lambda s: sum(product.tickets_given for product in s.products if product.by_ticket)),
+    (TICKETS_ADMITTED, lambda s: sum(product.tickets_admitted or 0 for product in s.products if product.by_ticket)),
 )
 _OF_PRODUCTS: tuple[tuple[GaugeSpec, Callable[[Snapshot], Iterable[float]]], ...] = (
     (INVENTORY, lambda s: map(attrgetter("stock"), s.products)),
@@ -59,12 +60,6 @@ _OF_PRODUCTS: tuple[tuple[GaugeSpec, Callable[[Snapshot], Iterable[float]]], ...
     (OPEN, lambda s: [product.is_open(s.taken_at) for product in s.products]),
     (DRIFT, lambda s: map(attrgetter("drift"), s.products)),
 )
-
-
-def _of_ticket_sales(snapshot: Snapshot | None, of: Callable[[Product], int]) -> list[tuple[float, Labels]]:
-    """Return a series for each product that is sold by ticket; most are not."""
-    products = snapshot.products if snapshot else ()
-    return [(of(product), {"product_id": product.product_id}) for product in products if product.by_ticket]
 
 
 def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None], *, silence: timedelta) -> None:
@@ -105,10 +100,6 @@ def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None], 
     telemetry.observe(LIVE_WORKERS, figure(lambda snapshot: len(snapshot.live_workers(silence))))
     for spec, of in _OF_THE_LEDGER:
         telemetry.observe(spec, figure(of))
-    telemetry.observe(TICKETS_GIVEN, lambda: _of_ticket_sales(latest(), lambda product: product.tickets_given))
-    telemetry.observe(
-        TICKETS_ADMITTED, lambda: _of_ticket_sales(latest(), lambda product: product.tickets_admitted or 0)
-    )
     for spec, of_product in _OF_PRODUCTS:
         telemetry.observe(spec, per_product(of_product))
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from tests.faults.bank import BankProcess
+from tests.faults.bank import Bank, BankProcess
 from tests.faults.conftest import Paid
 from tests.faults.kit import PRODUCT, Auditor, put_product, sale
 from tests.support import RedisServer, wait_until
@@ -111,6 +111,28 @@ async def test_a_refund_is_paid_out_once_whoever_dies(durable: RedisServer, paid
         assert (dump.products[PRODUCT].stock, dump.products[PRODUCT].sold) == (100 - ORDERS, ORDERS)
 
 
+async def refund_through(
+    merchant: Merchant, wanted: list[Part], strikes: list[Callable[[], Any]], store: RedisServer
+) -> None:
+    """Refund all that is wanted while one strike after the other falls."""
+    units = sum(part.units for part in wanted)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(AT_A_TIME):
+            group.create_task(merchant.work())
+        for number, strike in enumerate(strikes, 1):
+            due = units * number // (len(strikes) + 1)
+            await wait_until(partial(merchant.has_booked, due), 30, "more is refunded")
+            await asyncio.to_thread(strike)
+            if not store.running():
+                await asyncio.to_thread(store.start)
+
+
+def check_books(books: Bank, wanted: list[Part]) -> None:
+    """Hold what the gateway gave back against what was wanted: each part once, with its amount, and nothing whole."""
+    assert books.parts == {f"refund-{part.order_id}.{part.number + 1}": PRICE * part.units for part in wanted}
+    assert (books.wrong, books.refunded, len(books.captured)) == ([], Counter(), MANY)
+
+
 async def test_money_is_given_back_once_through_every_death(durable: RedisServer, auditor: Auditor, seed: int) -> None:
     """API, worker, store and gateway die or hang in turn, while a merchant refunds orders whole and in parts."""
     random = Random(seed)
@@ -125,21 +147,12 @@ async def test_money_is_given_back_once_through_every_death(durable: RedisServer
                 for order_id in orders
                 for number, units in enumerate(random.choice([(3,), (1, 2), (2,), (1, 1, 1), ()]))
             ]
-            merchant = Merchant(api.url, wanted)
             strikes: list[Callable[[], Any]] = [
                 *(lambda: api.kill("api-0"), lambda: workers.kill("order-0")),
                 *(durable.kill9, lambda: workers.kill("order-1"), lambda: api.kill("api-1")),
             ]
-            async with asyncio.TaskGroup() as group:
-                for _ in range(AT_A_TIME):
-                    group.create_task(merchant.work())
-                for number, strike in enumerate(strikes, 1):
-                    due = sum(part.units for part in wanted) * number // (len(strikes) + 1)
-                    await wait_until(partial(merchant.has_booked, due), 30, "more is refunded")
-                    await asyncio.to_thread(strike)
-                    if not durable.running():
-                        await asyncio.to_thread(durable.start)
-                await bank.hang(0.5)
+            await refund_through(Merchant(api.url, wanted), wanted, strikes, durable)
+            await bank.hang(0.5)
             await wait_until(auditor.no_refund_owed, 60, "all is given back")
             dump, books = await auditor.at_rest(), await bank.books()
     units = {order_id: sum(part.units for part in wanted if part.order_id == order_id) for order_id in orders}
@@ -147,8 +160,7 @@ async def test_money_is_given_back_once_through_every_death(durable: RedisServer
     assert Counter(str(order.status) for order in dump.orders.values()) == Counter(
         "refunded" if gone == UNITS else "confirmed" for gone in units.values()
     )
-    assert books.parts == {f"refund-{p.order_id}.{p.number + 1}": PRICE * p.units for p in wanted}
-    assert (books.wrong, books.refunded, len(books.captured)) == ([], Counter(), MANY)
+    check_books(books, wanted)
     back = sum(part.units for part in wanted if part.returns)
     product = dump.products[PRODUCT]
     assert (product.stock, product.sold, product.drift) == (back, UNITS * MANY - back, 0)

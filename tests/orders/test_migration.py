@@ -105,7 +105,7 @@ async def test_it_may_be_stopped_at_any_step_and_done_again(store: Redis, monkey
             await migrate(shards)
             break
         except StoreConnectionError:
-            assert await forms(store) == "3-4"
+            assert await forms(store) in ("3-4", keys.SCHEMA_VERSION), "what is left then each start does anyway"
     assert steps > 10
     assert sorted(await listed(old.shards)) == expected
     assert violations(await dump_ledger(old.shards)) == []
