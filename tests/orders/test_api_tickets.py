@@ -8,7 +8,7 @@ import httpx
 import jwt
 import pytest
 
-from tests.support import RedisServer
+from tests.support import RedisServer, wait_until
 from tests.support.service import ADMIN
 from tests.support.shop import Shop, open_shop, problem
 
@@ -67,6 +67,25 @@ async def test_a_ticket_is_given_before_the_opening_and_lets_its_user_in(shop: S
     assert long.status_code == 202, "the general way"
     for reason in ("ticket_invalid", "ticket_required"):
         assert await shop.rejections(reason=reason) == 1
+
+
+async def test_the_metrics_tell_how_many_wait(shop: Shop) -> None:
+    """Of all products that are sold by ticket; a product that is no longer so has none."""
+
+    async def told() -> list[float | None]:
+        await shop.service.poller.fresh()
+        await wait_until(shop.service.poller.exported, 10, "the lease is ours")
+        return [shop.seen.value(f"flash_sale_tickets_{name}") for name in ("given", "admitted")]
+
+    assert await told() == [0, 0]
+    for number in range(12):
+        await ticket(shop, f"user-{number}")
+    assert await told() == [12, 0]
+    await patch(shop, opens_at=None)
+    await ticket(shop)
+    assert await told() == [13, 10]
+    await patch(shop, admission="open")
+    assert await told() == [0, 0]
 
 
 async def test_whose_turn_has_not_come_is_told_when_to_try_again(shop: Shop) -> None:
