@@ -34,7 +34,7 @@ PAGE = ROOT / "docs/performance.md"
 PICTURES = ROOT / "docs/pictures"
 RESULTS = ROOT / "docs/performance.json"
 QUICK_RESULTS = ROOT / "build/performance-quick.json"
-ALIASES = {"ours": ("ours-off", "ours-lean-all", "ours-native-all", "ours-contrib-all"), "twin": ("twin",)}
+ALIASES = {"ours": ("ours-off", "ours-lean-all", "ours-native-all", "ours-contrib-all"), "baseline": ("baseline",)}
 PARTS: dict[str, Callable[[Bench], Iterable[Row]]] = {
     "orders": sidebyside.run,
     "limits": limits.run,
@@ -103,8 +103,8 @@ def render() -> None:
 @app.command()
 def quick(
     only: Annotated[
-        str, typer.Option(help="names, comma-separated; `ours` and `twin` stand for the main ones")
-    ] = "ours,twin",
+        str, typer.Option(help="names, comma-separated; `ours` and `baseline` stand for the main ones")
+    ] = "ours,baseline",
     repeat: Annotated[int, typer.Option(help="rounds")] = 3,
     seconds: Annotated[float, typer.Option(help="measured in each round")] = 1.5,
 ) -> None:
@@ -138,8 +138,8 @@ def order_steps(
 
 
 def _print(samples: dict[str, list[rounds.Sample]]) -> None:
-    twin = statistics.median(s.cpu_us for s in samples["twin"]) if "twin" in samples else None
-    head = f"{'':24} {'CPU us':>7} {'min-max':>11} {'req/s':>7} {'p99 ms':>7} {'orders/call':>11} {'vs twin':>8}"
+    baseline = statistics.median(s.cpu_us for s in samples["baseline"]) if "baseline" in samples else None
+    head = f"{'':24} {'CPU us':>7} {'min-max':>11} {'req/s':>7} {'p99 ms':>7} {'orders/call':>11} {'vs baseline':>8}"
     sys.stdout.write(f"{head}\n")
     for name, taken in samples.items():
         cpu = [s.cpu_us for s in taken]
@@ -148,7 +148,7 @@ def _print(samples: dict[str, list[rounds.Sample]]) -> None:
             statistics.median(of) for of in zip(*((s.requests_per_second, s.p99_ms) for s in taken), strict=True)
         )
         shared = statistics.median(s.orders_per_call for s in taken)
-        against = f"{twin / middle:.2f}" if twin else ""
+        against = f"{baseline / middle:.2f}" if baseline else ""
         figures = f"{middle:7.1f} {min(cpu):5.0f}-{max(cpu):<5.0f} {rate:7.0f} {p99:7.1f} {shared:11.1f} {against:>8}"
         sys.stdout.write(f"{name:24} {figures}\n")
 

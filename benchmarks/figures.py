@@ -66,16 +66,16 @@ def _against_twin(rows: Sequence[Row]) -> list[Figure]:
 
     found = []
     for interceptor, reach in (("lean", 1.5), ("native", 1.5), ("contrib", 1.1)):
-        what = f"orders per second per core, everything on, {interceptor}, against the naive twin with nothing on"
-        measured = cpu(_ratio, "twin", f"ours-{interceptor}-all")
+        what = f"orders per second per core, everything on, {interceptor}, against the naive baseline with nothing on"
+        measured = cpu(_ratio, "baseline", f"ours-{interceptor}-all")
         found.append(Figure(what=what, measured=measured, sense=">=", reach=reach, unit="x"))
     for interceptor in ("lean", "native", "contrib"):
-        what = f"... {interceptor}, against the twin with `opentelemetry-instrument` defaults"
-        measured = cpu(_ratio, "twin-otel", f"ours-{interceptor}-all")
+        what = f"... {interceptor}, against the baseline with `opentelemetry-instrument` defaults"
+        measured = cpu(_ratio, "baseline-otel", f"ours-{interceptor}-all")
         found.append(Figure(what=what, measured=measured, sense=">=", reach=5, unit="x"))
     for interceptor, reach in (("lean", 0.25), ("native", 0.25), ("contrib", 0.5)):
-        what = f"CPU that telemetry adds to an order, {interceptor}, as a share of the naive twin's whole CPU per order"
-        measured = cpu(_share, f"ours-{interceptor}-all", "ours-off", "twin")
+        what = f"CPU that telemetry adds to an order, {interceptor}, as a share of the naive baseline's CPU per order"
+        measured = cpu(_share, f"ours-{interceptor}-all", "ours-off", "baseline")
         found.append(Figure(what=what, measured=measured, sense="<=", reach=reach))
     return found
 

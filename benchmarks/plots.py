@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.bench import Row, middle, select, values
 from benchmarks.subjects import SUBJECTS
 
-COLOURS = {"ours": "#1f6feb", "twin": "#9a6700", "hello": "#57606a"}
+COLOURS = {"ours": "#1f6feb", "baseline": "#9a6700", "asgi-floor": "#57606a"}
 STYLE = {
     "svg.hashsalt": "flash-sale",  # the same figures give the same file
     "font.size": 9,
@@ -66,7 +66,7 @@ def _growth(rows: Sequence[Row], path: Path) -> None:
             axes.fill_between(sizes, lows, highs, color=COLOURS["ours"], alpha=0.15)
             if name == "p99_ms":
                 scrapes = [middle(point, "scrape_ms") for point in points]
-                axes.plot(sizes, scrapes, marker="s", color=COLOURS["twin"], label="scrape, ms")
+                axes.plot(sizes, scrapes, marker="s", color=COLOURS["baseline"], label="scrape, ms")
                 axes.set_xlabel(axis)
             axes.set_xscale("log")
             axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])

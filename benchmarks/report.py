@@ -74,7 +74,7 @@ def figures(rows: Sequence[Row]) -> str:
 def orders(rows: Sequence[Row]) -> str:
     """Every subject that takes orders."""
     mine = select(rows, part="orders")
-    twin = middle(select(mine, subject="twin"), "cpu_us")
+    baseline = middle(select(mine, subject="baseline"), "cpu_us")
     lines = []
     for subject in SUBJECTS:
         of = select(mine, subject=subject.name)
@@ -83,9 +83,9 @@ def orders(rows: Sequence[Row]) -> str:
             measured = (spread(of, "cpu_us"), f"{1e6 / cpu:,.0f}", spread(of, "requests_per_second"))
             times = (f"{middle(of, 'p50_ms'):.1f}", f"{middle(of, 'p99_ms'):.1f}")
             used = f"{middle(of, 'cpu_share'):.0%}"
-            calls = "-" if subject.kind == "hello" else f"{middle(of, 'orders_per_call'):.1f}"
+            calls = "-" if subject.kind == "asgi-floor" else f"{middle(of, 'orders_per_call'):.1f}"
             of_store = f"{middle(of, 'store_cpu_us'):.0f}"
-            lines.append((subject.title, *measured, used, *times, calls, of_store, f"{twin / cpu:.2f}"))
+            lines.append((subject.title, *measured, used, *times, calls, of_store, f"{baseline / cpu:.2f}"))
     head = (
         "server",
         "CPU us per order",
@@ -96,7 +96,7 @@ def orders(rows: Sequence[Row]) -> str:
         "p99 ms",
         "orders per call",
     )
-    return table((*head, "store CPU us", "against the twin"), lines)
+    return table((*head, "store CPU us", "against the baseline"), lines)
 
 
 def limits(rows: Sequence[Row]) -> str:

@@ -151,7 +151,7 @@ def check(subject: Subject, store: Store, got: load.Load, what: Slice, before: i
     """
     if got.lost or not set(got.every) <= what.statuses:
         raise UntrueError(f"{subject.name}: {dict(got.every)}, {got.lost} connections lost")
-    if subject.kind == "hello":
+    if subject.kind == "asgi-floor":
         return
     held = _orders(subject, store) - before
     if held != got.every[ACCEPTED]:

@@ -1,4 +1,4 @@
-"""Who is measured: our service in its variants, the twin in its variants, and the limits of what lies underneath.
+"""Who is measured: our service in its variants, the baseline in its variants, and the limits of what lies underneath.
 
 Every subject is one server process on one core that takes `POST /orders`; none has an order worker beside it, so the
 queue grows and the core does nothing but accept orders. The store of each is stocked with products `p0`, `p1`, ...
@@ -13,7 +13,7 @@ from typing import Literal
 from benchmarks.program import python
 from benchmarks.store import Store
 
-Kind = Literal["ours", "twin", "hello"]
+Kind = Literal["ours", "baseline", "asgi-floor"]
 STOCK = 1_000_000_000
 _UVICORN = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning")
 
@@ -25,7 +25,7 @@ class Subject:
     Attributes:
         name: what the results call it.
         title: what people call it.
-        kind: ours, the twin or the limit.
+        kind: ours, the baseline or the limit.
         env: added to its environment.
         exports: whether it is told of the OTLP receiver.
         instrumented: whether `opentelemetry-instrument` starts it.
@@ -44,8 +44,10 @@ class Subject:
         """Return the command that serves it."""
         if self.kind == "ours":
             return python("-P", "-m", "service", "api")
-        module = "benchmarks.peers.asgi_floor:app" if self.kind == "hello" else "benchmarks.peers.baseline:make_app"
-        command = ["-m", "uvicorn", module, *(() if self.kind == "hello" else ("--factory",)), *_UVICORN]
+        module = (
+            "benchmarks.peers.asgi_floor:app" if self.kind == "asgi-floor" else "benchmarks.peers.baseline:make_app"
+        )
+        command = ["-m", "uvicorn", module, *(() if self.kind == "asgi-floor" else ("--factory",)), *_UVICORN]
         command += ["--port", str(port)]
         if self.instrumented:
             return [str(Path(sys.executable).with_name("opentelemetry-instrument")), sys.executable, *command]
@@ -64,7 +66,7 @@ class Subject:
     @property
     def probe(self) -> str:
         """A path that says 200 when it serves."""
-        return "/readyz" if self.kind == "ours" else "/openapi.json" if self.kind == "twin" else "/"
+        return "/readyz" if self.kind == "ours" else "/openapi.json" if self.kind == "baseline" else "/"
 
 
 def _ours(interceptor: str, what: str, title: str, *, exports: bool = False, **env: str) -> Subject:
@@ -101,29 +103,29 @@ SUBJECTS: tuple[Subject, ...] = (
     *_of("lean"),
     *_of("native"),
     *_of("contrib"),
-    Subject(name="twin", title="naive twin, no telemetry", kind="twin"),
+    Subject(name="baseline", title="naive baseline, no telemetry", kind="baseline"),
     Subject(
-        name="twin-gc",
-        title="naive twin, garbage collector tuned as ours",
-        kind="twin",
-        env={"TWIN_GC": "1"},
+        name="baseline-gc",
+        title="naive baseline, garbage collector tuned as ours",
+        kind="baseline",
+        env={"BASELINE_GC": "1"},
         variant=True,
     ),
     Subject(
-        name="twin-prometheus",
-        title="twin + prometheus-fastapi-instrumentator",
-        kind="twin",
-        env={"TWIN_PROMETHEUS": "1"},
+        name="baseline-prometheus",
+        title="baseline + prometheus-fastapi-instrumentator",
+        kind="baseline",
+        env={"BASELINE_PROMETHEUS": "1"},
     ),
     Subject(
-        name="twin-otel",
-        title="twin + opentelemetry-instrument defaults",
-        kind="twin",
+        name="baseline-otel",
+        title="baseline + opentelemetry-instrument defaults",
+        kind="baseline",
         exports=True,
         instrumented=True,
         env={"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
     ),
-    Subject(name="hello", title="raw ASGI hello (limit)", kind="hello"),
+    Subject(name="asgi-floor", title="raw ASGI answer (limit)", kind="asgi-floor"),
 )
 
 

@@ -1,8 +1,8 @@
-"""The naive twin: the same sale as a competent engineer writes it in an afternoon, and no telemetry.
+"""The naive baseline: the same sale as a competent engineer writes it in an afternoon, and no telemetry.
 
 FastAPI, a pydantic model in and out, one EVALSHA an order through redis-py's asyncio client with hiredis; one script
 takes the stock, writes the order and queues it. No idempotency, windows, limits, totals or expiry: it does less than
-our service. `TWIN_GC=1` tunes the garbage collector as our service does; `TWIN_PROMETHEUS=1` adds
+our service. `BASELINE_GC=1` tunes the garbage collector as our service does; `BASELINE_PROMETHEUS=1` adds
 prometheus-fastapi-instrumentator as its README says; OpenTelemetry's automatic instrumentation is added from outside,
 by `opentelemetry-instrument`.
 """
@@ -82,12 +82,12 @@ async def place_order(order: OrderRequest, request: Request, response: Response)
 
 def make_app() -> FastAPI:
     """Build the application."""
-    if os.environ.get("TWIN_GC"):
+    if os.environ.get("BASELINE_GC"):
         gc.set_threshold(50_000, 20, 100)
     app = FastAPI(lifespan=_lifespan)
     app.post("/orders", status_code=202)(place_order)
-    if os.environ.get("TWIN_PROMETHEUS"):
-        from prometheus_fastapi_instrumentator import Instrumentator  # noqa: PLC0415 - only this twin pays for it
+    if os.environ.get("BASELINE_PROMETHEUS"):
+        from prometheus_fastapi_instrumentator import Instrumentator  # noqa: PLC0415 - only this baseline pays for it
 
         Instrumentator().instrument(app).expose(app)
     return app

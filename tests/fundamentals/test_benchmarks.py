@@ -43,21 +43,26 @@ def available(who: Subject) -> bool:
     """Whether this environment has what a subject is made of; `make bench` installs the rest."""
     if who.instrumented:
         return importlib.util.find_spec("opentelemetry.distro") is not None
-    return "TWIN_PROMETHEUS" not in who.env or importlib.util.find_spec("prometheus_fastapi_instrumentator") is not None
+    return (
+        "BASELINE_PROMETHEUS" not in who.env
+        or importlib.util.find_spec("prometheus_fastapi_instrumentator") is not None
+    )
 
 
-@pytest.mark.parametrize("name", ["ours-off", "ours-native-all", "ours-contrib-all", "twin", "twin-gc", "hello"])
+@pytest.mark.parametrize(
+    "name", ["ours-off", "ours-native-all", "ours-contrib-all", "baseline", "baseline-gc", "asgi-floor"]
+)
 def test_a_subject_takes_orders_and_is_measured(name: str, store: Store, receiver: str) -> None:
     """It answers 202 to all, and what the store holds is what was accepted: else `measure` raises."""
     sample = rounds.measure(subject(name), store, receiver, rounds.Slice(shape=TINY))
     assert sample.answers > 0
     assert sample.cpu_us >= 0
     assert not math.isnan(sample.p99_ms)
-    if name != "hello":
+    if name != "asgi-floor":
         assert sample.orders_per_call > 0
 
 
-@pytest.mark.parametrize("name", ["twin-prometheus", "twin-otel"])
+@pytest.mark.parametrize("name", ["baseline-prometheus", "baseline-otel"])
 def test_a_peer_from_elsewhere_takes_orders(name: str, store: Store, receiver: str) -> None:
     """As the others; `make test` installs what it is made of."""
     who = subject(name)
@@ -90,7 +95,7 @@ def test_an_answer_that_is_wrong_is_an_error(store: Store) -> None:
     store.flush()
     got = load.Load(every=Counter({202: 1, 500: 1}))
     with pytest.raises(rounds.UntrueError, match="500: 1"):
-        rounds.check(subject("twin"), store, got, rounds.Slice(), 0)
+        rounds.check(subject("baseline"), store, got, rounds.Slice(), 0)
 
 
 def test_orders_settled_beforehand_pass_the_audit(store: Store) -> None:
@@ -151,20 +156,26 @@ def test_the_last_core_is_the_servers() -> None:
 
 def test_the_tables_say_what_was_measured() -> None:
     """Ratios are made round by round; what was not measured is said."""
-    cpu = {"twin": 200.0, "twin-otel": 1000.0, "ours-off": 80.0, "ours-native-all": 100.0, "ours-contrib-all": 160.0}
+    cpu = {
+        "baseline": 200.0,
+        "baseline-otel": 1000.0,
+        "ours-off": 80.0,
+        "ours-native-all": 100.0,
+        "ours-contrib-all": 160.0,
+    }
     rows: list[Row] = [
         {"part": "orders", "subject": name, "round": number, "cpu_us": us * (1 + number)}
         for number in (0, 1, 2)
         for name, us in cpu.items()
     ]
     found = {figure.what: figure for figure in figures.all_figures(rows)}
-    ratio = found["orders per second per core, everything on, native, against the naive twin with nothing on"]
+    ratio = found["orders per second per core, everything on, native, against the naive baseline with nothing on"]
     assert list(ratio.measured) == [2.0, 2.0, 2.0]
     assert ratio.reached
-    assert found["... contrib, against the twin with `opentelemetry-instrument` defaults"].middle == 6.25
+    assert found["... contrib, against the baseline with `opentelemetry-instrument` defaults"].middle == 6.25
     assert (
         not found[
-            "CPU that telemetry adds to an order, contrib, as a share of the naive twin's whole CPU per order"
+            "CPU that telemetry adds to an order, contrib, as a share of the naive baseline's CPU per order"
         ].middle
         > 0.4
     )
