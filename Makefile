@@ -4,7 +4,7 @@ VENV := .venv
 BENCH_VENV := .venv-bench
 AUDIT_VENV := .venv-audit
 BIN := $(VENV)/bin
-JOBS ?= 3
+JOBS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN) + 1)))
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder --durations=20 --durations-min=5
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
@@ -31,10 +31,10 @@ test: $(VENV)/.dev ## run every check and every test, side by side (STACK=requir
 all-tests: $(VENV)/.dev
 	$(PYTEST) $(if $(RERUNS),--reruns $(RERUNS))
 
-test-quick: $(VENV)/.dev ## run the tests that take no long time: no fleet, no stack, no browser, no random model (90 s)
-	$(PYTEST) -m "not slow"
+test-quick: $(VENV)/.dev ## run the tests that start no server but a store: no process of ours, no stack, no browser (90 s)
+	$(PYTEST) -m "not slow and not starts"
 
-coverage: $(VENV)/.dev ## run those with coverage, and fail below the floor in pyproject.toml (ALL=1: every test); htmlcov/ shows it
+coverage: $(VENV)/.dev ## measure branches in all but the slowest tests, and fail below the floor in pyproject.toml (ALL=1: in all); htmlcov/ shows it
 	$(PYTEST) $(if $(ALL),,-m "not slow") --cov --cov-report=term:skip-covered --cov-report=html
 
 lint: $(VENV)/.dev ## ruff and the import contracts

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from redis.asyncio import Redis
 
 from service.store.client import connect
@@ -25,9 +26,13 @@ SLOW = (
     "tests/fundamentals/test_readme.py",
     "tests/orders/test_ledger_model.py",
     "tests/telemetry/test_cardinality.py",
+    "tests/telemetry/test_package.py",
     "tests/telemetry/test_servers.py",
 )
-"""With all that start a `Fleet`: what `make test-quick` leaves out, so that the rest takes less than 90 s."""
+"""With all that start a `Fleet`: what `make coverage` leaves out."""
+STARTERS = ("Cluster", "Program", "World", "flash_sale", "open_shop", "run", "serve", "start")
+"""Names of tests/support and tests/telemetry/peers.py: a module that has one starts servers, and is left out by
+`make test-quick` as what is slow is, so that the rest takes less than 90 s."""
 LONGEST_FIRST = ("tests/stack/test_alerts", "stack", "tests/stack", "tests/faults", "tests/fundamentals/test_cli")
 """Starts of names of groups: the processes are busy to the end when what takes minutes does not come last."""
 
@@ -39,7 +44,10 @@ RERUN_CHARACTERS = 6000
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; a process of `pytest -n` ends with the one that started it."""
     config.addinivalue_line("markers", "needs(*programs): skip where a program is neither built nor on the PATH")
-    config.addinivalue_line("markers", "slow: left out by `make test-quick`; set by tests/conftest.py")
+    config.addinivalue_line("markers", "slow: left out by `make coverage` and `test-quick`; set by tests/conftest.py")
+    config.addinivalue_line("markers", "starts: left out by `make test-quick`; set by tests/conftest.py")
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
     if hasattr(config, "workerinput"):
         end_with_parent()
 
@@ -49,9 +57,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say what is slow, and what the processes of `pytest -n` share: a file, or one stack for all that use it."""
     for item in items:
         file = item.nodeid.partition("::")[0]
-        if file.startswith(SLOW) or hasattr(getattr(item, "module", None), "Fleet"):
+        module = getattr(item, "module", None)
+        shares_stack = "stack" in getattr(item, "fixturenames", ())
+        if shares_stack or file.startswith(SLOW) or hasattr(module, "Fleet"):
             item.add_marker(pytest.mark.slow)
-        item.add_marker(pytest.mark.xdist_group("stack" if "stack" in getattr(item, "fixturenames", ()) else file))
+        elif any(hasattr(module, name) for name in STARTERS):
+            item.add_marker(pytest.mark.starts)
+        item.add_marker(pytest.mark.xdist_group("stack" if shares_stack else file))
     items.sort(key=_turn)
 
 
