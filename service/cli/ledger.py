@@ -99,15 +99,15 @@ def migrate(as_json: Json = False) -> None:
 
 
 async def _migrate(shards: "Shards", settings: "Settings") -> "tuple[Migration, str]":
-    from service.ledger.migration import StoreInUseError, migrate
+    from service.ledger.migration import StoreInUseError, bring_forward, form_of
     from service.processes.fleet import store_name
 
     try:
-        done = await migrate(shards)
+        form = await form_of(shards)
     except StoreInUseError as error:
         raise OperatorError(f"{store_name(settings)}: {error}") from None
     with admin_act("migrate", ""):
-        return done, store_name(settings)
+        return await bring_forward(shards, form), store_name(settings)
 
 
 def _report(dump: "LedgerDump", found: "list[Violation]", where: str, told: "Comparison | None") -> None:

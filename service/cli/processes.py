@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.limits import refuse_limits
 from service.cli.streams import complain, say
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def run() -> None:
     REDIS_URL (unset: a store of its own in DATA_DIR, .data) and ADMIN_TOKEN (unset: one is made) say how.
     Ctrl-C stops all of it; the orders are still there next time.
     """
+    refuse_limits()
     from service.processes.fleet import FleetSpec
 
     settings = _settings()
@@ -68,6 +70,7 @@ def _crowd_of(settings: "Settings") -> float:
 
 def api() -> None:
     """Serve the API with WORKERS processes on HOST:PORT. Without ADMIN_TOKEN the admin routes are off."""
+    refuse_limits()
     from service.processes.fleet import FleetSpec
 
     settings = _with_a_store(_settings())
@@ -79,6 +82,7 @@ def worker() -> None:
 
     /metrics, /healthz and /readyz are on OTEL_EXPORTER_PROMETHEUS_HOST:OTEL_EXPORTER_PROMETHEUS_PORT (localhost:9464).
     """
+    refuse_limits()
     from service.processes.fleet import FleetSpec
 
     settings = _with_a_store(_settings())

@@ -9,7 +9,7 @@ Before, all keys are gone through in small steps, for what the ledger's own list
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,12 +99,22 @@ async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
         unlisted=ids("unlisted"),
         missing_shards=away,
         lots=tuple(Lot.of(row, tickets) for dump in dumps for row in dump["lots"]),
-        damaged={what: more for dump in dumps for what, more in named(dump["damaged"]).items()},
+        damaged=_damaged(shards, found),
         buyers={
             (keys.unescape(product), keys.unescape(user)): int(units)
             for product, user, units in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
         },
     )
+
+
+def _damaged(shards: Shards, found: Sequence[dict[str, Any] | BaseException]) -> dict[str, str]:
+    """Return what was set aside, and in which shard where there are several: each may have lost its queue."""
+    return {
+        f"{what} in shard {shard}" if shards.count > 1 else what: more
+        for shard, dump in zip(shards, found, strict=True)
+        if not isinstance(dump, BaseException)
+        for what, more in named(dump["damaged"]).items()
+    }
 
 
 async def _named(shards: Shards) -> dict[int, set[bytes]]:

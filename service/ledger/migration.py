@@ -35,20 +35,25 @@ class StoreInUseError(Exception):
 
 
 async def migrate(shards: Shards) -> Migration:
-    """Bring a store forward to the form of this version.
+    """Bring a store forward to the form of this version; raises what its two halves do."""
+    return await bring_forward(shards, await form_of(shards))
+
+
+async def form_of(shards: Shards) -> str:
+    """Return the form of a store that can be brought forward, or is in the form of this version already.
 
     Raises:
         SchemaMismatchError: It is in a form that is newer, or too old, or has another number of shards.
         StoreUnusedError: No service has ever used it.
         StoreInUseError: A service uses it now.
-        redis.exceptions.RedisError: The store is down; do it again.
+        redis.exceptions.RedisError: The store is down.
     """
     said: list[Any] = await shards.client.hmget(shards.settings_key, ["shards", "form"])
     held, form = said
     if held is None and form is None:
         raise StoreUnusedError("no service has ever used this store")
     if form == keys.SCHEMA_VERSION:
-        return Migration(form, form, 0, 0)
+        return keys.SCHEMA_VERSION
     if form not in (FROM, BETWEEN):
         older = form is None or (form.isdecimal() and int(form) < int(FROM))
         why = f"this version migrates from form {FROM}" if older else f"this version reads {keys.SCHEMA_VERSION}"
@@ -56,6 +61,17 @@ async def migrate(shards: Shards) -> Migration:
     if held is not None and int(held) != shards.count:
         raise SchemaMismatchError(f"STORE_SHARDS is {shards.count}, but this store was first used with {held}")
     await _refuse_if_in_use(shards)
+    return str(form)
+
+
+async def bring_forward(shards: Shards, form: str) -> Migration:
+    """Bring a store of a form that `form_of` has said forward.
+
+    Raises:
+        redis.exceptions.RedisError: The store is down; do it again.
+    """
+    if form == keys.SCHEMA_VERSION:
+        return Migration(form, form, 0, 0)
     await shards.client.hset(shards.settings_key, "form", BETWEEN)
     listed = await _list_orders(shards)
     forgotten = [await shards.run("migrate", shard, "forgotten", empty_too=True) for shard in shards]

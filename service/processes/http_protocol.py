@@ -78,11 +78,8 @@ class HttpProtocol(FramedProtocol):
         """Return whether to stay: a client that sends no more still gets the answers to what it has sent."""
         if self.part is BODY:
             self._drop_unfinished()
-        self.leaving = True
-        waiting = list(self.unanswered())
-        if waiting:
-            waiting[-1].keep_alive = False
-        return bool(waiting) and not self.transport.is_closing()
+        self.drain()
+        return not self.idle() and not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell every request that the client is gone, not only the last."""
@@ -110,10 +107,14 @@ class HttpProtocol(FramedProtocol):
     # The server's calls
 
     def drain(self) -> None:
-        """Take one more request, or finish those that run; the last answer says that it is the last."""
+        """Take one more request, or finish those that run; the last answer says that it is the last.
+
+        It is the refusal of what came behind them, where there is one.
+        """
         self.leaving = True
-        for cycle in list(self.unanswered())[-1:]:
-            cycle.keep_alive = False
+        if self.refusal is None:
+            for cycle in list(self.unanswered())[-1:]:
+                cycle.keep_alive = False
 
     def shutdown(self) -> None:
         """End the connection when its requests are answered; a failure is this connection's alone."""
@@ -248,7 +249,9 @@ class HttpProtocol(FramedProtocol):
             self._send_refusal(problem)
 
     def _drop_unfinished(self) -> None:
-        """Give up the request whose body is not whole and will not be."""
+        """Give up the request whose body is not whole and will not be; from now on there is none."""
+        self.part = BETWEEN
+        self._arrival.cancel()
         cycle = self.cycle
         if cycle is not self.running:
             self.pipeline.popleft()  # the newest

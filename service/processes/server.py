@@ -54,6 +54,7 @@ def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry, listener
             log_config=None,
             access_log=False,
             server_header=False,
+            workers=1,  # else uvicorn reads WEB_CONCURRENCY, and fails where that is no number
             proxy_headers=False,  # X-Forwarded-For counts where TRUSTED_PROXIES says so, and for nothing else
             headers=list(SECURITY_HEADERS.items()),
             backlog=BACKLOG,

@@ -41,9 +41,7 @@ def trouble_of(data_dir: Path) -> Trouble | None:
         return _trouble(data_dir, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if most != resource.RLIM_INFINITY and max(sizes, default=0) + ROOM_BYTES > most:
-        return _trouble(
-            data_dir, OSError(errno.EFBIG, f"its log is as large as a file may be (ulimit -f: {most} bytes)")
-        )
+        return _trouble(data_dir, OSError(errno.EFBIG, "its log is as large as a file may be"))
     return None
 
 
@@ -72,7 +70,8 @@ def _log_sizes(data_dir: Path) -> list[int]:
     while True:
         manifest = (data_dir / MANIFEST).read_text()
         lines = [line.split() for line in manifest.splitlines()]
-        names = [words[1] for words in lines if words[-1:] != ["h"]]  # h: of the past, about to be deleted
+        # h: of the past, about to be deleted. A line of another shape is the server's to refuse.
+        names = [words[1] for words in lines if words[:1] == ["file"] and words[1:] and words[-1] != "h"]
         try:
             return [(data_dir / LOG_DIRECTORY / name).stat().st_size for name in names]
         except FileNotFoundError:
@@ -87,5 +86,6 @@ def _trouble(data_dir: Path, error: OSError) -> Trouble:
     if error.errno in _FULL:
         return Trouble("disk_full", f"DATA_DIR: {data_dir}: {error.strerror}")
     if error.errno == errno.EFBIG:
-        return Trouble("file_too_large", f"DATA_DIR: {data_dir}: {error.strerror}")
+        most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        return Trouble("file_too_large", f"DATA_DIR: {data_dir}: {error.strerror} (ulimit -f: {most} bytes)")
     return Trouble("cannot_persist", f"DATA_DIR: {where}: {error.strerror}")

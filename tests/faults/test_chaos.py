@@ -157,8 +157,9 @@ class Chaos:
 
     async def remove_sockets(self) -> None:
         """The directory by which the processes of a fleet find each other is removed."""
-        with suppress(OSError):  # it is dead just now
-            shutil.rmtree(sockets_of(self._api.pid("api-0")))
+        with suppress(OSError):  # it is dead just now, or makes its socket anew
+            for directory in sockets_of(self._api.pid("api-0")):
+                shutil.rmtree(directory)
 
     def go_on(self) -> None:
         """Let paused workers go on."""
@@ -184,10 +185,13 @@ class Chaos:
         return pid
 
 
-def sockets_of(pid: int) -> Path:
-    """Return the directory in which a process offers its series: it holds the lock of its slot there."""
+def sockets_of(pid: int) -> set[Path]:
+    """Return the directory in which a process offers its series: it holds the lock of its slot there.
+
+    None while it has not begun to, and after somebody has removed it, until it is made anew.
+    """
     links = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()]
-    return next(link.parent for link in links if link.suffix == ".lock")
+    return {link.parent for link in links if link.suffix == ".lock"}
 
 
 def say(what: str, reports: Sequence[CrowdReport], bank: Bank, struck: Counter[str]) -> None:

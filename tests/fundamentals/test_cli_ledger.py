@@ -198,6 +198,10 @@ async def test_a_store_of_an_older_form_is_migrated(valkey: Redis, valkey_server
     env = {"REDIS_URL": valkey_server.url, "STORE_SHARDS": "3"}
     refused = complaint(flash_sale("audit", env=env), 2)
     assert refused.endswith("an older one is brought forward by `flash-sale migrate`")
+    await valkey.config_set("maxmemory", "1")
+    failed = flash_sale("migrate", env=env)
+    assert (failed.returncode, admin_line(failed)) == (1, ("migrate", "OutOfMemoryError", None))
+    await valkey.config_set("maxmemory", "0")
     done = flash_sale("migrate", env=env)
     assert (done.returncode, json.loads(done.stderr)["act"]) == (0, "migrate")
     assert done.stdout.splitlines()[1:] == [

@@ -67,6 +67,41 @@ def test_too_little_memory_is_told_in_one_line(tmp_path: Path, limit: str) -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("limit", "command", "said"),
+    [
+        ("-t 30", "run", "ulimit -t: a process would be killed after 30 s of CPU time"),
+        ("-t 2", "worker", "ulimit -t: a process would be killed after 2 s of CPU time"),
+        ("-n 16", "api", "ulimit -n: 16 open files are too few for a process"),
+        ("-n 100", "run", "ulimit -n: 100 open files are too few for a process"),
+        ("-f 8", "run", "DATA_DIR: {}/data: File too large (ulimit -f: "),
+        ("-f 129", "run", "DATA_DIR: {}/data: its log is as large as a file may be (ulimit -f: "),
+    ],
+)
+def test_a_limit_that_no_service_can_live_with_is_told_by_its_name(
+    tmp_path: Path, limit: str, command: str, said: str
+) -> None:
+    """In one line, before anything is started."""
+    env = {**os.environ, "DATA_DIR": str(tmp_path / "data"), "REDIS_URL": "", "PORT": "0", "CROWD": "0"}
+    if limit == "-f 129":
+        log = tmp_path / "data/appendonlydir/appendonly.aof.1.incr.aof"
+        log.parent.mkdir(parents=True, mode=0o700)
+        log.parent.parent.chmod(0o700)
+        log.write_bytes(bytes(1024))
+        log.with_name("appendonly.aof.manifest").write_text(f"file {log.name} seq 1 type i\n")
+    done = run(["sh", "-c", f'ulimit {limit}; exec "$@"', "sh", SCRIPT, command], env=env)
+    assert complaint(done, 1).startswith(said.format(tmp_path))
+
+
+def test_a_limit_that_will_end_each_process_one_day_is_told() -> None:
+    """It starts all the same; here it cannot, for another reason."""
+    env = {**os.environ, "HOST": "nowhere.invalid", "PORT": "0", "CROWD": "0"}
+    done = run(["sh", "-c", 'ulimit -t 86400; exec "$@"', "sh", SCRIPT, "run"], env=env)
+    warned, refused = done.stderr.splitlines()
+    assert warned.startswith("flash-sale: ulimit -t: each process will be killed after 86400 s of CPU time")
+    assert refused.startswith("flash-sale: HOST: ")
+
+
 @pytest.mark.parametrize("command", READERS)
 def test_a_folder_without_a_store_is_named_and_stays_as_it_is(tmp_path: Path, command: list[str]) -> None:
     """Nothing is clean that was never there."""

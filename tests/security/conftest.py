@@ -53,9 +53,14 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A service whose clients have a second for everything; nobody works, and yet no order waits too long."""
+    """A service whose clients have a second for everything; nobody works, and yet no order waits too long.
+
+    What uvicorn reads by itself is set, and has no effect: whatever is tested here is tested under it.
+    """
     env = {"CLIENT_TIMEOUT_SECONDS": str(CLIENT_SECONDS), "KEEP_ALIVE_SECONDS": "30", "MAX_WAIT_SECONDS": "0"}
+    env |= {"UVICORN_HTTP": "h11", "WEB_CONCURRENCY": "x", "FORWARDED_ALLOW_IPS": "*"}
     store: Path = tmp_path_factory.mktemp("security")
     with Fleet(store, workers=0, env=env) as fleet, fleet.client() as client:
         client.put("/inventory/shirt", json=SHIRT, headers=ADMIN).raise_for_status()
         yield fleet
+        assert [line for line in fleet.lines if line["level"] == "error"] == [], "no client makes us fail"

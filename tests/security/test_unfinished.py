@@ -11,7 +11,7 @@ import pytest
 from tests.security.conftest import CLIENT_SECONDS, SHIRT
 from tests.security.test_framing import JSON, ORDER
 from tests.security.test_limits import refused
-from tests.security.wire import LAST, connected, exchange, request, statuses
+from tests.security.wire import LAST, connected, exchange, next_answer, request, statuses
 from tests.support.service import ADMIN, Fleet
 from tests.support.waiting import eventually
 
@@ -45,6 +45,33 @@ def test_half_a_body_places_no_order(fleet: Fleet, end: str, head: tuple[str, ..
     assert placed(fleet) == before + 1
 
 
+@pytest.mark.parametrize("body", [b"1\r\nx\r\nzz\r\n", b"1\r\nx\r\n" + b"f" * 17, b"1\r\nxx\r\n0\r\n\r\n"])
+@pytest.mark.parametrize("first", [b"", request("GET /inventory HTTP/1.1") * 3], ids=["alone", "behind others"])
+def test_a_body_that_is_refused_in_its_middle_is_given_up_once(fleet: Fleet, first: bytes, body: bytes) -> None:
+    """Whether its client hangs up then, or goes on: that is no error of ours, which the log would tell."""
+    sent = first + request("POST /orders HTTP/1.1", JSON, "Transfer-Encoding: chunked") + body
+    errors = len(errors_of(fleet))
+    for half_close in (False, True):
+        assert statuses(fleet.url, sent, half_close=half_close) == [200] * (3 * bool(first)) + [400]
+    with fleet.client() as client:  # the connections above were looked at before
+        assert client.get("/healthz").status_code == 200
+    assert errors_of(fleet)[errors:] == []
+
+
+def test_the_time_of_a_body_that_was_given_up_ends_no_other_request(fleet: Fleet) -> None:
+    """The client has half-closed in its middle, and waits for the answers to what it had asked before."""
+    token = f"Authorization: {ADMIN['Authorization']}"
+    slow = request(f"GET /events?wait={2 * CLIENT_SECONDS:g} HTTP/1.1", token)
+    half = request("POST /orders HTTP/1.1", JSON, "Content-Length: 500") + ORDER
+    sent = slow + request("GET /healthz HTTP/1.1") + half
+    assert [answer.status for answer in exchange(fleet.url, sent, half_close=True)] == [200, 200]
+
+
+def errors_of(fleet: Fleet) -> list[object]:
+    """Return what the service has written of errors of its own."""
+    return [line for line in fleet.lines if line["level"] == "error"]
+
+
 @pytest.mark.parametrize("path", ["/orders", "/nope", "/inventory/shirt"])
 @pytest.mark.parametrize("digits", [TOO_LONG + "5", "9" * 20, TOO_LONG])
 def test_a_length_of_thousands_of_digits_is_none(fleet: Fleet, path: str, digits: str) -> None:
@@ -56,7 +83,7 @@ def test_an_empty_line_after_an_answer_begins_no_request(fleet: Fleet) -> None:
     before = refused(fleet)["request_timeout"]
     with connected(fleet.url) as connection:
         connection.sendall(request("GET /healthz HTTP/1.1"))
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        assert next_answer(connection).status == 200
         connection.sendall(b"\r\n")
         connection.settimeout(2 * CLIENT_SECONDS)
         with pytest.raises(TimeoutError):
@@ -86,7 +113,7 @@ def test_who_was_answered_before_the_body_makes_room(small: Fleet, body: bytes) 
         for _ in range(PLACES):
             connection = stack.enter_context(connected(small.url))
             connection.sendall(early)
-            assert connection.recv(65536).startswith(b"HTTP/1.1 404")
+            assert next_answer(connection).status == 404
             connection.sendall(body)
         assert httpx.get(f"{small.url}/inventory/shirt").status_code == 200
         assert refused(small)["evicted"] > before

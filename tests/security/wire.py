@@ -5,6 +5,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.client import HTTPResponse
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
@@ -65,10 +66,19 @@ def received(connection: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
+def next_answer(connection: socket.socket) -> Answer:
+    """Read one answer to its end, and no further: its head and its body may come one after the other."""
+    with connection.makefile("rb", buffering=0) as file:
+        response = HTTPResponse(cast("socket.socket", _Whole(file)))
+        response.begin()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, headers, b"".join(iter(partial(response.read, 1), b"")))
+
+
 class _Whole:
     """Bytes in the shape that `HTTPResponse` reads from: all answers of a connection come from one file."""
 
-    def __init__(self, file: io.BytesIO) -> None:
+    def __init__(self, file: io.IOBase) -> None:
         self._file = file
 
     def makefile(self, *_: object) -> io.BufferedReader:
@@ -76,7 +86,7 @@ class _Whole:
 
 
 class _Unclosed:
-    def __init__(self, file: io.BytesIO) -> None:
+    def __init__(self, file: io.IOBase) -> None:
         self._file = file
 
     def __getattr__(self, name: str) -> object:

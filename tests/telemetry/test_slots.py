@@ -38,6 +38,26 @@ ends = time.monotonic() + 60
 while not pathlib.Path(sys.argv[1], "end").exists() and time.monotonic() < ends:
     time.sleep(0.05)
 """
+CLEANED = """
+import pathlib, sys
+from telemetry.prometheus.slots import Slot, SlotTakenError
+
+path = pathlib.Path(sys.argv[1], "worker-0.lock")
+there = [path]
+
+def clean(event, arguments):
+    if event == "fcntl.flock" and there:  # before the call: the file is open, and not locked yet
+        there.pop().unlink()
+
+sys.addaudithook(clean)
+slot = Slot(path.parent, "worker-0")
+try:
+    Slot(path.parent, "worker-0")
+except SlotTakenError:
+    print("one", not there, flush=True)
+else:
+    print("two", flush=True)
+"""
 
 
 def test_the_first_free_slot_is_claimed(tmp_path: Path) -> None:
@@ -85,6 +105,26 @@ def test_a_lock_that_was_cleaned_up_is_made_anew(tmp_path: Path) -> None:
     with pytest.raises(SlotTakenError):
         Slot(tmp_path, "worker-0")
     held.release()
+
+
+def test_a_lock_that_is_cleaned_up_while_it_is_taken_is_nobodys(tmp_path: Path) -> None:
+    """Who has locked a file that is at its path no more has nothing that the next one would see."""
+    with Program([sys.executable, "-c", CLEANED, str(tmp_path)]) as process:
+        assert process.wait_for_line("o") == "one True"
+
+
+def test_a_slot_is_in_place_while_others_see_its_socket_and_its_own_lock(tmp_path: Path) -> None:
+    """Another file at the same path is somebody else's."""
+    slot = claim(tmp_path)
+    lock = tmp_path / "worker-0.lock"
+    assert not slot.is_in_place()
+    slot.socket_path.touch()
+    assert slot.is_in_place()
+    lock.unlink()
+    assert not slot.is_in_place()
+    lock.touch()
+    assert not slot.is_in_place()
+    slot.release()
 
 
 ADDRESS = """
