@@ -152,7 +152,7 @@ class Order:
             queue_position=int(position),
             estimated_wait_seconds=int(eta) / 1000,
             attempts=int(attempts or 0),
-            settled_at=at(settled) if settled else None,
+            settled_at=at(settled) if int(settled or 0) else None,
             reason=reason or None,
             payment_id=payment or None,
             generation=int(generation or 0),
