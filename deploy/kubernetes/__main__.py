@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from monitoring.rules.alerts import alert_groups
-from monitoring.rules.model import Alert, Group, Timescale
+from monitoring.rules.model import RUNBOOK, Alert, Group, Timescale
 from monitoring.rules.objectives import Promises, objective_groups
 from monitoring.rules.recording import recording_groups
 from monitoring.rules.watch_alerts import missing_targets
@@ -24,8 +24,8 @@ HEAD = "# Made by `make rules` from monitoring/rules/, monitoring/slo.yaml and o
 JAEGER = "jaeger-collector.monitoring:4317"
 OWN_JOBS = ("otel-collector", "spans")
 """What is scraped here besides API and worker; Prometheus and what else watches the cluster is not ours to watch."""
-_ELSEWHERE = {"FrontDown"}
-"""There is no front of ours: what ends TLS belongs to the cluster."""
+_ELSEWHERE = {"FrontDown", "Watchdog", "AlertsNotDelivered", "PrometheusFaulty"}
+"""There is no front of ours: what ends TLS belongs to the cluster, and so do Prometheus and Alertmanager."""
 
 
 def rules() -> str:
@@ -38,12 +38,15 @@ def rules() -> str:
         "metadata": {"name": "flash-sale", "namespace": "flash-sale"},
         "spec": {"groups": [group.group() for group in _of_a_cluster(groups)]},
     }
-    return HEAD + yaml.safe_dump(told, sort_keys=False, width=1000)
+    text = yaml.safe_dump(told, sort_keys=False, width=1000)
+    return HEAD + text.replace(RUNBOOK, "docs/runbook.md")  # its Prometheus does not serve ours
 
 
 def _of_a_cluster(groups: Iterable[Group]) -> Iterable[Group]:
     for group in groups:
         kept = [rule for rule in group.rules if not (isinstance(rule, Alert) and rule.name in _ELSEWHERE)]
+        if not kept:
+            continue
         yield replace(
             group,
             rules=[

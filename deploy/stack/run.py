@@ -114,8 +114,9 @@ class Stack:
             raise ToolMissing(lack)
         with ExitStack() as stack:
             network = stack.enter_context(Network(self._services()))
-            if "jaeger" in network.addresses:  # the file has the port that Docker publishes
-                self.variables.setdefault("JAEGER_URL", f"http://{network.addresses['jaeger']}:{PORTS['jaeger']}")
+            for name in ("jaeger", "prometheus"):  # the file has the ports that Docker publishes
+                if name in network.addresses:
+                    self.variables.setdefault(f"{name.upper()}_URL", f"http://{network.addresses[name]}:{PORTS[name]}")
             services = self._services()
             self._make_parts(services, network)
             stack.callback(self._end)

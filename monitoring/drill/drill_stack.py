@@ -25,6 +25,8 @@ from service.ledger import lease
 
 ROOT = Path(__file__).parents[2]
 SCALE = 0.1
+SCRAPE_SECONDS = 2
+STARTED_SECONDS = 30
 RATE = 20.0
 MAX_IN_FLIGHT = 400
 LEASES = f"*lease:{lease.NAME}"
@@ -185,9 +187,22 @@ class DrillStack:
 
     def signal(self, part: str, role: str, number: signal.Signals) -> None:
         """Send a signal to one process of a part."""
+        os.kill(self._started(part, role)[-1], number)
+
+    def kill_again(self, part: str, role: str, times: int) -> None:
+        """Kill a process, and each that is started in its place, once it was scraped."""
+        for _ in range(times):
+            known = self._started(part, role)
+            os.kill(known[-1], signal.SIGKILL)
+            end = time.monotonic() + STARTED_SECONDS
+            while self._started(part, role) == known and time.monotonic() < end:
+                time.sleep(0.2)
+            time.sleep(2 * SCRAPE_SECONDS)
+
+    def _started(self, part: str, role: str) -> list[int]:
+        """Return the processes of a role that were started so far."""
         lines = [json.loads(line) for line in self.stack.log(part).splitlines() if line.startswith("{")]
-        started = [line["pid"] for line in lines if line.get("event") == "role started" and line.get("role") == role]
-        os.kill(started[-1], number)
+        return [line["pid"] for line in lines if line.get("event") == "role started" and line.get("role") == role]
 
     def close(self) -> None:
         """Close the client."""
@@ -230,8 +245,8 @@ def _faster(rules: Path, scale: float) -> dict[str, Path]:
         (rules / name).write_text(content)
     changed: dict[str, dict[str, str]] = {
         "./monitoring/prometheus/prometheus.yml": {
-            "scrape_interval": "2s",
-            "scrape_timeout": "2s",
+            "scrape_interval": f"{SCRAPE_SECONDS}s",
+            "scrape_timeout": f"{SCRAPE_SECONDS}s",
             "evaluation_interval": "1s",
         },
         "./otel-collector.yaml": {"queue_size": "1500", "min_size": "128", "max_size": "512"},

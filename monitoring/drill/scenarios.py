@@ -208,6 +208,15 @@ WATCH = (
     Scenario(alerts=("FrontDown",), fault="the front is stopped", begin=_stop("front"), end=_start("front")),
     Scenario(alerts=("TargetMissing",), fault="an API replica is stopped", begin=_stop("api-2"), end=_start("api-2")),
     Scenario(
+        alerts=("ProcessRestarting",),
+        fault="one of two API processes is killed three times",
+        begin=lambda site: site.kill_again("api-2", "api-1", times=3),
+        end=lambda _: None,
+        also=frozenset(("ProcessUnreachable", "SnapshotStale", "LedgerSeriesMissing")),
+        over=150,
+        slow_to_resolve=True,
+    ),
+    Scenario(
         alerts=("ProcessUnreachable",),
         fault="one of two API processes hangs (SIGSTOP)",
         begin=lambda site: site.signal("api-2", "api-1", signal.SIGSTOP),

@@ -10,8 +10,11 @@ from monitoring.rules.alerts import alert_groups
 from monitoring.rules.model import Group, Timescale
 from monitoring.rules.objectives import Promises, objective_groups
 from monitoring.rules.recording import recording_groups
+from monitoring.rules.runbook import page
 
 HOME = Path(__file__).parents[1] / "prometheus" / "rules"
+PAGE = HOME.parent / "user" / "runbook.html"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "runbook.md"
 HEAD = "# Made by `make rules` from monitoring/rules/ and monitoring/slo.yaml: change those.\n"
 
 
@@ -50,6 +53,8 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     for name, content in rule_files(Timescale(given.scale)).items():
         (given.out / name).write_text(content)
+    if given.out == HOME:
+        PAGE.write_text(page(DOCUMENT.read_text()))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from typing import Any, Literal
 Severity = Literal["page", "ticket", "info", "none"]
 """`page`: somebody looks now. `ticket`: somebody looks today. `info`: nobody has to. `none`: it always fires."""
 
-RUNBOOK = "docs/runbook.md"
+RUNBOOK = "{{ $externalURL }}/user/runbook.html"
+"""What Prometheus serves of docs/runbook.md, wherever it is reached."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

@@ -6,12 +6,12 @@ from monitoring.rules.model import Alert, Group, Timescale
 def sale_groups(t: Timescale) -> tuple[Group, ...]:
     """Return the alerts about what is sold, and about those who work it off."""
     return (
-        Group(name="ledger_alerts", rules=(*_books(), *_store(t))),
+        Group(name="ledger_alerts", rules=(*_books(t), *_store(t))),
         Group(name="order_alerts", rules=(*_queue(t), *_workers(t), *_money(t))),
     )
 
 
-def _books() -> tuple[Alert, ...]:
+def _books(t: Timescale) -> tuple[Alert, ...]:
     levels = ("levels", "held", "sold")
     return (
         Alert(
@@ -40,9 +40,11 @@ def _books() -> tuple[Alert, ...]:
             name="SoldOut",
             severity="info",
             expr="min by (product_id) (flash_sale_inventory_levels) == 0\n"
-            "and max by (product_id) (flash_sale_inventory_held + flash_sale_inventory_sold) > 0",
+            "and max by (product_id) (flash_sale_inventory_held + flash_sale_inventory_sold) > 0\n"
+            f"and max by (product_id) (max_over_time(flash_sale_inventory_levels[{t.window('1h')}])) > 0",
             summary="{{ $labels.product_id }} is sold out.",
-            description="No unit of {{ $labels.product_id }} is left to sell; units held by orders may come back.",
+            description="No unit of {{ $labels.product_id }} is left to sell; units held by orders may come back. "
+            "It is told for an hour.",
         ),
     )
 

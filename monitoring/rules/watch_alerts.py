@@ -47,6 +47,15 @@ def _targets(t: Timescale) -> tuple[Alert, ...]:
             description="The sale goes on; what this part shows or keeps is missing.",
         ),
         Alert(
+            name="ProcessRestarting",
+            severity="ticket",
+            expr=f"max by (job, instance, worker) (changes(process_start_time_seconds[{t.window('15m')}])) > 2\n"
+            "or max by (job, instance) "
+            f"(resets(otelcol_process_uptime_seconds_total[{t.window('15m')}])) > 2",
+            summary="{{ $labels.worker }} of {{ $labels.instance }} starts again and again.",
+            description="{{ $value }} times in 15 minutes: it is killed, for its memory perhaps, or it crashes.",
+        ),
+        Alert(
             name="ProcessUnreachable",
             severity="ticket",
             expr=f"sum by (instance) (increase(telemetry_worker_unreachable_total[{t.window('1m')}])) > 0",

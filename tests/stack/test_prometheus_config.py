@@ -56,6 +56,22 @@ def test_alertmanager_is_known(sale: Sale) -> None:
     eventually(lambda: known() == ["http://alertmanager:9093/api/v2/alerts"], 30, "Prometheus knows where alerts go")
 
 
+def test_the_runbook_of_an_alert_opens_where_prometheus_is(sale: Sale) -> None:
+    """The Watchdog always fires, so there is one to look at."""
+    prometheus = sale.stack.url("prometheus")
+
+    def links() -> list[str]:
+        alerts = httpx.get(f"{prometheus}/api/v1/alerts", timeout=10).json()["data"]["alerts"]
+        return [alert["annotations"]["runbook_url"] for alert in alerts if alert["labels"]["alertname"] == "Watchdog"]
+
+    (link,) = eventually(links, 30, "the Watchdog fires")
+    address, _, heading = link.partition("#")
+    assert address.startswith(prometheus)
+    page = httpx.get(address, timeout=10)
+    assert page.headers["content-type"].startswith("text/html")
+    assert f'<h2 id="{heading}">Watchdog</h2>' in page.text
+
+
 def exemplars(sale: Sale, metric: str, since: float) -> set[str]:
     """Return the traces of a histogram's exemplars."""
     answer = httpx.get(

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from monitoring.rules.__main__ import HOME, rule_files
+from monitoring.rules.__main__ import DOCUMENT, HOME, PAGE, rule_files
 from monitoring.rules.model import RUNBOOK, Timescale
+from monitoring.rules.runbook import page
 from monitoring.rules.watch_alerts import FRONT_JOB, OTHER_JOBS, SERVICE_JOBS
 from service.metrics import SPECS
 from telemetry.self_metrics import SELF_SPECS
@@ -20,7 +21,7 @@ from tests.support.processes import run as run_to_end
 TESTS = HOME.parent / "tests"
 RECORDED = re.compile(r"[a-z_]+:[a-z_]+:[a-z0-9_]+")
 OF_OTHERS = re.compile(
-    r"up|otel_sdk_(processor|exporter)_(span|log)_(processed|exported)_total|(otelcol|prometheus|alertmanager)_[a-z_]+"
+    r"up|process_start_time_seconds|otel_sdk_(processor|exporter)_(span|log)_(processed|exported)_total|(otelcol|prometheus|alertmanager)_[a-z_]+"
 )
 """Of Prometheus and Alertmanager, of the OpenTelemetry SDK, of the collector, who declare them elsewhere."""
 
@@ -87,13 +88,25 @@ def test_each_alert_has_its_heading_in_the_runbook(alert: str) -> None:
     assert {rule["annotations"]["runbook_url"] for rule in rules("alert") if rule["alert"] == alert} == {
         f"{RUNBOOK}#{alert.lower()}"
     }
-    section = (ROOT / RUNBOOK).read_text().partition(f"\n## {alert}\n")[2].partition("\n## ")[0]
+    section = DOCUMENT.read_text().partition(f"\n## {alert}\n")[2].partition("\n## ")[0]
     for part in ("**Means.** ", "**Look.** ", "**Do.** "):
         assert part in section
+    assert PAGE.read_text().count(f'<h2 id="{alert.lower()}">{alert}</h2>') == 1
+
+
+def test_the_page_of_the_runbook_is_what_the_document_says() -> None:
+    assert PAGE.read_text() == page(DOCUMENT.read_text()), "run `make rules`"
+
+
+def test_a_link_of_the_page_leads_to_a_heading_of_it_or_out_of_the_repository() -> None:
+    anchors = set(re.findall(r' id="([^"]+)"', PAGE.read_text()))
+    links = re.findall(r'href="([^"]+)"', PAGE.read_text())
+    assert links
+    assert [link for link in links if not link.startswith("http") and link.removeprefix("#") not in anchors] == []
 
 
 def test_the_runbook_has_no_heading_without_an_alert() -> None:
-    assert sorted(re.findall(r"^## (.+)$", (ROOT / RUNBOOK).read_text(), re.MULTILINE)) == ALERTS
+    assert sorted(re.findall(r"^## (.+)$", DOCUMENT.read_text(), re.MULTILINE)) == ALERTS
 
 
 def test_every_expression_names_series_that_are_exported_or_recorded() -> None:
@@ -106,7 +119,7 @@ def test_every_expression_names_series_that_are_exported_or_recorded() -> None:
 
 def test_what_the_runbook_names_is_exported_or_recorded() -> None:
     known = exported() | {rule["record"] for rule in rules("record")}
-    words = re.findall(r"`((?:flash_sale|http_server|telemetry)_\w+|[a-z_]+:[a-z_]+:\w+)", (ROOT / RUNBOOK).read_text())
+    words = re.findall(r"`((?:flash_sale|http_server|telemetry)_\w+|[a-z_]+:[a-z_]+:\w+)", DOCUMENT.read_text())
     assert words
     assert set(words) - known == set()
 
