@@ -13,7 +13,7 @@ _COLLECTOR = '{job="otel-collector"}'  # Jaeger is built on the collector and ha
 def watch_groups(t: Timescale) -> tuple[Group, ...]:
     """Return the alerts about what must be there for all others to be right."""
     return (
-        Group(name="target_alerts", rules=_targets(t)),
+        Group(name="target_alerts", rules=(*_targets(t), *_processes(t))),
         Group(name="alerting_alerts", rules=_alerting(t)),
         Group(name="telemetry_alerts", rules=(*_telemetry(t), *_collector(t))),
     )
@@ -46,6 +46,11 @@ def _targets(t: Timescale) -> tuple[Alert, ...]:
             summary="{{ $labels.job }} {{ $labels.instance }} cannot be scraped.",
             description="The sale goes on; what this part shows or keeps is missing.",
         ),
+    )
+
+
+def _processes(t: Timescale) -> tuple[Alert, ...]:
+    return (
         Alert(
             name="ProcessRestarting",
             severity="ticket",
