@@ -25,6 +25,7 @@ from typing import Any, Final, TypeAlias
 import structlog
 
 from service.background import every
+from service.deadline import Deadline
 
 INTERVAL_SECONDS: Final = 1.0
 PATIENCE_SECONDS: Final = 0.25
@@ -157,7 +158,9 @@ class FleetTurns:
         self._next = seconds
         self._begun = float("-inf")
         self._not_before = 0.0
-        self._sooner = asyncio.Event()
+        self._due = 0.0
+        self._comes = asyncio.Event()
+        self._timer: Deadline | None = None
         self._believed = False
         self.ours = True
         """Whether the last turn was taken by this process."""
@@ -201,19 +204,29 @@ class FleetTurns:
         now = self._clock()
         if told is None:
             self._not_before = min(self._not_before, now + self._siblings.apart_seconds)
-            self._sooner.set()
+            self._schedule()
         elif told[BEGUN] > self._begun:  # else it comes late, from a process that was stopped meanwhile
             self._begun = told[BEGUN]
             self._take(told, self._begun)
             self.ours = self._believed = False
             self._not_before = now + self._seconds + PATIENCE_SECONDS + self._siblings.apart_seconds
+            self._schedule()
 
     async def _pause(self, seconds: float) -> float:
         """Wait for this process's next turn, which each turn of another's puts off; return the loop's time by then."""
-        due = self._clock() + min(seconds, self._next)
-        while (wait := max(due, self._not_before) - self._clock()) > 0:
-            self._sooner.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._sooner.wait()
-        return asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        self._due = self._clock() + min(seconds, self._next)
+        self._timer = Deadline(loop)
+        self._comes.clear()
+        self._schedule()
+        try:
+            await self._comes.wait()
+        finally:
+            self._timer.cancel()
+            self._timer = None
+        return loop.time()
+
+    def _schedule(self) -> None:
+        """Set the timer of a process that waits."""
+        if self._timer is not None:
+            self._timer.start(max(self._due, self._not_before) - self._clock(), self._comes.set)

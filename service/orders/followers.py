@@ -69,6 +69,7 @@ class OrderFollowers:
         self._reader = reader
         self._limit = limit
         self._count = 0
+        self._followed = asyncio.Event()
         self._ended = False
         self._followers: defaultdict[str, set[Follower]] = defaultdict(set)
 
@@ -94,10 +95,13 @@ class OrderFollowers:
             follower.end()
         self._followers[order_id].add(follower)
         self._count += 1
+        self._followed.set()
         try:
             yield follower
         finally:
             self._count -= 1
+            if not self._count:
+                self._followed.clear()
             self._followers[order_id].discard(follower)
             if not self._followers[order_id]:
                 del self._followers[order_id]
@@ -110,8 +114,13 @@ class OrderFollowers:
                 follower.end()
 
     async def run(self) -> None:
-        """Read what is followed once a second, until cancelled."""
-        await every(INTERVAL_SECONDS, self._round, outage=STORE_ERRORS)
+        """Read what is followed once a second, until cancelled; sleep while nobody follows."""
+        await every(INTERVAL_SECONDS, self._round, outage=STORE_ERRORS, pause=self._pause)
+
+    async def _pause(self, seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        await self._followed.wait()
+        return asyncio.get_running_loop().time()
 
     async def _round(self) -> None:
         by_shard: defaultdict[int, list[str]] = defaultdict(list)

@@ -26,6 +26,8 @@ from telemetry import Telemetry
 
 READ_SECONDS = 0.02
 """What a turn or two of the event loop takes: what clients have sent is read before their connections are closed."""
+DATE_SECONDS = 0.9
+"""What is left of a second when uvicorn has slept."""
 SECURITY_HEADERS = {
     "Content-Security-Policy": "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -110,7 +112,7 @@ async def serving(
     try:
         yield
     finally:
-        server.should_exit = True
+        server.end()
         await task
 
 
@@ -119,13 +121,13 @@ async def serve_until(drained: Callable[[], Awaitable[None]], server: "HttpServe
     task = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.ensure_future(drained())
     await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
+    server.end()
     await task
     await cancel_and_wait((stopping,))
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn's, which resets nobody at its end.
+    """uvicorn's, which resets nobody at its end, and sleeps while nobody asks it anything.
 
     Args:
         config: As uvicorn's.
@@ -135,6 +137,21 @@ class HttpServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
         super().__init__(config)
         self._connections = connections
+        self._told_to_end = asyncio.Event()
+
+    def end(self) -> None:
+        """Let it end: it takes in no more connections, and answers what it has."""
+        self.should_exit = True
+        self._told_to_end.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Keep the date that answers have, and sleep; uvicorn would look ten times a second whether it is to end."""
+        if await super().on_tick(10 * counter):
+            return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DATE_SECONDS):
+                await self._told_to_end.wait()
+        return self.should_exit
 
     def drain(self) -> None:
         """Answer on as before; each answer says that its connection ends with it, so that nobody is left on one."""

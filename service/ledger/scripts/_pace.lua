@@ -35,7 +35,7 @@ end
 -- Orders per 1000 s that the workers settle while a line waits, by `busy_n` and `busy_ms`; else as last known, else 0.
 local EVIDENCE, ENOUGH = 200, 10000
 local function capacity_milli(n, ms)
-  local now = redis.call('HMGET', P .. 'second:' .. math.floor(NOW / 1000), 'busy_n', 'busy_ms')
+  local now = at_rest and {} or redis.call('HMGET', P .. 'second:' .. math.floor(NOW / 1000), 'busy_n', 'busy_ms')
   n, ms = n + (tonumber(now[1]) or 0), ms + (tonumber(now[2]) or 0)
   if ms >= EVIDENCE then return math.floor(n * 1000000 / ms), ms end
   return tonumber(redis.call('HGET', P .. 'totals', 'capacity')) or 0, 0

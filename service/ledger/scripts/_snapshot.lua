@@ -17,12 +17,16 @@ local function snapshot()
   local products = {}
   for _, id in ipairs(redis.call('SMEMBERS', P .. 'catalogue')) do products[#products + 1] = product_row(id) end
 
-  local queued, delayed = redis.call('XLEN', P .. 'queue'), redis.call('ZCARD', P .. 'delayed')
+  -- Most of the time there is nothing in any of these.
+  local some = redis.call('EXISTS', P .. 'delayed', P .. 'retried', P .. 'dead', P .. 'damaged') > 0
+  local function in_some(count, list) return some and redis.call(count, P .. list) or 0 end
+
+  local queued, delayed = redis.call('XLEN', P .. 'queue'), in_some('ZCARD', 'delayed')
   local pending = redis.pcall('XPENDING', P .. 'queue', GROUP)
   local held = pending.err and 0 or pending[1]
 
   -- Orders stand in the queue in the order of their acceptance, but for those that were deferred.
-  local oldest = tonumber(redis.call('ZRANGE', P .. 'retried', 0, 0, 'WITHSCORES')[2]) or NOW
+  local oldest = some and tonumber(redis.call('ZRANGE', P .. 'retried', 0, 0, 'WITHSCORES')[2]) or NOW
   local first = queued > 0 and redis.call('XRANGE', P .. 'queue', '-', '+', 'COUNT', 1)[1]
   if first then oldest = math.min(oldest, (load_order(first[2][2]) or {accepted = NOW}).accepted) end
 
@@ -34,8 +38,8 @@ local function snapshot()
   local settled, failed, took, promised, eta_error = window(60, 'settled', 'failed', 'took', 'promised', 'eta_error')
   return {'now', NOW, 'totals', redis.call('HGETALL', P .. 'totals'), 'products', products,
           'queue_length', queued + delayed, 'waiting', math.max(queued - held, 0), 'processing', held + delayed,
-          'oldest_ms', since(oldest), 'waited_ms', queued > 0 and waited() or 0, 'dead_letters', redis.call('ZCARD', P .. 'dead'),
+          'oldest_ms', since(oldest), 'waited_ms', queued > 0 and waited() or 0, 'dead_letters', in_some('ZCARD', 'dead'),
           'drain', drain, 'capacity', capacity, 'settled_10s', recent, 'settled', settled, 'failed', failed,
           'took_ms', took, 'promised', promised, 'eta_error_ms', eta_error,
-          'damaged', redis.call('HLEN', P .. 'damaged'), 'workers', workers, 'refused', redis.call('HGETALL', P .. 'refused')}
+          'damaged', in_some('HLEN', 'damaged'), 'workers', workers, 'refused', redis.call('HGETALL', P .. 'refused')}
 end

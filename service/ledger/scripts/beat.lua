@@ -3,7 +3,7 @@
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 '1' if the caller has written here before: then a shard without a trace of it was emptied meanwhile
 -- Returns: 1
-if ARGV[1] == '1' and redis.call('EXISTS', P .. 'beat') == 0 then
+if ARGV[1] == '1' and not beat_times().known and redis.call('EXISTS', P .. 'beat') == 0 then
   set_aside('store', 'emptied', 'all that it held is gone')
 end
 -- What was to be done at a time has to be done as much earlier when the clock was set back.
