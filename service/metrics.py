@@ -9,25 +9,10 @@ from service.ledger.orders import COUNTED
 from telemetry import CounterSpec, GaugeSpec, HistogramSpec
 
 REASONS = (
-    "invalid",
-    "unsupported_media_type",
-    "payload_too_large",
-    "unauthorized",
-    "idempotency_conflict",
-    "unknown_product",
-    "sale_not_open",
-    "sale_closed",
-    "sale_paused",
-    "limit_exceeded",
-    "sold_out",
-    "ticket_required",
-    "ticket_invalid",
-    "not_your_turn",
-    "rate_limited",
-    "overloaded",
-    "store_unavailable",
-    "internal_error",
-    "other",
+    *("invalid", "unsupported_media_type", "payload_too_large", "unauthorized", "idempotency_conflict"),
+    *("unknown_product", "sale_not_open", "sale_closed", "sale_paused", "limit_exceeded", "sold_out"),
+    *("ticket_required", "ticket_invalid", "not_your_turn", "rate_limited", "overloaded"),
+    *("store_unavailable", "internal_error", "other"),
 )
 """Why an order was refused: the `code` of the answer."""
 
@@ -268,6 +253,26 @@ PAYMENTS_REFUNDED = CounterSpec(
     attributes={"result": ("refunded", "failed")},
 )
 
+WEBHOOK_DELIVERIES = CounterSpec(
+    name="flash_sale.webhook.deliveries",
+    unit="{attempt}",
+    description="Attempts to tell the webhook's endpoint of an event: delivered, failed, or gone (410, it wants no "
+    "more); given_up: an event that it went on refusing while it took others.",
+    attributes={"result": ("delivered", "failed", "gone", "given_up")},
+)
+WEBHOOK_LAG = GaugeSpec(
+    name="flash_sale.webhook.lag",
+    unit="s",
+    description="Age of the oldest change of an order that the webhook was not told of; left out without WEBHOOK_URL.",
+    scope="fleet",
+)
+WEBHOOK_EXPIRED = CounterSpec(
+    name="flash_sale.webhook.expired",
+    unit="{event}",
+    description="Changes of orders that went after EVENTS_RETENTION_SECONDS and before the webhook was told of them: "
+    "its endpoint never hears of them. Left out without WEBHOOK_URL.",
+    scope="fleet",
+)
 WINDOWS_DROPPED = CounterSpec(
     name="flash_sale.windows.dropped",
     unit="{request}",
@@ -280,4 +285,5 @@ SPECS = (
     *(ORDER_WAIT, ORDER_PROCESSING, PREDICTED_WAIT, LIVE_WORKERS, ORDER_DURATION, WORKER_PROGRESS_AGE, CHARGES),
     *(HTTP_REFUSED, WATCHERS, FRAMES, WATCHERS_REFUSED, SNAPSHOT_AGE, PAYMENTS_REFUNDED, WINDOWS_DROPPED),
     *(STORE_MEMORY, STORE_MEMORY_LIMIT, MISSING_SHARDS, TICKETS_GIVEN, TICKETS_ADMITTED),
+    *(WEBHOOK_DELIVERIES, WEBHOOK_LAG, WEBHOOK_EXPIRED),
 )

@@ -24,6 +24,7 @@ from service.secret_files import SUFFIX, with_secret_files
 from service.store.address import parse_url
 from service.store.preflight import Durability
 from service.token_keys import SYMMETRIC, algorithms_of
+from service.webhooks.settings import WebhookSettings
 
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 _KEY_PREFIX = re.compile(r"[A-Za-z0-9._:-]{0,64}")
@@ -36,7 +37,7 @@ _READ_ELSEWHERE = {
     *("TELEMETRY_AFTERWARDS_PER_SECOND", "TELEMETRY_TRUST_CLIENT_SAMPLING", "TELEMETRY_SOCKET_DIR"),
     *("CROWD_URL", "CROWD_TOKEN"),
 }
-_GROUPS = {"payment": "PAYMENT_", "auth_jwt": "AUTH_JWT_"}
+_GROUPS = {"payment": "PAYMENT_", "auth_jwt": "AUTH_JWT_", "webhook": "WEBHOOK_"}
 
 
 class SettingsError(ValueError):
@@ -119,6 +120,7 @@ class Settings(BaseModel):
     order_concurrency: int = Field(512, ge=1, le=10_000)
     worker_silence_seconds: float = Field(5, ge=0.5, le=3600, allow_inf_nan=False)
     payment: PaymentSettings = PaymentSettings()
+    webhook: WebhookSettings = WebhookSettings()
 
     max_in_flight: int = Field(2000, ge=1, le=1_000_000)
     max_wait_seconds: float = Field(60, ge=0, le=86400, allow_inf_nan=False)
@@ -283,7 +285,8 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def _fields_of(group: str) -> Mapping[str, Any]:
-    return PaymentSettings.model_fields if group == "payment" else JwtSettings.model_fields
+    model: type[BaseModel] = type(Settings.model_fields[group].default)
+    return model.model_fields
 
 
 def _one_line(error: ValidationError) -> str:

@@ -1,5 +1,6 @@
 """The Service dashboard: requests, errors and durations of each route, how full the processes are, and the workers."""
 
+from monitoring.dashboards.events import EVENTS
 from monitoring.dashboards.fleet import ALERTS, INSTANCE, OF, WINDOW, quantile, quantiles
 from monitoring.dashboards.model import Dashboard, Query, Row, Variable
 from monitoring.dashboards.panels import BAD, GOOD, WARN, Column, Figure, Graph, HeatMap, Table, lower, upper
@@ -209,5 +210,5 @@ SERVICE = Dashboard(
     description="Requests, errors and durations by route; how full the processes are; the order workers.",
     variables=(INSTANCE, ROUTE),
     annotations=(ALERTS,),
-    rows=(FIGURES, RED, OBJECTIVES, SATURATION, WORKERS, LIVE),
+    rows=(FIGURES, RED, OBJECTIVES, SATURATION, WORKERS, EVENTS, LIVE),
 )

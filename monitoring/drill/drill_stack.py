@@ -18,6 +18,7 @@ import httpx
 import redis
 
 from deploy.stack import Stack
+from deploy.stack.merchant import Merchant, merchant
 from monitoring.drill.receiver import Receiver
 from monitoring.rules.__main__ import rule_files
 from monitoring.rules.model import Timescale
@@ -29,6 +30,8 @@ SCRAPE_SECONDS = 2
 STARTED_SECONDS = 30
 RATE = 20.0
 MAX_IN_FLIGHT = 400
+EVENTS_KEPT_SECONDS = "25"
+"""Longer than an endpoint is down until an alert tells of it, and short enough to see what comes then."""
 LEASES = f"*lease:{lease.NAME}"
 """Several shards keep it, see `service.ledger.lease`."""
 
@@ -103,9 +106,10 @@ async def _post(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
 class DrillStack:
     """A running stack, and what a scenario may do to it."""
 
-    def __init__(self, stack: Stack, load: Load, receiver: Receiver, rules: Path) -> None:
+    def __init__(self, stack: Stack, load: Load, receiver: Receiver, merchant: Merchant, rules: Path) -> None:
         self.stack = stack
         self.load = load
+        self.merchant = merchant
         self.receiver = receiver
         self._unreadable = rules / "unreadable.yml"
         self._memory_limit = 0
@@ -185,6 +189,15 @@ class DrillStack:
         self._unreadable.unlink()
         self.stack.parts["prometheus"].signal(signal.SIGHUP)
 
+    def refuse_webhooks(self) -> None:
+        """Have the merchant's endpoint answer 503, with a change that it is to be told of."""
+        self.merchant.down = True
+        self.buy("lamp")
+
+    def take_webhooks(self) -> None:
+        """Have it take all again."""
+        self.merchant.down = False
+
     def signal(self, part: str, role: str, number: signal.Signals) -> None:
         """Send a signal to one process of a part."""
         os.kill(self._started(part, role)[-1], number)
@@ -213,8 +226,14 @@ class DrillStack:
 def open_drill_stack(directory: Path, scale: float = SCALE) -> Iterator[DrillStack]:
     """Run a stack to drill on, with a load that waits to be told."""
     environment = {
-        "api-2": {"WORKERS": "2"},
-        "worker": {"ORDER_ATTEMPTS": "2", "ORDER_RETRY_SECONDS": "0.2", "OTEL_EXPORTER_OTLP_TIMEOUT": "3"},
+        "api-1": {"EVENTS_RETENTION_SECONDS": EVENTS_KEPT_SECONDS},
+        "api-2": {"EVENTS_RETENTION_SECONDS": EVENTS_KEPT_SECONDS, "WORKERS": "2"},
+        "worker": {
+            "EVENTS_RETENTION_SECONDS": EVENTS_KEPT_SECONDS,
+            "ORDER_ATTEMPTS": "2",
+            "ORDER_RETRY_SECONDS": "0.2",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "3",
+        },
     }
     receiver, rules = Receiver(), directory / "rules"
     receiver.start()
@@ -222,17 +241,18 @@ def open_drill_stack(directory: Path, scale: float = SCALE) -> Iterator[DrillSta
     alertmanager.write_text(receiver.configuration(ROOT / "monitoring/alertmanager/alertmanager.yml"))
     with ExitStack() as exits:
         exits.callback(receiver.stop)
+        endpoint = exits.enter_context(merchant())
         stack = exits.enter_context(
             Stack(
                 directory / "stack",
-                variables={"FAULTS_ENABLED": "true"},
+                variables={"FAULTS_ENABLED": "true", **endpoint.variables},
                 environment=environment,
                 replaced=_faster(rules, scale) | {"./monitoring/alertmanager/alertmanager.yml": alertmanager},
                 arguments={"prometheus": ("--rules.alert.resend-delay=2s",)},
             )
         )
         load = Load(stack.url("api-1"))
-        site = DrillStack(stack, load, receiver, rules)
+        site = DrillStack(stack, load, receiver, endpoint, rules)
         exits.callback(site.close)
         load.start()
         exits.callback(load.stop)

@@ -189,6 +189,16 @@ MONEY = (
         load="orders",
     ),
 )
+EVENTS = (
+    Scenario(
+        alerts=("WebhookBehind", "WebhookEventsMissed"),
+        fault="the merchant's endpoint answers 503, for longer than events are kept",
+        begin=DrillStack.refuse_webhooks,
+        end=DrillStack.take_webhooks,
+        within=60,
+        slow_to_resolve=True,
+    ),
+)
 WATCH = (
     Scenario(
         alerts=("PrometheusFaulty",),
@@ -261,5 +271,5 @@ LATENCY = (
         slow_to_resolve=True,
     ),
 )
-SCENARIOS = (*LATENCY, *QUEUE, *LEDGER, *MONEY, *WATCH, *BUDGETS)
+SCENARIOS = (*LATENCY, *QUEUE, *LEDGER, *MONEY, *EVENTS, *WATCH, *BUDGETS)
 """What burns a budget by shares of all events comes first: a share of few is soon a large one."""

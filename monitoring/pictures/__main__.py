@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from deploy.stack import Stack
+from deploy.stack.merchant import merchant
 from monitoring.dashboards.ask import Prometheus, Window
 from monitoring.dashboards.check import documents
 from monitoring.pictures.page import WIDTH, page
@@ -34,7 +35,11 @@ def draw(url: str, window: Window, folder: Path, chromium: str) -> None:
 
 def make(folder: Path, chromium: str) -> None:
     """Start the stack, play a sale, draw it."""
-    with tempfile.TemporaryDirectory() as directory, Stack(Path(directory), environment=SLOW_PAYMENTS) as stack:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        merchant() as endpoint,
+        Stack(Path(directory), variables=endpoint.variables, environment=SLOW_PAYMENTS) as stack,
+    ):
         time.sleep(BEFORE_SECONDS)  # some scrapes of a quiet shop, and a rate of each counter at 0
         shop = "front" if "front" in stack.parts else "api-1"
         for report in asyncio.run(play(stack.url(shop), stack.admin_token)):

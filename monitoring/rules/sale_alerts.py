@@ -7,7 +7,7 @@ def sale_groups(t: Timescale) -> tuple[Group, ...]:
     """Return the alerts about what is sold, and about those who work it off."""
     return (
         Group(name="ledger_alerts", rules=(*_books(t), *_store(t))),
-        Group(name="order_alerts", rules=(*_queue(t), *_workers(t), *_money(t))),
+        Group(name="order_alerts", rules=(*_queue(t), *_workers(t), *_money(t), *_webhook(t))),
     )
 
 
@@ -174,5 +174,27 @@ def _money(t: Timescale) -> tuple[Alert, ...]:
             expr=f'sum(increase(flash_sale_payment_refunds_total{{result="failed"}}[{t.window("5m")}])) > 0',
             summary="Payments could not be given back.",
             description='It refused {{ $value | printf "%.0f" }} refunds in 5 minutes; it is not asked again.',
+        ),
+    )
+
+
+def _webhook(t: Timescale) -> tuple[Alert, ...]:
+    window = t.window("5m")
+    gone, given_up = "flash_sale_webhook_expired_total", 'flash_sale_webhook_deliveries_total{result="given_up"}'
+    return (
+        Alert(
+            name="WebhookBehind",
+            severity="ticket",
+            expr=f"max(flash_sale_webhook_lag_seconds) > {t.limit('2m')}",
+            hold=t.hold("30s"),
+            summary="The webhook's endpoint was not told of a change that is {{ $value | humanizeDuration }} old.",
+            description="It is down, slow, or refuses an event. The sale goes on; events wait in the store for a time.",
+        ),
+        Alert(
+            name="WebhookEventsMissed",
+            severity="page",
+            expr=f"increase(max({gone})[{window}:{t.window('15s')}]) > 0\nor sum(increase({given_up}[{window}])) > 0",
+            summary="Changes of orders will never be told to the webhook's endpoint.",
+            description='{{ $value | printf "%.0f" }} in 5 minutes: too old to be kept, or refused again and again.',
         ),
     )

@@ -37,7 +37,7 @@ from service.metrics import (
     WINDOWS_DROPPED,
 )
 from service.monitoring.flushing import flush_last, flush_periodically
-from service.monitoring.ledger_metrics import observe_ledger, observe_store_memory
+from service.monitoring.ledger_metrics import observe_ledger, observe_store_memory, observe_webhook
 from service.orders.maintenance import maintenance
 from service.problems import Problem
 
@@ -76,6 +76,8 @@ def create_app(context: ApiContext) -> FastAPI:
     app.include_router(health.create_router(telemetry, draining=lambda: context.draining, ask_store=context.ask_store))
     observe_ledger(telemetry, context.poller.exported, silence=context.settings.worker_silence)
     observe_store_memory(telemetry, lambda: context.writes.memory if context.poller.exported() else None)
+    if context.settings.webhook.url is not None:
+        observe_webhook(telemetry, context.poller.exported)
     telemetry.observe(SNAPSHOT_AGE, lambda: [(context.poller.age_seconds(), {})])
     telemetry.observe(WINDOWS_DROPPED, lambda: [(context.windows.dropped, {})])
     telemetry.observe(ACTIVE_CONNECTIONS, lambda: [(context.connections(), {})])

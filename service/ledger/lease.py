@@ -1,4 +1,6 @@
-"""The lease on the ledger's series: one fleet of processes exports them at a time, so a sum over all targets is right.
+"""A lease: the right to do what one may do at a time.
+
+The lease `exporter` is on the ledger's series: one fleet of processes exports them, so a sum over all targets is right.
 
 A holder that dies is followed within `TTL_SECONDS`. A holder that was asleep does not believe an old answer: what
 it was granted ends by its own clock, counted from before it asked, so it ends here no later than in the store.
@@ -20,10 +22,13 @@ QUORUM = 3
 
 
 class Lease:
-    """The lease as one process sees it; processes with the same `holder` share it."""
+    """A lease as one process sees it; processes with the same `holder` share it."""
 
-    def __init__(self, shards: Shards, holder: str, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, shards: Shards, holder: str, clock: Callable[[], float] = monotonic, *, name: str = NAME
+    ) -> None:
         self._shards = shards
+        self._name = name
         self._holder = holder
         self._clock = clock
         self.until = 0.0
@@ -31,7 +36,7 @@ class Lease:
         self._homes = _spread(tuple(shards))
 
     def held(self) -> bool:
-        """Whether this fleet exports the ledger's series now."""
+        """Whether it is ours now."""
         return self._clock() < self.until
 
     async def renew(self) -> None:
@@ -57,7 +62,7 @@ class Lease:
     async def _ask(self, shard: int, seconds: float) -> int:
         if shard in self._shards.silent:
             raise StoreTimeoutError("the shard is silent")
-        granted: int = await self._shards.run("lease", shard, NAME, self._holder, round(seconds * 1000))
+        granted: int = await self._shards.run("lease", shard, self._name, self._holder, round(seconds * 1000))
         return granted
 
 

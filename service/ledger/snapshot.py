@@ -45,6 +45,7 @@ class Snapshot:
     `waiting` are the orders that no worker has in hand; the first has waited `waited_seconds`. `capacity` is how
     many orders the workers settle while some wait, 0 until that was seen. `revenue` is by currency, in minor units:
     what was confirmed less what was refunded; `archived_revenue` is that of the orders that were forgotten.
+    `webhook_expired` are the changes that are no longer kept and that the webhook had not been told of.
     `missing_shards` did not answer: the figures are of the others, but what is counted (`orders`, `revenue`,
     `rejections`, `archived`, `events`) is as they last said, and not `complete` where one was never heard.
     """
@@ -73,6 +74,8 @@ class Snapshot:
     waiting: int = 0
     capacity: float = 0.0
     waited_seconds: float = 0.0
+    webhook_lag_seconds: float = 0.0
+    webhook_expired: int = 0
     missing_shards: tuple[int, ...] | None = None
     complete: bool = True
 
@@ -118,6 +121,7 @@ class Snapshot:
             processing=total("processing"),
             oldest_age_seconds=max(shard["oldest_ms"] for shard in shards) / 1000,
             waited_seconds=max(shard["waited_ms"] for shard in shards) / 1000,
+            webhook_lag_seconds=max(shard["webhook_lag_ms"] for shard in shards) / 1000,
             dead_letters=total("dead_letters"),
             damaged=total("damaged"),
             drain_rate=total("drain") / 1000,
@@ -146,6 +150,7 @@ def _books(totals: Counter[str]) -> dict[str, Any]:
         "orders": {status: totals[status] for status in COUNTED},
         "requeued": totals["requeued"],
         "lost": totals["lost"],
+        "webhook_expired": totals["webhook_expired"],
         "archived": {status: count for status in COUNTED if (count := totals[f"archived:{status}"])},
         "events": {status: totals["refunds" if status is Status.REFUNDED else status] for status in COUNTED},
         "revenue": _by_currency(totals, "revenue:"),

@@ -33,6 +33,8 @@ from service.metrics import (
     THROUGHPUT,
     TICKETS_ADMITTED,
     TICKETS_GIVEN,
+    WEBHOOK_EXPIRED,
+    WEBHOOK_LAG,
 )
 from service.store.memory import StoreMemory
 from telemetry import GaugeSpec, Telemetry
@@ -112,3 +114,9 @@ def observe_store_memory(telemetry: Telemetry, latest: Callable[[], StoreMemory 
 
     telemetry.observe(STORE_MEMORY, read(lambda memory: memory.used_bytes))
     telemetry.observe(STORE_MEMORY_LIMIT, read(lambda memory: memory.limit_bytes))
+
+
+def observe_webhook(telemetry: Telemetry, latest: Callable[[], Snapshot | None]) -> None:
+    """Export how far the webhook is behind and what it missed, as `latest` says; nothing while it returns None."""
+    telemetry.observe(WEBHOOK_LAG, lambda: [(s.webhook_lag_seconds, {})] if (s := latest()) else [])
+    telemetry.observe(WEBHOOK_EXPIRED, lambda: [(s.webhook_expired, {})] if (s := latest()) and s.complete else [])

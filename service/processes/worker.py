@@ -2,12 +2,15 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
+from service.api.cloud_events import event_json
 from service.api.context import siblings_of
 from service.api.service_health import worker_report
-from service.background import background_tasks
+from service.background import Work, background_tasks
 from service.ending import Ending
 from service.faults import faulty_gateway, faulty_shards, watched
 from service.ledger.ledger import Ledger
@@ -26,6 +29,10 @@ from service.processes.server import serving
 from service.processes.startup import open_shards
 from service.processes.worker_app import create_worker_app
 from service.settings import Settings
+from service.store import Shards
+from service.webhooks.attempts import Attempts
+from service.webhooks.delivery import WebhookDelivery
+from service.webhooks.signing import keys_of
 from telemetry import Telemetry
 
 
@@ -57,9 +64,11 @@ async def serve_worker(
             telemetry.observe(WORKER_PROGRESS_AGE, lambda: [(worker.progress_age_seconds(), {})])
             async with (
                 siblings.listening(),
+                _webhooks(settings, telemetry, shards) as webhooks,
                 background_tasks(
                     writes.run,
                     *maintenance(ledger, siblings),
+                    *webhooks,
                     *Refunds(ledger, payments, telemetry).works(),
                     partial(flush_periodically, windows),
                 ),
@@ -70,6 +79,23 @@ async def serve_worker(
     finally:
         await payments.aclose()
         await asyncio.to_thread(telemetry.shutdown, ending.telemetry_seconds)
+
+
+@asynccontextmanager
+async def _webhooks(settings: Settings, telemetry: Telemetry, shards: Shards) -> AsyncIterator[list[Work]]:
+    """Yield what is to be kept going so that the merchant's endpoint is told; close its connections at the end."""
+    url, secret = settings.webhook.url, settings.webhook.secret
+    if url is None or secret is None:
+        yield []
+        return
+    from service.webhooks.endpoint import WebhookEndpoint  # noqa: PLC0415 - an HTTP client is slow to import
+
+    keys = keys_of(secret.get_secret_value())
+    endpoint = WebhookEndpoint(url.get_secret_value(), keys)
+    try:
+        yield WebhookDelivery(shards, Attempts(endpoint, telemetry), event_json).works()
+    finally:
+        await endpoint.aclose()
 
 
 def _worker(settings: Settings, telemetry: Telemetry, ledger: Ledger, payments: PaymentGateway) -> Worker:

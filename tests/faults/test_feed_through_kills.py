@@ -1,13 +1,12 @@
 """A merchant's program follows the feed while the API, a worker, the store and it itself are killed."""
 
 import asyncio
-import sqlite3
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.faults.kit import Auditor, Load, assert_kept, crowd_plan, put_product, sale
+from tests.faults.shipped import query, shipped, told
 from tests.support import RedisServer, wait_until
 from tests.support.program import Program
 from tests.support.service import ADMIN_TOKEN, Fleet
@@ -15,34 +14,14 @@ from tests.support.service import ADMIN_TOKEN, Fleet
 FULFILMENT = str(Path(__file__).parent / "fulfilment.py")
 
 
-def query(database: Path, question: str) -> list[tuple[str, ...]]:
-    """Read the program's own database."""
-    if not database.exists():
-        return []
-    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
-        return connection.execute(question).fetchall()
-
-
 def start(api: Fleet, database: Path) -> Program:
     """Start the program, or start it again."""
     return Program.python(FULFILMENT, api.url, str(database), env={"ADMIN_TOKEN": ADMIN_TOKEN})
 
 
-def told(database: Path) -> dict[str, list[str]]:
-    """Return what happened to each order, as the program heard it."""
-    found = defaultdict(list)
-    for kind, subject, status in query(database, "select type, subject, status from seen order by number"):
-        found[subject].append(kind.removeprefix("flashsale.order."))
-        assert found[subject][-1] == status
-    return found
-
-
 async def test_what_was_confirmed_is_shipped_once(durable: RedisServer, tmp_path: Path, seed: int) -> None:
     """Every order's changes arrive, in their order; shipped is exactly what the ledger has confirmed."""
     database = tmp_path / "shipped.db"
-
-    def shipped() -> set[str]:
-        return {subject for (subject,) in query(database, "select subject from shipped")}
 
     async with (
         Auditor.of(durable.url) as auditor,
@@ -66,8 +45,8 @@ async def test_what_was_confirmed_is_shipped_once(durable: RedisServer, tmp_path
             dump = await auditor.at_rest()
             assert_kept(dump, load.report)
             confirmed = {order.order_id for order in dump.orders.values() if order.status == "confirmed"}
-            await wait_until(lambda: shipped() >= confirmed, 30, "all is shipped")
-            assert shipped() == confirmed != set()
+            await wait_until(lambda: shipped(database) >= confirmed, 30, "all is shipped")
+            assert shipped(database) == confirmed != set()
         finally:
             await asyncio.to_thread(fulfilment.end)
     assert told(database) == {order.order_id: ["pending", order.status.value] for order in dump.orders.values()}

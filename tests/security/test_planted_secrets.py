@@ -40,6 +40,8 @@ SHAPES: Mapping[str, Callable[[str], str]] = {
     "AUTH_JWT_SECRET": "{}".format,
     "AUTH_JWT_PUBLIC_KEY": "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----".format,
     "PAYMENT_GATEWAY_URL": "http://shop:{}@127.0.0.1:1/pay".format,
+    "WEBHOOK_URL": "http://shop:{}@127.0.0.1:1/hook".format,
+    "WEBHOOK_SECRET": "whsec_{}".format,
     **dict.fromkeys(OF_TELEMETRY, "api-key={}".format),
 }
 """Of each variable that holds a secret, what an operator writes into it."""
@@ -155,7 +157,7 @@ def forms(secret: str, user: str = "") -> set[str]:
     return {secret, quote(secret, safe=""), *(base64.b64encode(text.encode()).decode().rstrip("=") for text in texts)}
 
 
-def environment(plants: Mapping[str, str], directory: Path, payments: str, collector: str) -> dict[str, str]:
+def environment(plants: Mapping[str, str], directory: Path, payments: str, hook: str, collector: str) -> dict[str, str]:
     """Return the settings, two of the secrets in files of a directory."""
     for name in ("ADMIN_TOKEN", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
         (directory / name).write_text(SHAPES[name](plants[name]))
@@ -165,6 +167,8 @@ def environment(plants: Mapping[str, str], directory: Path, payments: str, colle
         "MONITORING_TOKEN": plants["MONITORING_TOKEN"],
         "AUTH_JWT_SECRET": plants["AUTH_JWT_SECRET"],
         "PAYMENT_GATEWAY_URL": f"http://shop:{plants['PAYMENT_GATEWAY_URL']}@{payments}/pay",
+        "WEBHOOK_URL": f"http://shop:{plants['WEBHOOK_URL']}@{hook}/hook",
+        "WEBHOOK_SECRET": f"whsec_{plants['WEBHOOK_SECRET']}",
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://us:{plants['endpoint']}@{collector}",
         "OTEL_EXPORTER_OTLP_HEADERS": f"api-key={plants['OTEL_EXPORTER_OTLP_HEADERS']}",
         "OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE": str(directory / "OTEL_EXPORTER_OTLP_TRACES_HEADERS"),
@@ -181,6 +185,12 @@ def environment(plants: Mapping[str, str], directory: Path, payments: str, colle
     }
 
 
+def leaks(plants: Mapping[str, str], text: str) -> set[str]:
+    """Return the secrets that a text has, in any form."""
+    users = {"PAYMENT_GATEWAY_URL": "shop", "WEBHOOK_URL": "shop", "endpoint": "us", "REDIS_URL": "shop"}
+    return {name for name, secret in plants.items() if any(form in text for form in forms(secret, users.get(name, "")))}
+
+
 @pytest.mark.timeout(180)
 def test_no_secret_leaves_a_service_that_runs_and_fails(tmp_path: Path) -> None:
     """Every secret in use at once; requests are right and wrong; the store, the gateway and the collector break."""
@@ -190,18 +200,23 @@ def test_no_secret_leaves_a_service_that_runs_and_fails(tmp_path: Path) -> None:
         RedisServer("valkey", aof=True) as store,
         Collector() as collector,
         gateway() as (payments, asked),
+        gateway() as (hook, hooked),
         store.sync_client() as client,
     ):
         client.acl_setuser("shop", enabled=True, passwords=[f"+{plants['REDIS_URL']}"], keys=["*"], commands=["+@all"])
         client.config_set("requirepass", plants["store user"])
-        env = environment(plants, tmp_path, payments, collector.endpoint.removeprefix("http://"))
+        env = environment(plants, tmp_path, payments, hook, collector.endpoint.removeprefix("http://"))
         url = f"redis://shop:{plants['REDIS_URL']}@127.0.0.1:{store.port}"
         told: list[str] = []
         with Fleet(url, env=env) as fleet:
             shopper = jwt.encode({"sub": "ada", "exp": int(time.time()) + 600}, plants["AUTH_JWT_SECRET"])
             told += use(fleet, plants, shopper)
             told.append(command_lines())
-            eventually(lambda: len(asked) >= 4 and collector.logs() and watched(collector), 20, "all is in use")
+            eventually(
+                lambda: len(asked) >= 4 and len(hooked) >= 4 and collector.logs() and watched(collector),
+                20,
+                "all is in use",
+            )
             collector.mode = "refuse"
             store.kill9()
             told += use(fleet, plants, shopper)
@@ -211,13 +226,10 @@ def test_no_secret_leaves_a_service_that_runs_and_fails(tmp_path: Path) -> None:
         told += [str(sent) for sent in (*collector.requests, *collector.log_requests, *collector.metric_requests)]
     arrived = {name for name in OF_TELEMETRY if plants[name] in shown}
     assert arrived == {*OF_TELEMETRY}, "each header reaches the collector, so each was in use"
-    assert any(base64.b64encode(f"shop:{plants['PAYMENT_GATEWAY_URL']}".encode()).decode() in text for text in asked)
+    for name, shown_to in (("PAYMENT_GATEWAY_URL", asked), ("WEBHOOK_URL", hooked)):
+        assert any(base64.b64encode(f"shop:{plants[name]}".encode()).decode() in text for text in shown_to), name
     text = "\n".join(told)
-    users = {"PAYMENT_GATEWAY_URL": "shop", "endpoint": "us", "REDIS_URL": "shop"}
-    leaks = {
-        name for name, secret in plants.items() if any(form in text for form in forms(secret, users.get(name, "")))
-    }
-    assert (leaks, shopper in text) == (set(), False)
+    assert (leaks(plants, text), shopper in text) == (set(), False)
 
 
 def use(fleet: Fleet, plants: Mapping[str, str], shopper: str) -> list[str]:

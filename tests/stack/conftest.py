@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.stack import Stack
+from deploy.stack.merchant import merchant
 from tests.stack.sale import LAMP, Sale
 from tests.support import executable
 
@@ -13,7 +14,7 @@ from tests.support import executable
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Yield the running stack; whoever stops a part of it starts it again."""
-    with started(tmp_path_factory.mktemp("stack")) as running:
+    with merchant() as endpoint, started(tmp_path_factory.mktemp("stack"), variables=endpoint.variables) as running:
         yield running
 
 

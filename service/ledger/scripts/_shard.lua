@@ -21,6 +21,7 @@
 --   accepted           stream: all orders in the order of their acceptance; the id of an entry is when, o = their short ids,
 --                      those of one call one behind the other
 --   events             stream: the feed, all changes of orders in their order, see `note_change`; those of one call in one entry
+--   webhook            string: how far the webhook was told of the feed: its place, see `webhook.lua`; there once there was one
 --   trimmed            string: id of the last entry that was taken off the feed
 --   ended              list of short ids of orders that ended, in that order, but for dead letters
 --   idem:<digest>      string: short order id and half the fingerprint, ends with its time to live
@@ -43,7 +44,7 @@
 --   totals             hash: how many orders reached each status, `requeued`, `lost`, `refunds` (also of a part), and of the orders
 --                      that were forgotten how many had which: `archived:<status>`; `revenue:<currency>`, confirmed minus
 --                      refunded in minor units, and `archived:revenue:<currency>`, that of forgotten orders; `drain` and
---                      `capacity`, rates as last known; `busy`, see `pace`
+--                      `capacity`, rates as last known; `busy`, see `pace`; `webhook_expired`, see `_trim.lua`
 --   refused            hash: how many orders were refused for each reason, by the ledger or by an API process (shard 0)
 --   call:<id>          string: the refusals of one call of `place`, ends with its time to live
 --   refusals:<process> string: number of the last lot of refusals that the process sent, ends with its time to live

@@ -1,6 +1,6 @@
 -- How long the first order of the line has stood in the queue, in ms; 0 when there is no line. An entry's id is its time.
 -- While the store stood still nobody could take it, so that time does not count.
--- Needs:   orders, pace, products
+-- Needs:   orders, pace, products, streams
 local function waited()
   local groups = redis.pcall('XINFO', 'GROUPS', P .. 'queue')
   if groups.err or not groups[1] then return 0 end
@@ -10,6 +10,13 @@ local function waited()
   end
   local head = redis.call('XRANGE', P .. 'queue', '(' .. last, '+', 'COUNT', 1)[1]
   return head and since(math.max(tonumber(string.match(head[1], '^%d+')), resumed())) or 0
+end
+
+-- How old the oldest change is that the webhook was not told of, in ms; 0 when there is none.
+local function webhook_lag()
+  local place = string.match(redis.call('GET', P .. 'webhook') or '-', '^%S+')
+  local first = feed(place, '+', 1)[1]
+  return first and since(string.match(first[1], '^%d+')) or 0
 end
 
 -- All that the telemetry shows, at one instant; `snapshot.lua` says what it returns.
@@ -41,5 +48,6 @@ local function snapshot()
           'oldest_ms', since(oldest), 'waited_ms', queued > 0 and waited() or 0, 'dead_letters', in_some('ZCARD', 'dead'),
           'drain', drain, 'capacity', capacity, 'settled_10s', recent, 'settled', settled, 'failed', failed,
           'took_ms', took, 'promised', promised, 'eta_error_ms', eta_error,
-          'damaged', in_some('HLEN', 'damaged'), 'workers', workers, 'refused', redis.call('HGETALL', P .. 'refused')}
+          'webhook_lag_ms', webhook_lag(), 'damaged', in_some('HLEN', 'damaged'),
+          'workers', workers, 'refused', redis.call('HGETALL', P .. 'refused')}
 end

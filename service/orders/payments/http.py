@@ -4,8 +4,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from http import HTTPStatus
 from itertools import cycle
 from typing import Any, TypeAlias
@@ -27,6 +26,7 @@ from service.orders.payments.gateway import (
     answered,
     client_span,
 )
+from service.retry_after import parse_retry_after
 
 # 409: another request with the same key is still under way, say from a worker that has stalled.
 TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
@@ -129,7 +129,7 @@ class HttpGateway:
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise PaymentUnavailable(f"the gateway gave no answer: {type(error).__name__}") from error
         if response.is_server_error or response.status_code in TRANSIENT_STATUSES:
-            pause = _retry_after(response.headers.get("Retry-After"))
+            pause = parse_retry_after(response.headers.get("Retry-After"))
             raise PaymentUnavailable(f"the gateway answered {response.status_code}", pause)
         return response
 
@@ -174,19 +174,6 @@ def _backoff(deadline: float) -> Backoff:
         return seconds if time.monotonic() + seconds < deadline else False
 
     return pause
-
-
-def _retry_after(value: str | None) -> timedelta | None:
-    """Read `Retry-After`, which is seconds or an HTTP date; what cannot be read counts as absent."""
-    if value is None:
-        return None
-    try:
-        if value.isdecimal():
-            return timedelta(seconds=int(value))
-        at = parsedate_to_datetime(value)
-        return max(at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC), timedelta())
-    except (ValueError, OverflowError):
-        return None
 
 
 def _fields(response: httpx.Response) -> Mapping[str, Any]:
