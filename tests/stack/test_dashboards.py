@@ -192,9 +192,14 @@ def test_the_data_sources_lead_to_each_other() -> None:
     sources = {source["uid"]: source for source in provisioned("datasources")["datasources"]}
     assert sources.keys() == {"prometheus", "jaeger"}
     data = sources["prometheus"]["jsonData"]
-    assert [(link["name"], link["datasourceUid"]) for link in data["exemplarTraceIdDestinations"]] == [
-        ("trace_id", "jaeger")
+    links = data["exemplarTraceIdDestinations"]
+    assert {link["name"] for link in links} == {"trace_id"}
+    assert [link.get("url") or link["datasourceUid"] for link in links] == [
+        "$JAEGER_URL/trace/$${__value.raw}",  # for everybody: an anonymous viewer has no Explore
+        "jaeger",
     ]
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert services["grafana"]["environment"]["JAEGER_URL"] == services["api-1"]["environment"]["JAEGER_URL"]
     scraped = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["global"]["scrape_interval"]
     assert scraped == data["timeInterval"] == f"{SCRAPE_SECONDS}s"
     back = sources["jaeger"]["jsonData"]["tracesToMetrics"]
