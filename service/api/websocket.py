@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from opentelemetry.trace import get_current_span
+from starlette.routing import WebSocketRoute
 
 from service.api.context import ApiContext
 from service.api.errors import respond
@@ -116,3 +117,7 @@ async def _listen(websocket: WebSocket) -> int:
             with suppress(WebSocketDisconnect, RuntimeError):
                 await websocket.close(POLICY_VIOLATION, "no messages are expected")
             return POLICY_VIOLATION
+
+
+PATHS = frozenset(route.path.encode() for route in router.routes if isinstance(route, WebSocketRoute))
+"""Where a handshake is taken."""

@@ -5,6 +5,7 @@ import socket
 
 import structlog
 
+from service.api import websocket
 from service.api.app import create_app
 from service.api.context import ApiContext
 from service.faults import faulty_shards, watched
@@ -32,7 +33,7 @@ async def serve_api(
         server: HttpServer
         shards = faulty_shards(real, faults)
         context = ApiContext(settings, telemetry, shards, lambda: len(server.server_state.connections), faults, stop)
-        server = http_server(create_app(context), settings, telemetry, listener)
+        server = http_server(create_app(context), settings, telemetry, listener, websocket.PATHS)
         closing = asyncio.Event()
 
         async def drain() -> None:

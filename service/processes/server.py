@@ -9,8 +9,6 @@ from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
-from fastapi.routing import iter_route_contexts
-from starlette.routing import WebSocketRoute
 
 from service.api.websocket import MAX_MESSAGE_BYTES
 from service.api.websocket_protocol import Connection
@@ -38,7 +36,13 @@ SECURITY_HEADERS = {
 """What the server says with every answer. A page adds a policy of its own: a browser obeys all that it is given."""
 
 
-def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry, listener: socket.socket) -> "HttpServer":
+def http_server(
+    app: FastAPI,
+    settings: Settings,
+    telemetry: Telemetry,
+    listener: socket.socket,
+    websocket_paths: frozenset[bytes] = frozenset(),
+) -> "HttpServer":
     """Make a uvicorn server that leaves logging, sockets and the bounds on a client to us.
 
     Args:
@@ -46,6 +50,7 @@ def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry, listener
         settings: The service's settings.
         telemetry: Of this process.
         listener: Where it will serve; who listens on loopback alone knows its own names.
+        websocket_paths: Where the application takes the handshake of a WebSocket.
     """
     host_names = HostNames(settings.allowed_hosts, loopback=is_loopback(listener))
     connections = Connections(allow_connections(settings.max_connections))
@@ -65,7 +70,7 @@ def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry, listener
             ws_ping_interval=settings.monitoring_ping_seconds,
             ws_ping_timeout=settings.monitoring_ping_seconds,
             ws_per_message_deflate=False,  # 40 kB and a compression a second for each client
-            http=_protocol(app, settings, connections, host_names),
+            http=_protocol(settings, connections, host_names, websocket_paths),
             timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type] # a timer takes fractions
             reset_contextvars=True,  # else a pipelined request starts inside the span of the one before
             timeout_graceful_shutdown=Ending(settings.shutdown_seconds).work_seconds,  # type: ignore[arg-type] # ditto
@@ -75,24 +80,28 @@ def http_server(app: FastAPI, settings: Settings, telemetry: Telemetry, listener
 
 
 def _protocol(
-    app: FastAPI, settings: Settings, connections: Connections, host_names: HostNames
+    settings: Settings, connections: Connections, host_names: HostNames, websocket_paths: frozenset[bytes]
 ) -> type[asyncio.Protocol]:
     """Return what uvicorn calls for each connection, with what is the same for all."""
-    sockets = [route.path for route in iter_route_contexts(app.routes) if isinstance(route.route, WebSocketRoute)]
     made = partial(
         HttpProtocol,
         connections=connections,
         client_seconds=settings.client_timeout_seconds,
         host_names=host_names,
         root_path=settings.root_path.encode(),
-        websocket_paths=frozenset(path.encode() for path in sockets if path),
+        websocket_paths=websocket_paths,
     )
     return cast("type[asyncio.Protocol]", made)
 
 
 @asynccontextmanager
 async def serving(
-    app: FastAPI, settings: Settings, telemetry: Telemetry, listener: socket.socket | None, stop: asyncio.Event
+    app: FastAPI,
+    settings: Settings,
+    telemetry: Telemetry,
+    listener: socket.socket | None,
+    stop: asyncio.Event,
+    websocket_paths: frozenset[bytes] = frozenset(),
 ) -> AsyncIterator[None]:
     """Serve an application beside the block; signals are the block's business.
 
@@ -102,11 +111,12 @@ async def serving(
         telemetry: Of this process.
         listener: A socket that listens; nothing is served without one.
         stop: Set when the server ends by itself: the process ends, too, and is started again by who keeps it.
+        websocket_paths: As those of `http_server`.
     """
     if listener is None:
         yield
         return
-    server = http_server(app, settings, telemetry, listener)
+    server = http_server(app, settings, telemetry, listener, websocket_paths)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     task.add_done_callback(lambda _: stop.set())
     try:

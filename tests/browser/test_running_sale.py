@@ -10,6 +10,7 @@ import pytest
 from tests.browser.conftest import OpenTab
 from tests.browser.kit import Tab, shown
 from tests.support import free_port, wait_until
+from tests.support.http import http_get
 from tests.support.service import Fleet
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.timeout(300)]
@@ -125,7 +126,7 @@ async def until_older(live: Tab, seconds: int) -> None:
 async def bought_once(shop: Tab, sale: Sale) -> None:
     """Wait until the shop shows the order confirmed; it is the only one."""
     await shop.page.locator("#ticket[data-state=confirmed]").wait_for()
-    orders = httpx.get(f"{sale.url}/orders", params={"user_id": "ada"}, timeout=15).json()["orders"]
+    orders = http_get(f"{sale.url}/orders", params={"user_id": "ada"}, timeout=15).json()["orders"]
     assert [(order["order_id"], order["status"]) for order in orders] == [
         (await shop.text("ticket-order"), "confirmed")
     ]

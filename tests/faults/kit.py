@@ -21,6 +21,7 @@ from service.ledger.orders import Status
 from service.ledger.snapshot import take_snapshot
 from service.store import STORE_ERRORS, Shards, connect, keys
 from tests.faults.bank import Bank
+from tests.support.http import http_client
 from tests.support.service import ADMIN, Fleet
 from tests.support.waiting import wait_until
 
@@ -68,7 +69,7 @@ async def buy(url: str, orders: int, *, keys: str = "") -> list[str]:
 
     With `keys` each has an idempotency key that begins so: the ledger decides, whatever a process remembers.
     """
-    async with httpx.AsyncClient(base_url=url, timeout=15) as client:
+    async with http_client(url, timeout=15) as client:
         bodies = [{"product_id": PRODUCT, "user_id": f"u{n}", "quantity": 1} for n in range(orders)]
         headers = [{"Idempotency-Key": f"{keys}-{n}"} if keys else {} for n in range(orders)]
         sent = (client.post("/orders", json=b, headers=h) for b, h in zip(bodies, headers, strict=True))
@@ -80,7 +81,7 @@ async def buy(url: str, orders: int, *, keys: str = "") -> list[str]:
 async def put_product(url: str, product_id: str = PRODUCT, *, stock: int, limit: int | None = None) -> None:
     """Create a product whose sale is open."""
     body = {"name": product_id, "price": 100, "currency": "EUR", "stock": stock, "per_user_limit": limit}
-    async with httpx.AsyncClient(base_url=url, headers=ADMIN, timeout=15) as client:
+    async with http_client(url, headers=ADMIN, timeout=15) as client:
         answer = await client.put(f"/inventory/{product_id}", json=body)
         assert answer.is_success, answer.text
 

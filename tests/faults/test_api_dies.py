@@ -3,8 +3,6 @@
 import asyncio
 from time import perf_counter
 
-import httpx
-
 from tests.faults.kit import (
     PRODUCT,
     SHUTDOWN_SECONDS,
@@ -19,6 +17,7 @@ from tests.faults.kit import (
     statuses,
 )
 from tests.support import RedisServer, wait_until
+from tests.support.http import http_client
 from tests.support.processes import alive
 
 KILLS = 4
@@ -50,7 +49,7 @@ async def test_sigterm_of_the_api_answers_what_is_under_way(durable: RedisServer
         host, port = api.url.removeprefix("http://").split(":")
         idle, writer = await asyncio.open_connection(host, int(port))
         durable.pause()
-        async with httpx.AsyncClient(base_url=api.url, timeout=15) as client:
+        async with http_client(api.url, timeout=15) as client:
             bodies = [{"product_id": PRODUCT, "user_id": f"u{n}", "quantity": 1} for n in range(UNDER_WAY)]
             posts = [asyncio.create_task(client.post("/orders", json=body)) for body in bodies]
 

@@ -15,6 +15,7 @@ from tests.faults.kit import Auditor, Load, assert_kept, crowd_plan, fleet, put_
 from tests.orders.sale import Sale
 from tests.support import wait_until
 from tests.support.hardware import Hardware
+from tests.support.http import http_client
 from tests.support.stores import Kind
 
 HOUR = 3600.0
@@ -63,7 +64,7 @@ async def test_a_clock_that_is_set_by_an_hour(
     async with (
         Auditor.of(store.url) as auditor,
         fleet(store.url, env=of_service) as running,
-        httpx.AsyncClient(base_url=running.url, timeout=15) as client,
+        http_client(running.url, timeout=15) as client,
     ):
         await put_product(running.url, stock=1_000_000)
         async with Load(crowd_plan(running.url, seed, **plan)) as load:

@@ -19,6 +19,7 @@ from service.store.server_process import socket_path
 from tests.faults.kit import PRODUCT, Auditor, buy, fleet, put_product
 from tests.support import eventually, wait_until
 from tests.support.hardware import Hardware
+from tests.support.http import http_client
 from tests.support.processes import run
 from tests.support.service import Fleet
 from tests.support.stores import binary
@@ -152,7 +153,7 @@ async def broken_and_mended(
     running: Fleet, store_url: str, reason: str, break_it: Callable[[], None], mend: Callable[[], None]
 ) -> None:
     """Sell, break the store's disk, see that it is said, mend it, and find each order that was accepted, once."""
-    async with httpx.AsyncClient(base_url=running.url, timeout=15) as client:
+    async with http_client(running.url, timeout=15) as client:
         await put_product(running.url, stock=1000)
         accepted = await buy(running.url, 20, keys="before")
         await asyncio.to_thread(break_it)
@@ -235,7 +236,7 @@ async def test_a_directory_that_is_removed_and_cannot_be_made(tmp_path: Path) ->
         shutil.rmtree(data)
         data.touch()
 
-    async with fleet(data) as running, httpx.AsyncClient(base_url=running.url, timeout=15) as client:
+    async with fleet(data) as running, http_client(running.url, timeout=15) as client:
         await put_product(running.url, stock=1000)
         accepted = await buy(running.url, 20)
         await asyncio.to_thread(remove)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import httpx
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -13,6 +12,7 @@ from service.ledger.order_table import LIVE
 from tests.faults.conftest import Paid
 from tests.faults.kit import PRODUCT, Auditor, buy, put_product, sale, statuses
 from tests.support import RedisServer, wait_until
+from tests.support.http import http_client
 
 PREFIX = "{fs:00}:"
 QUEUE = PREFIX + "queue"
@@ -92,7 +92,7 @@ async def test_entries_and_refunds_that_are_not_ours(durable: RedisServer, seed:
         assert sorted(what.partition(" ")[0] for what in found) == ["entry"] * 3 + ["refund"] * 3, seed
 
         async def counted() -> bool:
-            async with httpx.AsyncClient(base_url=api.url) as client:
+            async with http_client(api.url) as client:
                 return "flash_sale_damaged_entries 6.0" in (await client.get("/metrics")).text
 
         await wait_until(counted, 10, "it is a metric")

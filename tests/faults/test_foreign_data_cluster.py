@@ -16,6 +16,7 @@ from service.store import STORE_ERRORS, Shards, connect, keys
 from tests.faults.kit import fleet, put_product
 from tests.support.cli import flash_sale
 from tests.support.clusters import Cluster
+from tests.support.http import http_client
 from tests.support.waiting import wait_until
 
 SHARDS = 6
@@ -105,7 +106,7 @@ async def test_each_slot_has_its_own_harm_and_harms_no_other(shards: tuple[str, 
     harmed = dict(zip(NUMBERS, HARMS, strict=False))
     products = {shard: product_of(shard) for shard in NUMBERS}
     well, spare = products[NUMBERS[-1]], product_of(NUMBERS[0], "spare")
-    async with fleet(url, command="api", env=ENV) as api, httpx.AsyncClient(base_url=api.url, timeout=15) as client:
+    async with fleet(url, command="api", env=ENV) as api, http_client(api.url, timeout=15) as client:
         for product in (*products.values(), spare):
             await put_product(api.url, product, stock=STOCK)
         first = [(await ordered(client, product, "before")).json()["order_id"] for product in products.values()]

@@ -5,10 +5,9 @@ from collections import Counter
 from functools import partial
 from random import Random
 
-import httpx
-
 from tests.faults.kit import PRODUCT, Auditor, fleet, metric, put_product
 from tests.support import RedisServer, wait_until
+from tests.support.http import http_client
 from tests.support.service import ADMIN
 
 STOCK = 40
@@ -32,7 +31,7 @@ class Storm:
         while not self.over.is_set():
             asked += 1
             body = {"product_id": PRODUCT, "user_id": f"u{number}-{asked}", "quantity": 1}
-            async with httpx.AsyncClient(base_url=self._url, timeout=30) as client:
+            async with http_client(self._url, timeout=30) as client:
                 for _ in range(20):
                     answer = await client.post("/orders", json=body)
                     self.told[answer.json().get("code", "accepted")] += 1
@@ -44,7 +43,7 @@ class Storm:
 
     async def restock(self) -> None:
         """Bring more units whenever all were sold."""
-        async with httpx.AsyncClient(base_url=self._url, headers=ADMIN, timeout=30) as client:
+        async with http_client(self._url, headers=ADMIN, timeout=30) as client:
             for units in RESTOCKS:
                 seen = self.told["sold_out"]
                 await wait_until(partial(self._refused, seen + 50), DEADLINE_SECONDS, "shoppers are refused")

@@ -3,13 +3,13 @@
 import re
 from pathlib import Path
 
-import httpx
 import pytest
 import redis
 
 from service.ledger.audit import dump_ledger, violations
 from tests.conftest import MakeServer
 from tests.faults.kit import Auditor, buy, metric, put_product, sale, statuses
+from tests.support.http import http_client
 from tests.support.stores import Kind
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
@@ -34,7 +34,7 @@ async def test_a_sale_with_the_fewest_rights(make_server: MakeServer, kind: Kind
         await put_product(api.url, stock=100)
         await buy(api.url, 5)
         assert statuses(await auditor.at_rest()) == {"confirmed": 5}
-        async with httpx.AsyncClient(base_url=api.url) as client:
+        async with http_client(api.url) as client:
             for path in ("/readyz", "/monitoring/health", "/monitoring/metrics", "/orders/queue", "/inventory"):
                 assert (await client.get(path)).status_code == 200, path
         assert (await metric(api.url, "flash_sale_orders_total", "status"))["confirmed"] == 5

@@ -8,6 +8,7 @@ from service.ledger.orders import Order, Status
 from service.ledger.snapshot import Snapshot, take_snapshot
 from tests.faults.kit import PRODUCT, Auditor, Load, codes, crowd_plan, fleet, put_product
 from tests.support import RedisServer, wait_until
+from tests.support.http import http_client
 
 LATENCY_SECONDS = 1.0
 CONCURRENCY = 16
@@ -40,7 +41,7 @@ async def goodput(auditor: Auditor) -> tuple[float, float]:
 
 async def first_refusal(url: str) -> httpx.Response:
     """Order until one is refused."""
-    async with httpx.AsyncClient(base_url=url, timeout=15) as client:
+    async with http_client(url, timeout=15) as client:
 
         async def refused() -> httpx.Response | None:
             answer = await client.post("/orders", json={"product_id": PRODUCT, "user_id": "eve", "quantity": 1})
@@ -89,7 +90,7 @@ async def test_while_nobody_works_the_queue_does_not_grow_for_ever(durable: Redi
         answer = await first_refusal(api.url)
         assert answer.json()["code"] == "overloaded"
         assert int(answer.headers["retry-after"]) >= 1
-        async with fleet(durable.url, command="worker", env=ENV), httpx.AsyncClient(base_url=api.url) as client:
+        async with fleet(durable.url, command="worker", env=ENV), http_client(api.url) as client:
 
             async def accepted() -> bool:
                 return (await client.post("/orders", json=body, timeout=15)).status_code == httpx.codes.ACCEPTED

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from tests.faults.conftest import Paid
 from tests.faults.kit import PRODUCT, fleet, put_product
 from tests.support import RedisServer, wait_until
+from tests.support.http import http_client
 from tests.support.service import ADMIN
 from tests.telemetry.collector import Collector
 
@@ -38,7 +39,7 @@ async def test_the_bank_is_told_and_nobody_else(durable: RedisServer, paid: Paid
     body = {"product_id": PRODUCT, "user_id": "ada", "quantity": 2, "reference": reference, "payment_token": token}
     with Collector() as collector:
         told = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "OTEL_TRACES_SAMPLER": "always_on"}
-        async with fleet(durable.url, env=env | told) as api, httpx.AsyncClient(base_url=api.url) as client:
+        async with fleet(durable.url, env=env | told) as api, http_client(api.url) as client:
             await put_product(api.url, stock=100)
             bank.gate.clear()
             answers = await buy_with(client, body, token)

@@ -3,13 +3,13 @@
 import asyncio
 from time import perf_counter
 
-import httpx
 import pytest
 
 from tests.conftest import MakeServer
 from tests.faults.kit import Auditor, Load, assert_kept, buy, crowd_plan, put_product, sale, statuses
 from tests.faults.proxy import Proxy
 from tests.support import RedisServer, wait_until
+from tests.support.http import http_client
 from tests.support.stores import Kind
 
 BACK_WITHIN_SECONDS = 5.0
@@ -56,6 +56,6 @@ async def test_a_planned_failover_behind_one_address(make_server: MakeServer, ki
             await auditor.at_rest(15)
             assert perf_counter() - began < BACK_WITHIN_SECONDS, "the worker goes on"
             assert statuses(await auditor.dump()).keys() == {"confirmed"}
-        async with httpx.AsyncClient(base_url=api.url) as client:
+        async with http_client(api.url) as client:
             answers = await asyncio.gather(*(client.get("/readyz") for _ in range(10)))
         assert {answer.status_code for answer in answers} == {200}

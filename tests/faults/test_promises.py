@@ -20,6 +20,7 @@ from tests.faults.kit import (
     statuses,
 )
 from tests.support import RedisServer, wait_until
+from tests.support.http import http_client
 
 UNITS = 100
 BUYERS = 10_000
@@ -59,7 +60,7 @@ async def test_a_thousand_posts_with_one_key_are_one_order(durable: RedisServer,
         body = {"product_id": PRODUCT, "user_id": "ada", "quantity": 2}
         limits = httpx.Limits(max_connections=REPEATS)
         headers = {"Idempotency-Key": "once"}
-        clients = [httpx.AsyncClient(base_url=api.url, headers=headers, limits=limits, timeout=60) for _ in range(20)]
+        clients = [http_client(api.url, headers=headers, limits=limits, timeout=60) for _ in range(20)]
         answers = await asyncio.gather(*(clients[n % 20].post("/orders", json=body) for n in range(REPEATS)))
         for client in clients:
             await client.aclose()

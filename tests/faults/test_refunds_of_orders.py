@@ -15,6 +15,7 @@ from tests.faults.bank import Bank, BankProcess
 from tests.faults.conftest import Paid
 from tests.faults.kit import PRODUCT, Auditor, put_product, sale
 from tests.support import RedisServer, wait_until
+from tests.support.http import http_client
 from tests.support.service import ADMIN
 
 ORDERS = 6
@@ -58,7 +59,7 @@ class Merchant:
         answered: httpx.Response | None = None
         while answered is None or answered.status_code in AGAIN:
             try:  # each over a connection of its own: that of a process that was killed is broken
-                async with httpx.AsyncClient(base_url=self._url, timeout=5) as client:
+                async with http_client(self._url, timeout=5) as client:
                     answered = await client.post(f"/orders/{part.order_id}/refund", json=body, headers=headers)
             except httpx.TransportError:
                 await asyncio.sleep(0.05)
@@ -91,7 +92,7 @@ async def confirmed_orders(client: httpx.AsyncClient, count: int = ORDERS, units
 async def test_a_refund_is_paid_out_once_whoever_dies(durable: RedisServer, paid: Paid, auditor: Auditor) -> None:
     """A bank that is down, then a worker that is killed; each request is sent twice with its key."""
     bank, env = paid
-    async with sale(durable.url, env=env) as (api, worker), httpx.AsyncClient(base_url=api.url, timeout=20) as client:
+    async with sale(durable.url, env=env) as (api, worker), http_client(api.url, timeout=20) as client:
         await put_product(api.url, stock=100)
         orders = await confirmed_orders(client)
         bank.down = True
@@ -140,7 +141,7 @@ async def test_money_is_given_back_once_through_every_death(durable: RedisServer
         env = {"PAYMENT_GATEWAY_URL": bank.url, "WORKER_SILENCE_SECONDS": "1"}
         async with sale(durable.url, api=2, workers=2, env=env) as (api, workers):
             await put_product(api.url, stock=UNITS * MANY)
-            async with httpx.AsyncClient(base_url=api.url, timeout=20) as client:
+            async with http_client(api.url, timeout=20) as client:
                 orders = await confirmed_orders(client, MANY, UNITS)
             wanted = [
                 Part(order_id, number, units, returns=random.random() < 0.5)

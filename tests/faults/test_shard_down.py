@@ -13,6 +13,7 @@ from service.ledger.ledger import ledger_scripts
 from service.store import Shards, connect, keys
 from tests.faults.kit import Auditor, put_product, sale
 from tests.support.clusters import Cluster
+from tests.support.http import http_client
 from tests.support.stores import RedisServer
 from tests.support.waiting import wait_until
 
@@ -85,7 +86,7 @@ async def test_a_shard_that_is_down_stops_no_other(
         alive = [product for product in PRODUCTS if product not in lost]
         assert lost, "the shard has products"
         assert alive, "the others have products"
-        async with httpx.AsyncClient(base_url=api.url, timeout=15) as client:
+        async with http_client(api.url, timeout=15) as client:
             assert (await crowd(client, PRODUCTS, "before"))[0] == {202: 8 * len(PRODUCTS)}
             back = strike(victim)
             try:

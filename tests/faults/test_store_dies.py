@@ -24,6 +24,7 @@ from tests.faults.kit import (
     statuses,
 )
 from tests.support import wait_until
+from tests.support.http import http_client
 from tests.support.processes import alive, send_signal
 from tests.support.stores import Kind
 
@@ -39,7 +40,7 @@ async def probe(url: str) -> None:
         answer = await client.post("/orders", json={"product_id": PRODUCT, "user_id": f"p{number}", "quantity": 1})
         return answer, perf_counter() - began
 
-    async with httpx.AsyncClient(base_url=url, timeout=15) as client:
+    async with http_client(url, timeout=15) as client:
         answers = await asyncio.gather(*(post(client, number) for number in range(PROBES)))
         ready = await client.get("/readyz")
     assert {(answer.status_code, answer.json()["code"]) for answer, _ in answers} == {(503, "store_unavailable")}
@@ -101,6 +102,6 @@ async def test_a_run_that_was_ended_goes_on_where_it_was(tmp_path: Path, seed: i
         assert_kept(dump, load.report)
         assert statuses(dump).keys() == {"confirmed"}
         order_id = next(iter(load.report.order_ids))
-        async with httpx.AsyncClient(base_url=again.url) as client:
+        async with http_client(again.url) as client:
             await wait_until(lambda: client.get("/readyz"), 10)
             assert (await client.get(f"/orders/{order_id}")).json()["status"] == "confirmed"

@@ -15,6 +15,7 @@ from service.store.preflight import StoreRefused, check
 from tests.conftest import MakeServer
 from tests.faults.kit import PRODUCT, Auditor, buy, metric, put_product, sale
 from tests.support import RedisServer, wait_until
+from tests.support.http import http_client
 from tests.support.stores import Kind
 
 SAID_WITHIN_SECONDS = 2.0
@@ -108,8 +109,8 @@ async def test_a_store_that_takes_no_writes(make_server: MakeServer, kind: Kind,
 async def refuse_and_recover(store: RedisServer, auditor: Auditor, refusal: Refusal, api: str, worker: str) -> None:
     """Let the store refuse, look at all that must say so, let it go on, and look at that."""
     async with (
-        httpx.AsyncClient(base_url=api, timeout=15) as client,
-        httpx.AsyncClient(base_url=worker, timeout=15) as beside,
+        http_client(api, timeout=15) as client,
+        http_client(worker, timeout=15) as beside,
     ):
         await auditor.at_rest()
         await asyncio.to_thread(refusal.begin, store)
@@ -147,7 +148,7 @@ async def order(client: httpx.AsyncClient) -> httpx.Response:
 async def test_an_eviction_policy_that_is_switched_on_while_it_runs(make_server: MakeServer) -> None:
     """Accepted orders might go without a word: the service is not ready until the store keeps every key again."""
     store = make_server("valkey")
-    async with sale(store.url) as (api, _), httpx.AsyncClient(base_url=api.url, timeout=15) as client:
+    async with sale(store.url) as (api, _), http_client(api.url, timeout=15) as client:
         store.sync_client().config_set("maxmemory-policy", "allkeys-lru")
         await until(client, 503)
         health = (await client.get("/monitoring/health")).json()

@@ -4,10 +4,10 @@ import re
 import signal
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.support import Program, RedisServer, eventually
+from tests.support.http import http_get
 from tests.support.processes import alive
 from tests.support.service import Fleet
 
@@ -41,14 +41,14 @@ def test_two_api_processes_both_serve(valkey_server: RedisServer) -> None:
 
         def served_by() -> set[str]:
             for _ in range(30):
-                assert httpx.get(f"{fleet.url}/inventory").status_code == 200
-            text = httpx.get(f"{fleet.url}/metrics").text
+                assert http_get(f"{fleet.url}/inventory").status_code == 200
+            text = http_get(f"{fleet.url}/metrics").text
             counts = re.findall(r'http_server_request_duration_seconds_count\{.*worker="(api-\d)"', text)
             return set(counts)
 
         eventually(lambda: served_by() == {"api-0", "api-1"}, 30, "both have served")
         old = fleet.kill("api-0")
-        assert httpx.get(f"{fleet.url}/healthz", timeout=30).status_code == 200
+        assert http_get(f"{fleet.url}/healthz", timeout=30).status_code == 200
         assert fleet.wait_for_restart("api-0", old) != old
 
 

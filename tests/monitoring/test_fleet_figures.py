@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import RedisServer, eventually
+from tests.support.http import http_get
 from tests.support.service import ADMIN, Fleet
 
 LAMP = {"name": "Lamp", "price": 4950, "currency": "EUR", "stock": 50, "per_user_limit": 2}
@@ -47,7 +48,7 @@ def scraped(fleets: list[Fleet], name: str, label: str) -> dict[str, float]:
     """Return a plain sum over all targets, by one label."""
     found: defaultdict[str, float] = defaultdict(float)
     for fleet in fleets:
-        for family in text_string_to_metric_families(httpx.get(f"{fleet.url}/metrics", timeout=30).text):
+        for family in text_string_to_metric_families(http_get(f"{fleet.url}/metrics", timeout=30).text):
             for sample in family.samples:
                 if sample.name == name and sample.labels.get("http_route", "/orders") == "/orders":
                     found[sample.labels[label]] += sample.value
@@ -56,7 +57,7 @@ def scraped(fleets: list[Fleet], name: str, label: str) -> dict[str, float]:
 
 def live(fleet: Fleet) -> dict[str, Any]:
     """Return the live figures."""
-    body: dict[str, Any] = httpx.get(f"{fleet.url}/monitoring/metrics", timeout=30).json()
+    body: dict[str, Any] = http_get(f"{fleet.url}/monitoring/metrics", timeout=30).json()
     return body
 
 
@@ -100,7 +101,7 @@ def test_all_processes_of_all_replicas_sum_up_to_what_was_sent(replicas: list[Fl
 
     eventually(everybody_says_so, 15, "every process says the same")
     for fleet in replicas:
-        benchmark = httpx.get(f"{fleet.url}/monitoring/benchmark?window_seconds=600", timeout=30).json()
+        benchmark = http_get(f"{fleet.url}/monitoring/benchmark?window_seconds=600", timeout=30).json()
         assert benchmark["requests"] >= 400
 
 

@@ -25,6 +25,7 @@ from service.monitoring.poller import SnapshotPoller
 from service.store import Shards, connect
 from tests.conftest import MakeServer
 from tests.support import RedisServer, eventually, wait_until
+from tests.support.http import http_get
 from tests.support.processes import send_signal
 from tests.support.service import Fleet
 from tests.support.steps import the_one_that_runs
@@ -245,4 +246,4 @@ def scrape(fleet: Fleet) -> list[str]:
     """Return the lines of `/metrics`, of whichever process answers."""
     while True:
         with suppress(httpx.TransportError):  # the connection came to the one that was stopped or killed
-            return httpx.get(f"{fleet.url}/metrics", timeout=1, headers={"Connection": "close"}).text.splitlines()
+            return http_get(f"{fleet.url}/metrics", timeout=1, headers={"Connection": "close"}).text.splitlines()

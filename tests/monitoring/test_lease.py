@@ -17,6 +17,7 @@ from service.monitoring.poller import SnapshotPoller
 from service.store import Shards, connect
 from tests.conftest import MakeServer
 from tests.support import RedisServer, eventually, wait_until
+from tests.support.http import http_get
 from tests.support.processes import alive as is_alive
 from tests.support.processes import send_signal
 from tests.support.service import Fleet
@@ -116,7 +117,7 @@ def replicas(valkey_server: RedisServer) -> Iterator[list[Fleet]]:
 def exports(url: str) -> bool | None:
     """Whether a replica's `/metrics` has the ledger's series; None when it does not answer."""
     try:
-        return LEDGER in httpx.get(f"{url}/metrics", timeout=5).text
+        return LEDGER in http_get(f"{url}/metrics", timeout=5).text
     except httpx.TransportError:
         return None
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.support import RedisServer, eventually
+from tests.support.http import http_get
 from tests.support.service import ADMIN, ADMIN_TOKEN, Fleet
 
 PRODUCT = {"name": "Lamp", "price": 4950, "currency": "EUR", "stock": 10}
@@ -39,7 +40,7 @@ def quiet(store: RedisServer) -> Iterator[Fleet]:
 
 def ready(fleet: Fleet) -> bool:
     try:
-        return httpx.get(f"{fleet.url}/readyz").status_code == httpx.codes.OK
+        return http_get(f"{fleet.url}/readyz").status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 

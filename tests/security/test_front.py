@@ -17,6 +17,7 @@ from tests.security.test_framing import JSON, UPGRADES, WS
 from tests.security.wire import SEEN, chunked, connected, request, statuses
 from tests.stack.sale import LAMP, Sale
 from tests.support import executable
+from tests.support.http import http_get
 
 PARTS = ("redis", "api-1", "api-2", "front")
 CHUNKED = "Transfer-Encoding: chunked"
@@ -104,7 +105,7 @@ def test_the_front_hands_on_the_websocket_of_one_path(stack: Stack) -> None:
         assert json.loads(socket.recv(30))["type"] == "snapshot"
     for line in ("GET /inventory/lamp HTTP/1.1", "GET /monitoring/metrics HTTP/1.1"):
         assert statuses(url, request(line, *WS) + request("GET /healthz HTTP/1.1", "Connection: close")) == [200, 200]
-    assert httpx.get(f"{url}/metrics").status_code == httpx.codes.NOT_FOUND
+    assert http_get(f"{url}/metrics").status_code == httpx.codes.NOT_FOUND
 
 
 def test_the_front_hangs_up_on_an_idle_api_before_the_api_does() -> None:

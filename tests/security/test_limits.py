@@ -12,6 +12,7 @@ import pytest
 from tests.security.conftest import CLIENT_SECONDS
 from tests.security.test_framing import JSON, ORDER, PLAIN
 from tests.security.wire import LAST, answers, chunked, connected, exchange, received, request, statuses
+from tests.support.http import http_get
 from tests.support.service import Fleet
 
 CHUNKED = "Transfer-Encoding: chunked"
@@ -140,7 +141,7 @@ def test_who_does_not_read_is_cut_off(fleet: Fleet) -> None:
 
 def refused(fleet: Fleet) -> dict[str, float]:
     """Return how many requests were refused, by reason."""
-    lines = httpx.get(f"{fleet.url}/metrics").text.splitlines()
+    lines = http_get(f"{fleet.url}/metrics").text.splitlines()
     figures = (line.rpartition(" ") for line in lines if line.startswith("flash_sale_http_refused_total{"))
     return {name.partition('reason="')[2].partition('"')[0]: float(value) for name, _, value in figures}
 

@@ -14,6 +14,7 @@ from tests.security.conftest import SHIRT
 from tests.security.test_framing import JSON, ORDER, WS
 from tests.security.test_limits import refused
 from tests.security.wire import LAST, connected, request, statuses
+from tests.support.http import http_get
 from tests.support.processes import send_signal
 from tests.support.service import ADMIN, Fleet
 from tests.support.waiting import eventually
@@ -65,7 +66,7 @@ def test_silent_connections_make_room(narrow: Fleet, sent: bytes) -> None:
     before = refused(narrow)["evicted"]
     with many(narrow, SILENT, sent) as crowd:
         for path in PROBES:
-            assert httpx.get(narrow.url + path, timeout=10).status_code == 200, path
+            assert http_get(narrow.url + path, timeout=10).status_code == 200, path
         assert statuses(narrow.url, request("POST /orders HTTP/1.1", JSON, body=ORDER) + LAST) == [202, 200]
         assert refused(narrow)["evicted"] - before >= SILENT - FILES
         assert len(crowd) == SILENT
@@ -78,7 +79,7 @@ def test_idle_connections_make_room_and_those_that_are_served_stay(narrow: Fleet
         assert watcher.recv(12) == b"HTTP/1.1 101"
         with many(narrow, SILENT, request("GET /healthz HTTP/1.1")):
             for path in PROBES:
-                assert httpx.get(narrow.url + path, timeout=10).status_code == 200, path
+                assert http_get(narrow.url + path, timeout=10).status_code == 200, path
             watcher.settimeout(10)
             for _ in range(3):
                 assert watcher.recv(65536), "the watcher was thrown out"
@@ -90,8 +91,8 @@ def test_a_few_places_are_kept_for_probes(narrow: Fleet) -> None:
         for watcher in watchers:
             assert watcher.recv(12) == b"HTTP/1.1 101"
         for path in PROBES * 3:
-            assert httpx.get(narrow.url + path, timeout=10).status_code == 200, path
-        answer = httpx.get(f"{narrow.url}/inventory/shirt", timeout=10)
+            assert http_get(narrow.url + path, timeout=10).status_code == 200, path
+        answer = http_get(f"{narrow.url}/inventory/shirt", timeout=10)
         assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "overloaded", "1")
         with many(narrow, 200, b""):  # more than there are places for probes
             eventually(lambda: answered(narrow), 10, "a probe is answered")
@@ -101,7 +102,7 @@ def test_a_few_places_are_kept_for_probes(narrow: Fleet) -> None:
 def answered(fleet: Fleet) -> bool:
     """Whether a probe is answered."""
     try:
-        return httpx.get(f"{fleet.url}/healthz", timeout=5).status_code == 200
+        return http_get(f"{fleet.url}/healthz", timeout=5).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -113,7 +114,7 @@ def test_a_burst_is_taken_in_at_once(narrow: Fleet) -> None:
     try:
         with many(narrow, SILENT, b""):
             send_signal(pid, signal.SIGCONT)
-            assert httpx.get(f"{narrow.url}/healthz", timeout=10).status_code == 200
+            assert http_get(f"{narrow.url}/healthz", timeout=10).status_code == 200
     finally:
         send_signal(pid, signal.SIGCONT)
     assert "Too many open files" not in narrow.log

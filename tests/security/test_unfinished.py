@@ -12,6 +12,7 @@ from tests.security.conftest import CLIENT_SECONDS, SHIRT
 from tests.security.test_framing import JSON, ORDER
 from tests.security.test_limits import refused
 from tests.security.wire import LAST, connected, exchange, next_answer, request, statuses
+from tests.support.http import http_get
 from tests.support.service import ADMIN, Fleet
 from tests.support.waiting import eventually
 
@@ -115,7 +116,7 @@ def test_who_was_answered_before_the_body_makes_room(small: Fleet, body: bytes) 
             connection.sendall(early)
             assert next_answer(connection).status == 404
             connection.sendall(body)
-        assert httpx.get(f"{small.url}/inventory/shirt").status_code == 200
+        assert http_get(f"{small.url}/inventory/shirt").status_code == 200
         assert refused(small)["evicted"] > before
 
 

@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -15,6 +14,7 @@ from deploy.stack.compose import ROOT
 from tests.stack.conftest import started
 from tests.stack.sale import LAMP, SHOPPER, Load, Sale, Span
 from tests.support import eventually, executable
+from tests.support.http import http_get
 from tests.support.processes import run
 
 CONFIG = ROOT / "otel-collector.yaml"
@@ -47,7 +47,7 @@ def samples(url: str, name: str) -> list[float]:
     """Return the values of a metric's series that have no error, as its target shows them."""
     return [
         sample.value
-        for family in text_string_to_metric_families(httpx.get(url, timeout=20).text)
+        for family in text_string_to_metric_families(http_get(url, timeout=20).text)
         for sample in family.samples
         if sample.name == name and not sample.labels.get("error_type")
     ]

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.crowd import CrowdPlan, CrowdReport, run_crowd
 from tests.support import Program, RedisServer, eventually, executable, free_port
+from tests.support.http import http_get
 from tests.support.processes import alive
 from tests.support.service import ADMIN, Fleet
 
@@ -44,14 +45,14 @@ class Prometheus:
 
     def value(self, query: str) -> float:
         """Evaluate a query that has one value, 0 when it has none."""
-        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": query}, timeout=10)
+        answer = http_get(f"{self.url}/api/v1/query", params={"query": query}, timeout=10)
         result = answer.json()["data"]["result"]
         return float(result[0]["value"][1]) if result else 0.0
 
     def ready(self) -> bool:
         """Whether every target has been scraped."""
         try:
-            if httpx.get(f"{self.url}/-/ready", timeout=10).status_code != httpx.codes.OK:
+            if http_get(f"{self.url}/-/ready", timeout=10).status_code != httpx.codes.OK:
                 return False
             return self.value("count(up == 1)") == 2
         except httpx.TransportError:
@@ -73,7 +74,7 @@ def sums(fleets: list[Fleet]) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = {"orders": Counter(), "rejections": Counter()}
     for fleet in fleets:
         seen = set()
-        for family in text_string_to_metric_families(httpx.get(f"{fleet.url}/metrics", timeout=10).text):
+        for family in text_string_to_metric_families(http_get(f"{fleet.url}/metrics", timeout=10).text):
             for sample in family.samples:
                 series = (sample.name, *sorted(sample.labels.items()))
                 assert series not in seen, series
@@ -103,7 +104,7 @@ def refused(reports: list[CrowdReport]) -> Counter[str]:
 
 def exports(fleet: Fleet) -> bool:
     """Whether this replica exports the ledger's series now."""
-    return "flash_sale_orders_total" in httpx.get(f"{fleet.url}/metrics", timeout=10).text
+    return "flash_sale_orders_total" in http_get(f"{fleet.url}/metrics", timeout=10).text
 
 
 def agree(fleets: list[Fleet], reports: list[CrowdReport], orders: int) -> None:

@@ -4,12 +4,12 @@ import re
 import time
 from functools import partial
 
-import httpx
 import yaml
 
 from deploy.stack.compose import ROOT
 from tests.stack.sale import Load, Sale
 from tests.support import eventually, executable
+from tests.support.http import http_get
 from tests.support.processes import run
 
 CONFIG = ROOT / "monitoring/prometheus/prometheus.yml"
@@ -50,7 +50,7 @@ def test_no_target_is_near_its_limits(sale: Sale) -> None:
 
 def test_alertmanager_is_known(sale: Sale) -> None:
     def known() -> list[str]:
-        answer = httpx.get(f"{sale.stack.url('prometheus')}/api/v1/alertmanagers", timeout=10).json()
+        answer = http_get(f"{sale.stack.url('prometheus')}/api/v1/alertmanagers", timeout=10).json()
         return [manager["url"] for manager in answer["data"]["activeAlertmanagers"]]
 
     eventually(lambda: known() == ["http://alertmanager:9093/api/v2/alerts"], 30, "Prometheus knows where alerts go")
@@ -61,20 +61,20 @@ def test_the_runbook_of_an_alert_opens_where_prometheus_is(sale: Sale) -> None:
     prometheus = sale.stack.url("prometheus")
 
     def links() -> list[str]:
-        alerts = httpx.get(f"{prometheus}/api/v1/alerts", timeout=10).json()["data"]["alerts"]
+        alerts = http_get(f"{prometheus}/api/v1/alerts", timeout=10).json()["data"]["alerts"]
         return [alert["annotations"]["runbook_url"] for alert in alerts if alert["labels"]["alertname"] == "Watchdog"]
 
     (link,) = eventually(links, 30, "the Watchdog fires")
     address, _, heading = link.partition("#")
     assert address.startswith(prometheus)
-    page = httpx.get(address, timeout=10)
+    page = http_get(address, timeout=10)
     assert page.headers["content-type"].startswith("text/html")
     assert f'<h2 id="{heading}">Watchdog</h2>' in page.text
 
 
 def exemplars(sale: Sale, metric: str, since: float) -> set[str]:
     """Return the traces of a histogram's exemplars."""
-    answer = httpx.get(
+    answer = http_get(
         f"{sale.stack.url('prometheus')}/api/v1/query_exemplars",
         params={"query": metric, "start": since, "end": time.time()},
         timeout=20,

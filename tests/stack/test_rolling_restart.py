@@ -11,6 +11,7 @@ import pytest
 from deploy.stack import Stack
 from tests.stack.sale import LAMP, Sale
 from tests.support import eventually, executable
+from tests.support.http import http_get
 
 PARTS = ("redis", "api-1", "api-2", "worker", "front")
 CLIENTS = 16
@@ -62,7 +63,7 @@ def test_no_request_is_reset_while_all_are_replaced(stack: Stack) -> None:
     assert dict(told) == {"202": told["202"]}
 
     def settled() -> bool:
-        orders = httpx.get(f"{stack.url('front')}/monitoring/metrics", timeout=10).json()["orders"]
+        orders = http_get(f"{stack.url('front')}/monitoring/metrics", timeout=10).json()["orders"]
         return bool(orders["pending"] == told["202"] == orders["confirmed"] + orders["failed"])
 
     eventually(settled, 60, "each order is there once, and is settled")

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.support import Program, eventually, executable
+from tests.support.http import http_get
 from tests.support.processes import send_signal
 
 pytestmark = pytest.mark.timeout(300)
@@ -38,7 +39,7 @@ def left(directory: Path) -> dict[int, str]:
 def answers(url: str) -> bool:
     """Whether a page is there."""
     try:
-        return httpx.get(url, timeout=20).status_code == httpx.codes.OK
+        return http_get(url, timeout=20).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 
@@ -48,13 +49,13 @@ def test_it_prints_its_urls_keeps_its_parts_alive_and_ends_by_ctrl_c(up: Program
         output = up.wait_for_output("Ctrl-C stops everything", 150)
         url = dict(re.findall(r"^(\S.*?) +(http://\S+)$", output, re.MULTILINE))
         assert {"Prometheus", "Alertmanager", "Jaeger", "the sale, replica 1"} <= url.keys(), output
-        assert len(httpx.get(f"{url['the sale, replica 1']}/inventory", timeout=20).json()["products"]) == 6
-        page = httpx.get(url["the sale, replica 1"], timeout=20).text
+        assert len(http_get(f"{url['the sale, replica 1']}/inventory", timeout=20).json()["products"]) == 6
+        page = http_get(url["the sale, replica 1"], timeout=20).text
         assert f'data-jaeger-url="{url["Jaeger"]}"' in page, "the live page links its traces to this stack's Jaeger"
         query = {"query": 'sum(flash_sale_orders_total{status="confirmed"})'}
 
         def sold() -> float:
-            found = httpx.get(f"{url['Prometheus']}/api/v1/query", params=query, timeout=20).json()["data"]["result"]
+            found = http_get(f"{url['Prometheus']}/api/v1/query", params=query, timeout=20).json()["data"]["result"]
             return float(found[0]["value"][1]) if found else 0
 
         eventually(sold, 60, "Prometheus sees the crowd's orders")

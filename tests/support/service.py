@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 
 import httpx
 
+from tests.support.http import TRUST_NOBODY
 from tests.support.processes import ROOT, alive, descendants, send_signal, title
 from tests.support.program import SCRIPT, Program
 from tests.support.waiting import eventually
@@ -135,12 +136,12 @@ class Fleet:
         for role in self._roles:
             self.pid(role)
         # One client for all attempts: to make one takes longer than to ask.
-        with httpx.Client(base_url=url, timeout=5, headers={"Connection": "close"}) as client:
+        with httpx.Client(base_url=url, timeout=5, headers={"Connection": "close"}, verify=TRUST_NOBODY) as client:
             eventually(ready, deadline_seconds, f"{url}/readyz says yes")
 
     def client(self, **options: Any) -> httpx.Client:
         """Return a blocking client of the API, to be closed by the caller."""
-        return httpx.Client(base_url=self.url, **{"timeout": 15, **options})
+        return httpx.Client(base_url=self.url, **{"timeout": 15, "verify": TRUST_NOBODY, **options})
 
     def terminate(self, number: signal.Signals = signal.SIGTERM, deadline_seconds: float = 30) -> int:
         """End everything in order and return the exit status of the parent."""

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from service.api import websocket
 from service.api.app import create_app
 from service.api.context import ApiContext
 from service.faults import Faults
@@ -20,6 +21,7 @@ from service.settings import Settings
 from telemetry import TelemetrySettings
 from telemetry.settings import Interceptor
 from telemetry.testing import Capture, capture
+from tests.support.http import TRUST_NOBODY
 from tests.support.service import ADMIN, ADMIN_TOKEN
 from tests.support.waiting import wait_until
 
@@ -90,8 +92,8 @@ async def open_shop(
             app = create_app(context)
             async with (
                 context.ending.begins_with(stop),
-                serving(app, chosen, seen.telemetry, listener, stop),
-                httpx.AsyncClient(base_url=url, timeout=15) as client,
+                serving(app, chosen, seen.telemetry, listener, stop, websocket.PATHS),
+                httpx.AsyncClient(base_url=url, timeout=15, verify=TRUST_NOBODY) as client,
             ):
                 await client.get("/healthz")
                 try:

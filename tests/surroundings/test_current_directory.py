@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.support import Program, RedisServer, eventually
+from tests.support.http import http_get
 from tests.support.processes import send_signal
 from tests.support.program import SCRIPT
 from tests.support.service import Fleet
@@ -94,7 +95,7 @@ def test_a_child_that_is_started_again_runs_none_of_it(hostile: Path, valkey_ser
         send_signal(fleet.template, signal.SIGKILL)
         old = fleet.kill("api-0")
         fleet.wait_for_restart("api-0", old)
-        eventually(lambda: httpx.get(f"{fleet.url}/healthz", timeout=30).status_code == 200, 30, "it serves again")
+        eventually(lambda: http_get(f"{fleet.url}/healthz", timeout=30).status_code == 200, 30, "it serves again")
     assert executed(hostile) == []
 
 
@@ -124,7 +125,7 @@ def test_a_service_with_an_absolute_data_directory_needs_no_current_one(tmp_path
 
         def sells() -> bool:
             try:
-                return bool(httpx.get(f"{url}/monitoring/metrics").json()["orders"]["confirmed"])
+                return bool(http_get(f"{url}/monitoring/metrics").json()["orders"]["confirmed"])
             except (httpx.HTTPError, KeyError):
                 return False
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.security.wire import connected, received, request
+from tests.support.http import http_get
 from tests.support.service import ADMIN, Fleet
 from tests.support.waiting import eventually
 
@@ -42,9 +43,9 @@ def test_it_answers_on_while_it_says_that_it_ends(fleet: Fleet) -> None:
         assert status_of(idle) == status_of(late) == httpx.codes.OK
         began = perf_counter()
         fleet.program.process.send_signal(signal.SIGTERM)
-        eventually(lambda: httpx.get(f"{url}/readyz").status_code == httpx.codes.SERVICE_UNAVAILABLE, 5, "not ready")
-        assert httpx.get(f"{url}/readyz").json()["code"] == "overloaded"
-        assert httpx.get(f"{url}/healthz").status_code == httpx.codes.OK
+        eventually(lambda: http_get(f"{url}/readyz").status_code == httpx.codes.SERVICE_UNAVAILABLE, 5, "not ready")
+        assert http_get(f"{url}/readyz").json()["code"] == "overloaded"
+        assert http_get(f"{url}/healthz").status_code == httpx.codes.OK
         answer = used.post("/orders", json=ORDER)
         assert (answer.status_code, answer.headers["connection"]) == (httpx.codes.ACCEPTED, "close")
         late.sendall(GET)
@@ -80,7 +81,7 @@ def test_whoever_is_in_a_hurry_waits_for_nobody(tmp_path: Path, signals: tuple[s
         url = fleet.url
         for number in signals[:-1]:
             fleet.program.process.send_signal(number)
-            eventually(lambda: httpx.get(f"{url}/readyz").status_code == httpx.codes.SERVICE_UNAVAILABLE, 5, "told")
+            eventually(lambda: http_get(f"{url}/readyz").status_code == httpx.codes.SERVICE_UNAVAILABLE, 5, "told")
         began = perf_counter()
         assert fleet.terminate(signals[-1]) == 0
         assert perf_counter() - began < AT_ONCE_SECONDS

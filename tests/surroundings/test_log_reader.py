@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.support import RedisServer, eventually, free_port
+from tests.support.http import http_get
 from tests.support.processes import start
 from tests.support.program import SCRIPT
 
@@ -34,7 +35,7 @@ def service(store: RedisServer, stdout: int, *, shell: str = "") -> Iterator[tup
 
 def up(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=5).is_success
+        return http_get(f"{url}/readyz", timeout=5).is_success
     except httpx.TransportError:
         return False
 
@@ -45,7 +46,7 @@ def ended(process: subprocess.Popen[bytes]) -> int:
 
 
 def lost(url: str) -> dict[str, float]:
-    text = httpx.get(f"{url}/metrics", timeout=5).text
+    text = http_get(f"{url}/metrics", timeout=5).text
     found = re.findall(r'^telemetry_log_lines_dropped_total\{reason="(\w+)",.*\} (\S+)$', text, re.MULTILINE)
     return {reason: float(number) for reason, number in found}
 
@@ -79,7 +80,7 @@ def test_a_full_disk(valkey_server: RedisServer) -> None:
 @pytest.mark.parametrize("shell", [">&-", ">&- 2>&-", ">&- 2>&- <&-"])
 def test_streams_that_are_closed(valkey_server: RedisServer, shell: str) -> None:
     with service(valkey_server, subprocess.DEVNULL, shell=shell) as (process, url):
-        assert httpx.get(f"{url}/inventory", timeout=5).status_code == 200
+        assert http_get(f"{url}/inventory", timeout=5).status_code == 200
         assert ended(process) == 0
 
 
@@ -88,5 +89,5 @@ def test_a_reader_that_goes_away(valkey_server: RedisServer) -> None:
     with service(valkey_server, writer) as (process, url):
         os.close(reader)
         os.close(writer)
-        assert httpx.get(f"{url}/inventory", timeout=5).status_code == 200
+        assert http_get(f"{url}/inventory", timeout=5).status_code == 200
         assert ended(process) == 0

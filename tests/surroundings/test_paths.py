@@ -17,6 +17,7 @@ from telemetry import SettingsError as TelemetrySettingsError
 from telemetry import TelemetrySettings
 from tests.support import Program, eventually
 from tests.support.cli import complaint, flash_sale
+from tests.support.http import http_get
 from tests.support.program import SCRIPT
 
 NAMES = [
@@ -122,7 +123,7 @@ def test_a_whole_service_in_odd_surroundings(tmp_path: Path) -> None:
 
         def settled() -> bool:
             try:
-                text = httpx.get(f"{url}/metrics", timeout=5).text
+                text = http_get(f"{url}/metrics", timeout=5).text
             except httpx.TransportError:
                 return False
             confirmed = re.search(r'^flash_sale_orders_total\{.*status="confirmed".*\} ([1-9].*)$', text, re.MULTILINE)

@@ -15,6 +15,7 @@ from telemetry import TelemetrySettings, current_traceparent
 from telemetry.settings import INTERCEPTORS
 from telemetry.testing import capture
 from tests.support import serve
+from tests.support.http import http_client
 from tests.telemetry.test_interceptor_parity import DURATION, Seen, observe
 
 CLIENT = f"00-{'a' * 32}-{'b' * 16}-01"
@@ -64,7 +65,7 @@ def build(telemetry: Any) -> FastAPI:
 async def test_it_has_a_trace_of_its_own_or_the_clients(settings: TelemetrySettings) -> None:
     """Its ids are random, those of a client's trace are kept, and the sampled flag is not passed on."""
     with capture(settings) as seen:
-        async with serve(build(seen.telemetry)) as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(build(seen.telemetry)) as url, http_client(url) as client:
             own = [(await client.get("/trace")).json() for _ in range(50)]
             joined = [(await client.get("/trace", headers={"traceparent": CLIENT})).json() for _ in range(2)]
     assert len({each.split("-")[1] for each in own}) == 50
@@ -96,7 +97,7 @@ async def test_a_request_is_decided_on_once(settings: TelemetrySettings, per_sec
             tracers.sampler._inside = head._sampler  # type: ignore[attr-defined]
         else:
             tracers.sampler = head._sampler  # type: ignore[attr-defined]
-        async with serve(build(seen.telemetry)) as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(build(seen.telemetry)) as url, http_client(url) as client:
             told = [(await client.get("/trace")).status_code for _ in range(20)]
         assert told == ([200] * 20 if per_second == 0 else [500] * 20)  # the handler wants no recording
         assert len(asked) == 20
@@ -109,7 +110,7 @@ async def test_a_request_is_decided_on_once(settings: TelemetrySettings, per_sec
 async def test_the_decision_is_about_one_span(settings: TelemetrySettings, per_second: int) -> None:
     """A trace that a handler begins has an id of its own."""
     with capture(replace(settings, traces_per_second=per_second)) as seen:
-        async with serve(build(seen.telemetry)) as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(build(seen.telemetry)) as url, http_client(url) as client:
             request, other = (await client.get("/other")).json()
         assert request != other
         assert len(seen.spans()) == (2 if per_second else 0)

@@ -16,6 +16,7 @@ from telemetry import Telemetry, TelemetrySettings
 from telemetry.settings import INTERCEPTORS, Interceptor
 from telemetry.testing import Capture, capture
 from tests.support import serve
+from tests.support.http import http_client
 from tests.telemetry.test_interceptor_parity import DURATION
 
 TRACE = 0xABC
@@ -49,7 +50,7 @@ def build(seen: Capture) -> FastAPI:
 
 async def ask(app: FastAPI, path: str, headers: dict[str, str] | None = None) -> Any:
     """Send a request over a socket, and return the answer."""
-    async with serve(app) as url, httpx.AsyncClient(base_url=url) as client:
+    async with serve(app) as url, http_client(url) as client:
         return (await client.get(path, headers=headers)).raise_for_status().json()
 
 
@@ -161,7 +162,7 @@ async def test_a_telemetry_that_is_left_out_says_so(
     host.mount("/in", mounted)
     outer.install(host)
     inner.install(mounted, metrics_path=None)
-    async with serve(host) as url, httpx.AsyncClient(base_url=url) as client:
+    async with serve(host) as url, http_client(url) as client:
         assert [(await client.get("/in/x")).json() for _ in range(2)] == [1, 1]
         text = (await client.get("/metrics")).text
     assert f'{DURATION}_count{{http_request_method="GET",http_response_status_code="200",http_route="/in/x"' in text

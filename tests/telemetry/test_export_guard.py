@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
-import httpx
 import pytest
 from fastapi import FastAPI, Response
 from opentelemetry.context import Context
@@ -15,6 +14,7 @@ from telemetry import CounterSpec, GaugeSpec, Telemetry, TelemetrySettings
 from telemetry.export.health import Health, MonitoredSpanExporter, SafeSpanProcessor
 from telemetry.settings import INTERCEPTORS, Interceptor
 from tests.support import eventually, serve
+from tests.support.http import http_client
 
 BROKEN = GaugeSpec(name="shop.broken", unit="1", description="Cannot be read.")
 CLOSED = CounterSpec(name="shop.closed", unit="1", description="Has two values.", attributes={"result": ("ok", "bad")})
@@ -80,7 +80,7 @@ async def test_what_is_broken_is_counted_and_the_answer_is_right(
     with telemetry:
         async with (
             serve(build(telemetry), log_level="critical") as url,
-            httpx.AsyncClient(base_url=url) as client,
+            http_client(url) as client,
         ):
             assert (await client.get("/items/a")).status_code == 200
             assert (await client.get("/items/crash")).status_code == 500

@@ -19,6 +19,7 @@ from service.ledger.orders import Status
 from service.ledger.snapshot import take_snapshot
 from service.store import Shards, connect
 from tests.support import RedisServer, eventually, free_port
+from tests.support.http import http_client
 from tests.support.processes import alive
 from tests.support.service import ADMIN, Fleet
 from tests.telemetry.collector import Collector
@@ -38,7 +39,7 @@ def store() -> Iterator[RedisServer]:
 
 async def shop(url: str, answered: dict[str, int]) -> None:
     """Order under trace ids of our own until nobody answers any more; note what was answered."""
-    async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+    async with http_client(url, timeout=10) as client:
         while True:
             trace = secrets.token_hex(16)
             headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-00"}

@@ -1,6 +1,5 @@
 """`GET /metrics` in both formats: who gets which, and that each is valid to the letter."""
 
-import httpx
 import pytest
 from opentelemetry import metrics
 from prometheus_client.core import Metric
@@ -10,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 from telemetry import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
 from telemetry.testing import Capture, capture
 from tests.support import executable, serve
+from tests.support.http import http_client
 from tests.support.processes import run
 from tests.telemetry.shop import build
 
@@ -83,7 +83,7 @@ def test_accept_decides(accept: str | None, content_type: str) -> None:
 
 async def test_the_content_type_is_that_of_the_body_over_http() -> None:
     with capture() as seen:
-        async with serve(build(seen.telemetry)) as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(build(seen.telemetry)) as url, http_client(url) as client:
             plain_answer = await client.get("/metrics")
             answer = await client.get("/metrics", headers={"accept": PROMETHEUS_3})
     assert (plain_answer.headers["content-type"], answer.headers["content-type"]) == (TEXT, OPENMETRICS)

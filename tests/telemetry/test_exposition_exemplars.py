@@ -1,6 +1,5 @@
 """Exemplars: each names a trace that the collector has, for every scraper, for a while."""
 
-import httpx
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import Exemplar as Measured
@@ -15,6 +14,7 @@ from telemetry.metrics.exemplars import KEEP_SECONDS, REMEMBERED_TRACES, Exempla
 from telemetry.settings import INTERCEPTORS, BatchSettings, Interceptor, OtlpSettings
 from telemetry.testing import Capture, capture
 from tests.support import serve, wait_until
+from tests.support.http import http_client
 from tests.telemetry.collector import Collector, Mode
 from tests.telemetry.shop import build
 
@@ -56,7 +56,7 @@ async def test_a_request_leaves_the_exemplar_of_its_own_server_span(interceptor:
         service_name="shop", worker="api-0", sampler="parentbased_always_on", interceptor=interceptor
     )
     with capture(chosen) as seen:
-        async with serve(build(seen.telemetry)) as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(build(seen.telemetry)) as url, http_client(url) as client:
             for item in range(5):
                 await client.get(f"/items/{item}")
             answer = await client.get("/metrics", headers={"accept": OPENMETRICS})

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.support import Program, eventually, executable, free_port
+from tests.support.http import http_get
 from tests.telemetry.collector import Collector
 
 CONFIG = """
@@ -30,7 +31,7 @@ class Prometheus:
     def ask(self, path: str, **parameters: str) -> Any:
         """Return the data of an answer, or None while there is none."""
         try:
-            return httpx.get(self._url + path, params=parameters, timeout=10).json().get("data")
+            return http_get(self._url + path, params=parameters, timeout=10).json().get("data")
         except (httpx.TransportError, json.JSONDecodeError):
             return None
 

@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 from telemetry import Telemetry, TelemetrySettings
 from telemetry.settings import INTERCEPTORS
 from tests.support import serve
+from tests.support.http import http_client
 
 COUNT = "http_server_request_duration_seconds_count"
 
@@ -52,7 +53,7 @@ def interceptor(request: pytest.FixtureRequest) -> str:
 @asynccontextmanager
 async def client_of(app: Any, **config: Any) -> AsyncIterator[httpx.AsyncClient]:
     """Serve an application, and give a client for it."""
-    async with serve(app, **config) as base, httpx.AsyncClient(base_url=base) as client:
+    async with serve(app, **config) as base, http_client(base) as client:
         yield client
 
 

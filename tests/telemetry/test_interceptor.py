@@ -17,6 +17,7 @@ from telemetry import Telemetry, TelemetrySettings
 from telemetry.settings import INTERCEPTORS
 from telemetry.testing import Capture, capture
 from tests.support import serve, wait_until
+from tests.support.http import http_client
 from tests.support.processes import run
 from tests.telemetry.shop import build
 
@@ -64,7 +65,7 @@ def settings(request: pytest.FixtureRequest) -> TelemetrySettings:
 async def shop(settings: TelemetrySettings):  # type: ignore[no-untyped-def]  # noqa: ANN201 - a generator
     """Yield the shop, served by uvicorn."""
     with capture(settings) as seen:
-        async with serve(build(seen.telemetry)) as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(build(seen.telemetry)) as url, http_client(url) as client:
             yield Shop(client, seen, (client.base_url.host, client.base_url.port or 80))
 
 

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response, WebSocket
 from fastapi.responses import PlainTextResponse, StreamingResponse
@@ -18,6 +17,7 @@ from telemetry import TelemetrySettings
 from telemetry.settings import INTERCEPTORS, Interceptor
 from telemetry.testing import Capture, capture
 from tests.support import serve, wait_until
+from tests.support.http import http_client
 
 DURATION = "http_server_request_duration_seconds"
 Seen = dict[str, Any]
@@ -171,7 +171,7 @@ async def observe(interceptor: Interceptor, sampler: str = "parentbased_always_o
         app = build(seen)
         async with (
             serve(app, log_level="critical") as url,
-            httpx.AsyncClient(base_url=url, follow_redirects=False) as client,
+            http_client(url, follow_redirects=False) as client,
         ):
             answers: list[Any] = []
             for method, path, headers in REQUESTS:

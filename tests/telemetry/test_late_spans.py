@@ -18,6 +18,7 @@ from telemetry.http.late_spans import MARK, RateLimit
 from telemetry.settings import INTERCEPTORS
 from telemetry.testing import Capture, capture
 from tests.support import serve, wait_until
+from tests.support.http import http_client
 
 SLOW_SECONDS = 0.2
 
@@ -79,7 +80,7 @@ async def shop(settings: TelemetrySettings) -> AsyncIterator[Shop]:
     with capture(settings) as seen:
         async with (
             serve(build(seen), log_level="critical") as url,
-            httpx.AsyncClient(base_url=url) as client,
+            http_client(url) as client,
         ):
             yield Shop(client, seen)
 
@@ -172,7 +173,7 @@ async def test_it_has_the_headers_that_are_captured(
     captured = []
     for chosen in (settings, replace(settings, sampler="always_on")):
         with capture(chosen) as seen:
-            async with serve(build(seen)) as base, httpx.AsyncClient(base_url=base) as client:
+            async with serve(build(seen)) as base, http_client(base) as client:
                 answer = await client.get(f"/task/{kind}", headers=headers)
             [span] = seen.spans()
         found = {key: value for key, value in (span.attributes or {}).items() if ".header." in key}
@@ -203,7 +204,7 @@ async def test_it_continues_the_trace_of_the_client(shop: Shop) -> None:
 async def test_a_recorded_request_leaves_one_span(settings: TelemetrySettings) -> None:
     """What the interceptor recorded is not written a second time."""
     with capture(replace(settings, traces_per_second=100)) as seen:
-        async with serve(build(seen), log_level="critical") as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(build(seen), log_level="critical") as url, http_client(url) as client:
             await client.get("/task/defect")
             await client.get("/task/slow")
         assert len(seen.spans()) == 2
@@ -214,7 +215,7 @@ async def test_a_recorded_request_leaves_one_span(settings: TelemetrySettings) -
 async def test_a_sampler_of_the_specification_is_obeyed(settings: TelemetrySettings, sampler: str) -> None:
     """Writing afterwards belongs to the budget; `OTEL_TRACES_SAMPLER` means what it says."""
     with capture(replace(settings, sampler=sampler)) as seen:
-        async with serve(build(seen), log_level="critical") as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(build(seen), log_level="critical") as url, http_client(url) as client:
             await client.get("/task/defect")
         assert seen.spans() == []
 
@@ -222,7 +223,7 @@ async def test_a_sampler_of_the_specification_is_obeyed(settings: TelemetrySetti
 async def test_an_outage_does_not_become_a_flood(settings: TelemetrySettings) -> None:
     """Forty failures and a limit of five a second: what is left out is counted."""
     with capture(replace(settings, afterwards_per_second=5)) as seen:
-        async with serve(build(seen), log_level="critical") as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(build(seen), log_level="critical") as url, http_client(url) as client:
             begun = time.monotonic()
             for _ in range(40):
                 await client.get("/task/503")

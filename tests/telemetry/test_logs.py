@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
-import httpx
 import pytest
 import structlog
 from fastapi import FastAPI
@@ -16,6 +15,7 @@ from fastapi import FastAPI
 from telemetry import configure_logging
 from telemetry.testing import capture
 from tests.support import serve
+from tests.support.http import http_client
 
 
 def refuse(message: str) -> NoReturn:
@@ -154,7 +154,7 @@ async def test_uvicorn_writes_the_same_lines(logs: Stream) -> None:
     """With `log_config=None` both of uvicorn's loggers come through."""
     async with (
         serve(FastAPI(), log_config=None, log_level="info") as url,
-        httpx.AsyncClient(base_url=url) as client,
+        http_client(url) as client,
     ):
         await client.get("/nowhere")
     lines = logs.lines()

@@ -12,6 +12,7 @@ from telemetry import CounterSpec, HistogramSpec, Telemetry, TelemetrySettings
 from telemetry.prometheus.content_negotiation import MAX_ACCEPT_LENGTH
 from telemetry.prometheus.responses import accepts_gzip
 from tests.support import serve
+from tests.support.http import http_client
 
 OPENMETRICS = "application/openmetrics-text"
 ORDERS = CounterSpec(name="shop.orders", unit="{order}", description="Orders.", attributes={"kind": ("a", "b")})
@@ -29,7 +30,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     telemetry.histogram(WAIT).record(2)
     app = FastAPI()
     telemetry.install(app)
-    async with serve(app) as url, httpx.AsyncClient(base_url=url) as client:
+    async with serve(app) as url, http_client(url) as client:
         yield client
 
 

@@ -13,6 +13,7 @@ from telemetry import TelemetrySettings
 from telemetry.settings import INTERCEPTORS, Interceptor
 from telemetry.testing import Capture, capture
 from tests.support import serve, wait_until
+from tests.support.http import http_client
 
 DURATION = "http_server_request_duration_seconds"
 TASK_SECONDS = 1.5
@@ -80,7 +81,7 @@ def build(seen: Capture, release: asyncio.Event) -> FastAPI:
 async def test_a_duration_ends_with_the_last_byte(settings: TelemetrySettings) -> None:
     """Not with the background task; and a stream lasts until its last part."""
     with capture(settings) as seen:
-        async with serve(build(seen, asyncio.Event())) as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(build(seen, asyncio.Event())) as url, http_client(url) as client:
             for path in ("/task", "/stream"):
                 assert (await client.get(path)).status_code == 200
         assert seen.value(f"{DURATION}_count") == 2  # the server has ended, and waited for the task
@@ -96,7 +97,7 @@ async def test_who_has_the_answer_finds_it_counted(settings: TelemetrySettings) 
     """While its background task goes on, the request is in `/metrics`, and no longer under way."""
     release = asyncio.Event()
     with capture(settings) as seen:
-        async with serve(build(seen, release)) as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(build(seen, release)) as url, http_client(url) as client:
             for number in range(3):
                 await client.get(f"/later/{number}")
                 assert seen.value(f"{DURATION}_count", http_route="/later/{number}") == number + 1
@@ -110,7 +111,7 @@ async def test_every_request_is_counted_once(settings: TelemetrySettings) -> Non
     with capture(settings) as seen:
         seen.telemetry.on_request(lambda method, route, status, _: heard.append((method, route, status)))
         app = build(seen, asyncio.Event())
-        async with serve(app, log_level="critical") as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(app, log_level="critical") as url, http_client(url) as client:
             for number in range(REQUESTS):
                 await client.get(("/plain", "/fails", "/nowhere")[number % 3])
         counted = {
@@ -140,7 +141,7 @@ async def test_an_answer_that_stops_midway_is_counted_once(settings: TelemetrySe
             return StreamingResponse(parts())
 
         seen.telemetry.instrument(app)
-        async with serve(app, log_level="critical") as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(app, log_level="critical") as url, http_client(url) as client:
             with pytest.raises(httpx.RemoteProtocolError):
                 await client.get("/half")
             await wait_until(lambda: seen.value(f"{DURATION}_count") == 1, what="it is counted")

@@ -20,6 +20,7 @@ from telemetry import TelemetrySettings
 from telemetry.settings import INTERCEPTORS
 from telemetry.testing import Capture, capture
 from tests.support import eventually, serve
+from tests.support.http import http_client
 from tests.telemetry.peers import COUNT, MODE_NAMES, MODES, World, world
 from tests.telemetry.peers_app import yes
 
@@ -165,7 +166,7 @@ async def test_starlette(interceptor: Any) -> None:
     """An application without FastAPI; `native` is FastAPI's own telemetry, and refuses one."""
     with capture(fresh(interceptor)) as seen:
         seen.telemetry.install(app := small("parts"))
-        async with serve(app) as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(app) as url, http_client(url) as client:
             assert (await client.get("/parts/7")).text == "yes"
         assert (series(seen), [span.name for span in seen.spans()]) == ({"/parts/{thing}": 1}, ["GET /parts/{thing}"])
 
@@ -179,7 +180,7 @@ async def test_several_applications_one_mounted_in_the_other(interceptor: Any) -
         for each in (inner, outer):
             seen.telemetry.install(each, metrics_path=None)
         outer.mount("/inner", inner)
-        async with serve(outer) as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(outer) as url, http_client(url) as client:
             assert (await client.get("/inner/cats/7")).status_code == 200
         assert series(seen) == {"/inner/cats/{cat}": 1}
         assert [span.name for span in seen.spans()] == ["GET /inner/cats/{cat}"]
@@ -196,7 +197,7 @@ async def test_root_path_and_a_layer_outside(interceptor: Any) -> None:
         async def layer(scope: Scope, receive: Receive, send: Send) -> None:
             await app(scope, receive, send)
 
-        async with serve(layer, root_path="/api") as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(layer, root_path="/api") as url, http_client(url) as client:
             assert (await client.get("/items/7")).status_code == 200
         assert series(seen) == {"/api/items/{item}": 1}
 
@@ -207,7 +208,7 @@ async def test_route_that_is_added_later(interceptor: Any) -> None:
     with capture(fresh(interceptor)) as seen:
         app = FastAPI()
         seen.telemetry.install(app)
-        async with serve(app) as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(app) as url, http_client(url) as client:
             assert (await client.get("/late/7")).status_code == 404
             app.add_api_route("/late/{thing}", lambda thing: thing)
             assert (await client.get("/late/7")).status_code == 200
@@ -229,7 +230,7 @@ async def test_headers_are_captured(interceptor: Any, monkeypatch: pytest.Monkey
             response.headers["x-left"] = "7"
             return item
 
-        async with serve(app) as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(app) as url, http_client(url) as client:
             sent = {"x-tenant": "acme", "x-key": "SECRET", "authorization": "Bearer SECRET", "x-other": "no"}
             await client.get("/items/7", headers=sent)
         (span,) = seen.spans()

@@ -4,11 +4,10 @@ import re
 import sys
 from pathlib import Path
 
-import httpx
-
 import telemetry
 from telemetry import TelemetrySettings
 from tests.support import Program, eventually, free_port
+from tests.support.http import http_get
 from tests.telemetry.collector import Collector
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +28,8 @@ def test_one_call_makes_a_service_with_telemetry(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "uvicorn", "shop:app", "--port", str(port)]
         with Program(command, env=env, cwd=tmp_path) as program:
             program.wait_for_line("Uvicorn running")
-            assert httpx.get(f"http://127.0.0.1:{port}/items/lamp").json() == {"item": "lamp"}
-            text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+            assert http_get(f"http://127.0.0.1:{port}/items/lamp").json() == {"item": "lamp"}
+            text = http_get(f"http://127.0.0.1:{port}/metrics").text
             program.terminate()
         assert 'http_server_request_duration_seconds_count{http_request_method="GET"' in text
         eventually(lambda: [span.name for span in collector.spans()] == ["GET /items/{item}"], 5, "the span is there")

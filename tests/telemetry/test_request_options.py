@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 
 from telemetry import RequestLabel, Telemetry, TelemetrySettings, from_header
 from tests.support import serve
+from tests.support.http import http_client
 from tests.telemetry.test_install import COUNT, Installed, client_of, counts, interceptor
 
 __all__ = ["interceptor"]  # a fixture
@@ -70,7 +71,7 @@ async def test_labels_of_an_answer_that_breaks_off(interceptor: str) -> None:
 
     app.add_api_route("/", lambda: StreamingResponse(parts()))
     app.add_api_route("/whole", lambda: None)
-    async with serve(app) as url, httpx.AsyncClient(base_url=url, headers={"x-client": "ios"}) as client:
+    async with serve(app) as url, http_client(url, headers={"x-client": "ios"}) as client:
         for path in ("/", "/whole", "/"):
             with suppress(httpx.RemoteProtocolError):
                 await client.get(path)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -17,6 +16,7 @@ from telemetry import TelemetrySettings
 from telemetry.settings import INTERCEPTORS
 from telemetry.testing import Capture, capture
 from tests.support import serve
+from tests.support.http import http_client
 
 DURATION = "http_server_request_duration_seconds"
 SHAPES = [
@@ -137,7 +137,7 @@ async def test_every_shape_has_its_template(front: Path, interceptor: Any, sampl
     settings = TelemetrySettings(service_name="shop", interceptor=interceptor, sampler=sampler)
     found = []
     with capture(settings) as seen:
-        async with serve(build(seen, front), log_level="critical") as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(build(seen, front), log_level="critical") as url, http_client(url) as client:
             before: dict[Any, float] = {}
             for host, path, _, _ in SHAPES:
                 status = (await client.get(path, headers={"host": host})).status_code
@@ -159,7 +159,7 @@ async def test_an_answer_of_a_middleware_has_the_route_that_it_was_sent_to(
     """The router is not asked then; a frontend, which takes what no other route does, is not known."""
     settings = TelemetrySettings(service_name="shop", interceptor=interceptor, sampler=sampler)
     with capture(settings) as seen:
-        async with serve(build(seen, front), log_level="critical") as url, httpx.AsyncClient(base_url=url) as client:
+        async with serve(build(seen, front), log_level="critical") as url, http_client(url) as client:
             for host, path, *_ in SHAPES:
                 assert (await client.get(path, headers={"host": host, "x-early": "yes"})).status_code == 202
         routes = {

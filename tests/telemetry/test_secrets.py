@@ -5,7 +5,6 @@ import json
 import logging
 import time
 
-import httpx
 import pytest
 from fastapi import FastAPI, WebSocket
 
@@ -14,6 +13,7 @@ from telemetry.redaction import redact_query, redact_text, redact_url
 from telemetry.settings import INTERCEPTORS, Interceptor
 from telemetry.testing import capture
 from tests.support import serve
+from tests.support.http import http_client
 
 SECRET = "hunter2SECRET"  # noqa: S105 - it is nobody's
 NAMES = [
@@ -118,7 +118,7 @@ async def test_a_token_in_a_query_leaves_by_no_way(interceptor: Interceptor, tra
                 await socket.close()
 
             seen.telemetry.instrument(app)
-            async with serve(app, log_config=None) as url, httpx.AsyncClient(base_url=url) as client:
+            async with serve(app, log_config=None) as url, http_client(url) as client:
                 seen.telemetry.instrument_client(client)
                 path = f"/items/a?token={SECRET}&page=2"
                 answer = await client.get(path)
