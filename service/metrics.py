@@ -217,6 +217,12 @@ WATCHERS = GaugeSpec(
     unit="{connection}",
     description="Open WebSockets of /monitoring.",
 )
+EVENT_STREAMS = GaugeSpec(
+    name="flash_sale.event_streams",
+    unit="{stream}",
+    description="Open streams of server-sent events, by route: of those who follow all orders, and one order each.",
+    attributes={"route": ("/events", "/orders/{order_id}/events")},
+)
 FRAMES = CounterSpec(
     name="flash_sale.websocket.frames",
     unit="{frame}",
@@ -284,6 +290,6 @@ SPECS = (
     *(HELD, SOLD, OPEN, DRIFT, OLDEST_AGE, DEAD_LETTERS, DAMAGED, LOST, ETA_ERROR, REJECTIONS, EVENTS),
     *(ORDER_WAIT, ORDER_PROCESSING, PREDICTED_WAIT, LIVE_WORKERS, ORDER_DURATION, WORKER_PROGRESS_AGE, CHARGES),
     *(HTTP_REFUSED, WATCHERS, FRAMES, WATCHERS_REFUSED, SNAPSHOT_AGE, PAYMENTS_REFUNDED, WINDOWS_DROPPED),
-    *(STORE_MEMORY, STORE_MEMORY_LIMIT, MISSING_SHARDS, TICKETS_GIVEN, TICKETS_ADMITTED),
+    *(STORE_MEMORY, STORE_MEMORY_LIMIT, MISSING_SHARDS, TICKETS_GIVEN, TICKETS_ADMITTED, EVENT_STREAMS),
     *(WEBHOOK_DELIVERIES, WEBHOOK_LAG, WEBHOOK_EXPIRED),
 )

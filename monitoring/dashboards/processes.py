@@ -159,17 +159,27 @@ LIVE = Row(
             title="Watchers",
             description="Open WebSockets of the live page, by process. More than MONITORING_MAX_CLIENTS are refused.",
             unit="short",
-            width=8,
+            width=6,
             height=7,
             minimum=0,
             queries=(Query(expr=f"flash_sale_websocket_connections{{{OF}}}", legend=PROCESS),),
+        ),
+        Graph(
+            title="Event streams",
+            description="Open streams of server-sent events, of all processes: those who follow all orders, and those"
+            " who follow one each.",
+            unit="short",
+            width=6,
+            height=7,
+            minimum=0,
+            queries=(Query(expr=f"sum by (route) (flash_sale_event_streams{{{OF}}})", legend="{{route}}"),),
         ),
         Graph(
             title="Snapshots sent and dropped",
             description="Per second, to all watchers. One that reads too slowly misses some; the others do not wait"
             " for it.",
             unit="suffix:/s",
-            width=8,
+            width=6,
             height=7,
             minimum=0,
             colors={"sent": "green", "dropped": "red"},
@@ -184,7 +194,7 @@ LIVE = Row(
             title="Watchers refused",
             description="Per second, by reason: the page's origin, no token, or too many already.",
             unit="suffix:/s",
-            width=8,
+            width=6,
             height=7,
             minimum=0,
             queries=(

@@ -32,6 +32,7 @@ from service.api.middleware.head import HeadMiddleware
 from service.background import background_tasks
 from service.metrics import (
     ACTIVE_CONNECTIONS,
+    EVENT_STREAMS,
     REASONS,
     SNAPSHOT_AGE,
     WINDOWS_DROPPED,
@@ -82,6 +83,9 @@ def create_app(context: ApiContext) -> FastAPI:
     telemetry.observe(WINDOWS_DROPPED, lambda: [(context.windows.dropped, {})])
     telemetry.observe(ACTIVE_CONNECTIONS, lambda: [(context.connections(), {})])
     websocket.observe(telemetry, context.broadcast)
+    telemetry.observe(
+        EVENT_STREAMS, lambda: [(count, {"route": route}) for route, count in context.event_streams().items()]
+    )
     telemetry.instrument(app)
     openapi.complete(app, context.settings)
     return app

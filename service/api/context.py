@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -28,7 +29,7 @@ from service.ledger.tickets import SaleTickets
 from service.ledger.turns import Siblings
 from service.ledger.write_check import WriteCheck
 from service.monitoring.broadcast import Broadcast
-from service.monitoring.live import CONNECTIONS, Live, open_windows
+from service.monitoring.live import CONNECTIONS, EVENT_STREAMS, Live, open_windows
 from service.monitoring.past import PastKeeper
 from service.monitoring.poller import SnapshotPoller
 from service.monitoring.rejections import Rejections
@@ -73,7 +74,7 @@ class ApiContext:
         self.faults = faults
         self.settings, self.telemetry = settings, telemetry
         self.shards, self.connections = shards, connections
-        self.draining = False
+        self.draining, self.feed_streams = False, 0
         self.admin_log, self.ending = AdminLog(), Ending(settings.shutdown_seconds)
         self.ledger = Ledger(shards, settings.policy)
         self.feed = FeedTail(Feed(shards), tuple(shards), self.stopping)
@@ -105,6 +106,19 @@ class ApiContext:
         """Return the address that an order counts for; None where addresses are not limited."""
         return client_address(scope, self.settings.trusted_proxies) if self.settings.rate_limit_per_address else None
 
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Count one who follows all orders for as long as the block lasts."""
+        self.feed_streams += 1
+        try:
+            yield
+        finally:
+            self.feed_streams -= 1
+
+    def event_streams(self) -> dict[str, int]:
+        """Return how many streams of server-sent events are open, by their route."""
+        return {"/events": self.feed_streams, "/orders/{order_id}/events": len(self.followers)}
+
     async def ask_store(self) -> None:
         """Return if a shard takes writes.
 
@@ -126,7 +140,8 @@ class ApiContext:
 
     def _report(self) -> dict[str, float | str]:
         """Return what this process tells the others of itself; nothing while nobody is connected."""
-        return {CONNECTIONS: count} if (count := self.connections()) else {}
+        open_now = {CONNECTIONS: self.connections(), EVENT_STREAMS: sum(self.event_streams().values())}
+        return {name: count for name, count in open_now.items() if count}
 
     def _learn(self, snapshot: Snapshot, asked: float) -> None:
         self.sold_out.refresh(snapshot, asked)

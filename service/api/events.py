@@ -127,17 +127,18 @@ async def _stream(request: Request, context: ApiContext, page: FeedPage, before:
 
     What is sent to a client that is gone is lost without a word, so that is asked each time.
     """
-    yield RETRY
-    while not context.stopping.is_set() and not await request.is_disconnected():
-        if page.missing_shards:
-            yield b"event: missing_shards\ndata: %s\n\n" % to_json(page.missing_shards)
-        yield _messages(page, before) or b": nothing new\n\n"
-        before = end = page.end
-        try:
-            page = await context.feed.page(end, STREAM_PAGE, HEARTBEAT_SECONDS)
-        except CursorExpiredError:
-            return  # who comes back with its last `id` is told
-        except STORE_ERRORS:
-            page = FeedPage([], end, complete=True, missing_shards=None)
-            yield b": the store does not answer\n\n"
-            await asyncio.sleep(1)
+    with context.streaming():
+        yield RETRY
+        while not context.stopping.is_set() and not await request.is_disconnected():
+            if page.missing_shards:
+                yield b"event: missing_shards\ndata: %s\n\n" % to_json(page.missing_shards)
+            yield _messages(page, before) or b": nothing new\n\n"
+            before = end = page.end
+            try:
+                page = await context.feed.page(end, STREAM_PAGE, HEARTBEAT_SECONDS)
+            except CursorExpiredError:
+                return  # who comes back with its last `id` is told
+            except STORE_ERRORS:
+                page = FeedPage([], end, complete=True, missing_shards=None)
+                yield b": the store does not answer\n\n"
+                await asyncio.sleep(1)

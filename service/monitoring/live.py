@@ -27,7 +27,8 @@ MIN_SILENCE = timedelta(seconds=3)
 
 ERRORS_SHOWN = 20
 WINDOWS_SHARD = 0
-CONNECTIONS = "connections"
+CONNECTIONS, EVENT_STREAMS = "connections", "event_streams"
+"""What a process says of itself at each flush."""
 
 
 class ProductMetrics(BaseModel):
@@ -98,6 +99,9 @@ class MetricsData(BaseModel):
     estimated_wait_seconds: float | None = Field(description="of an order placed now; null while no rate is known")
     active_connections: int | None = Field(
         description="open client connections of all processes; null while shard 0, which keeps this, is missing"
+    )
+    event_streams: int | None = Field(
+        description="those of them that are streams of server-sent events; null as `active_connections`"
     )
     requests: list[RequestMetrics]
     products: list[ProductMetrics]
@@ -219,7 +223,8 @@ class Live:
             processing_time_avg_ms=snapshot.processing_time_avg_ms,
             queue=QueueView.of(snapshot),
             estimated_wait_seconds=snapshot.estimated_wait_seconds,
-            active_connections=connections_of(figures) if figures else None,
+            active_connections=_reported(figures, CONNECTIONS) if figures else None,
+            event_streams=_reported(figures, EVENT_STREAMS) if figures else None,
             requests=requests_of(figures) if figures else [],
             products=[ProductMetrics.of(product, snapshot.taken_at) for product in snapshot.products],
             errors=errors_of(figures) if figures else [],
@@ -235,9 +240,9 @@ class Live:
             return await self._windows.read(WINDOW, failures=ERRORS_SHOWN)
 
 
-def connections_of(figures: WindowStats) -> int:
-    """Return the open client connections of all processes."""
-    return round(sum(float(reported.get(CONNECTIONS, 0)) for reported in figures.heartbeats))
+def _reported(figures: WindowStats, name: str) -> int:
+    """Return how many all processes have together."""
+    return round(sum(float(reported.get(name, 0)) for reported in figures.heartbeats))
 
 
 def requests_of(figures: WindowStats) -> list[RequestMetrics]:

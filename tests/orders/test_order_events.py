@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -117,6 +118,32 @@ async def test_an_order_is_followed_to_its_end(shop: Shop) -> None:
         ended = [event async for event in events]
     assert [(event["status"], event["payment_id"]) for event in ended] == [("confirmed", "paid")]
     assert len(shop.service.followers) == 0
+
+
+async def test_open_streams_are_counted(shop: Shop) -> None:
+    """By their route as a metric, all together in the live figures; those that have gone are not."""
+    routes = ("/events", "/orders/{order_id}/events")
+
+    def open_streams() -> list[float | None]:
+        return [shop.seen.value("flash_sale_event_streams", route=route) for route in routes]
+
+    async def told(count: int) -> bool:
+        found = (await shop.client.get("/monitoring/metrics")).json()["event_streams"]
+        return bool(found == count)
+
+    (order_id,) = await placed(shop, 1)
+    assert (open_streams(), await told(0)) == ([0, 0], True)
+    headers = {**ADMIN, "Accept": "text/event-stream"}
+    async with following(shop, order_id) as one, following(shop, order_id) as other, asyncio.timeout(20):
+        await anext(one), await anext(other)
+        async with shop.client.stream("GET", "/events", headers=headers) as all_orders:
+            chunks = all_orders.aiter_bytes()
+            await anext(chunks)
+            assert open_streams() == [1, 2]
+            await wait_until(partial(told, 3), 10, "all three are told")
+        await wait_until(lambda: open_streams() == [0, 2], 10, "who has gone is not counted")
+    await wait_until(partial(told, 0), 10, "nobody follows any more")
+    assert open_streams() == [0, 0]
 
 
 @pytest.mark.parametrize("status", ["cancelled", "confirmed"])
