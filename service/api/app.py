@@ -75,6 +75,15 @@ def create_app(context: ApiContext) -> FastAPI:
         app.include_router(module.router)
     app.include_router(websocket.router)
     app.include_router(health.create_router(telemetry, draining=lambda: context.draining, ask_store=context.ask_store))
+    _observe(context)
+    telemetry.instrument(app)
+    openapi.complete(app, context.settings)
+    return app
+
+
+def _observe(context: ApiContext) -> None:
+    """Export what is read when it is asked for."""
+    telemetry = context.telemetry
     observe_ledger(telemetry, context.poller.exported, silence=context.settings.worker_silence)
     observe_store_memory(telemetry, lambda: context.writes.memory if context.poller.exported() else None)
     if context.settings.webhook.url is not None:
@@ -86,9 +95,6 @@ def create_app(context: ApiContext) -> FastAPI:
     telemetry.observe(
         EVENT_STREAMS, lambda: [(count, {"route": route}) for route, count in context.event_streams().items()]
     )
-    telemetry.instrument(app)
-    openapi.complete(app, context.settings)
-    return app
 
 
 def _layers(context: ApiContext, note: errors.OnProblem, crash: errors.ErrorHandler) -> list[Middleware]:
