@@ -11,11 +11,16 @@ _NAME_BYTES: Final = 50
 """What is put behind the directory: one of our own, and a socket in it."""
 
 
+def real_path(path: Path) -> Path:
+    """Return a path without links, as far as it can be followed: who uses it is told of a link that leads to itself."""
+    return Path(os.path.realpath(path))
+
+
 def temporary_directory() -> Path:
     """Return the directory for temporary files (`TMPDIR`), or the system's where its path is too long for a socket."""
     chosen = Path(tempfile.gettempdir())
     for directory in (chosen, Path("/tmp"), Path("/var/tmp")):  # noqa: S108 - a private directory is made in it
-        short = len(os.fsencode(directory.resolve())) + _NAME_BYTES <= SOCKET_PATH_BYTES
+        short = len(os.fsencode(real_path(directory))) + _NAME_BYTES <= SOCKET_PATH_BYTES
         if short and os.access(directory, os.W_OK | os.X_OK):
-            return directory.resolve()
+            return real_path(directory)
     return chosen

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from io import TextIOWrapper
 from typing import TextIO
 
 from service.terminal import wrapped
@@ -15,7 +16,10 @@ MAX_SAID = 1000
 
 
 def open_missing() -> None:
-    """Open what was closed (`>&-`) on the null device: else the first socket gets its number, and log lines with it."""
+    """Open what was closed (`>&-`) on the null device: else the first socket gets its number, and log lines with it.
+
+    What a stream's encoding lacks is written with backslashes: a path may be no text, and a terminal know no Unicode.
+    """
     for number in STREAMS:
         try:
             os.fstat(number)
@@ -23,6 +27,9 @@ def open_missing() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
     sys.stdout = sys.stdout or _opened(1)
     sys.stderr = sys.stderr or _opened(2)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _opened(number: int) -> TextIO:
@@ -31,7 +38,9 @@ def _opened(number: int) -> TextIO:
 
 def say(text: str) -> None:
     """Write to stdout for whoever looks; a full disk or a reader that has gone or sleeps loses it, and no more."""
-    writing = threading.Thread(target=_write, args=(sys.stdout.fileno(), text.encode()), daemon=True)
+    writing = threading.Thread(
+        target=_write, args=(sys.stdout.fileno(), text.encode(errors="backslashreplace")), daemon=True
+    )
     writing.start()
     writing.join(SAY_SECONDS)
 

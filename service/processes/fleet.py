@@ -16,7 +16,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from service.cancellation import unless_stopped
-from service.directories import temporary_directory
+from service.directories import real_path, temporary_directory
 from service.ledger.catalogue import ProductCatalogue
 from service.ledger.demo import stock_demo
 from service.processes.signals import StopRequest
@@ -205,7 +205,7 @@ def store_name(settings: Settings) -> str:
     keys = f", keys behind {settings.store_prefix} (STORE_PREFIX)" if settings.store_prefix else ""
     if settings.redis_url is not None:
         return f"{_without_secrets(settings.redis_url.get_secret_value())} (REDIS_URL){keys}"
-    return f"{settings.data_dir.resolve()} (DATA_DIR){keys}"
+    return f"{real_path(settings.data_dir)} (DATA_DIR){keys}"
 
 
 def _without_secrets(url: str) -> str:

@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 
 from service.settings import SettingsError
@@ -41,13 +41,13 @@ def listen(host_variable: str, host: str, port_variable: str, port: int) -> sock
 def is_loopback(listener: socket.socket) -> bool:
     """Return whether only this machine reaches a listening socket."""
     host = listener.getsockname()[0] if listener.family in {socket.AF_INET, socket.AF_INET6} else ""
-    return bool(host) and ip_address(host.partition("%")[0]).is_loopback
+    return bool(host) and _address(host).is_loopback
 
 
 def url_of(listener: socket.socket) -> str:
     """Return the URL under which this machine reaches a listening socket."""
     host, port = listener.getsockname()[:2]
-    address = ip_address(host.partition("%")[0])
+    address = _address(host)
     name = "localhost" if address.is_unspecified or host == "127.0.0.1" else _literal(host)
     return f"http://{name}:{port}"
 
@@ -62,6 +62,12 @@ def _resolved(variable: str, host: str, port: int) -> tuple[int, tuple[Any, ...]
         raise SettingsError(f"{variable}: {host[:255]!r} is no address of this machine: {why}") from None
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return family, address
+
+
+def _address(host: str) -> IPv4Address | IPv6Address:
+    """Return an address; `::ffff:127.0.0.1` is 127.0.0.1."""
+    found = ip_address(host.partition("%")[0])
+    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
 
 
 def _literal(host: str) -> str:

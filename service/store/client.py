@@ -20,6 +20,7 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
+from service.directories import real_path
 from service.store.address import StoreAddress, Topology, parse_url
 from service.store.cluster import ClusterClient
 from service.store.connection import (
@@ -137,7 +138,7 @@ def data_directory(client: StoreClient) -> Path | None:
     pool = getattr(client, "connection_pool", None)  # a cluster's has none
     path = pool.connection_kwargs.get("path") if pool else None
     places = (Path(path).parent, Path(path).parent / DATA_LINK) if path else ()
-    return next((place.resolve() for place in places if (place / OWNER_LOCK).exists()), None)
+    return next((real_path(place) for place in places if (place / OWNER_LOCK).exists()), None)
 
 
 def _single(address: StoreAddress, options: dict[str, Any]) -> StoreClient:

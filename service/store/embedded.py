@@ -22,6 +22,7 @@ from typing import Final, Literal, Self
 import redis
 import structlog
 
+from service.directories import real_path
 from service.parent_death import die_with_parent
 from service.store.disk import GONE, OWNER_LOCK, trouble_of, try_to_write
 from service.store.files import NotPrivateError, open_lock, private_directory, try_lock, write_pid
@@ -59,7 +60,7 @@ class EmbeddedStore:
 
     def __init__(self, data_dir: Path, *, fsync: Fsync = "always", program: str | None = None) -> None:
         """Describe a store; `program` overrides the server that is found by itself."""
-        self.data_dir = data_dir.resolve()
+        self.data_dir = real_path(data_dir)
         self._fsync = fsync
         self._program = program
         self._socket = socket_path(data_dir)

