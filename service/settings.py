@@ -21,7 +21,7 @@ from service.host_names import parse_host_names
 from service.ledger.ledger import LedgerPolicy
 from service.orders.payments import PaymentSettings
 from service.secret_files import SUFFIX, with_secret_files
-from service.store.address import parse_url
+from service.store.address import check_files, parse_url
 from service.store.preflight import Durability
 from service.token_keys import SYMMETRIC, algorithms_of
 from service.webhooks.settings import WebhookSettings
@@ -154,7 +154,7 @@ class Settings(BaseModel):
     @classmethod
     def _parses(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
-            parse_url(url.get_secret_value())
+            check_files(parse_url(url.get_secret_value()))
         return url
 
     @field_validator("store_prefix")

@@ -13,6 +13,7 @@ A refusal is a `ValueError` of one line that names `REDIS_URL` and repeats nothi
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -21,7 +22,8 @@ SENTINEL_PORT: Final = 26379
 MAX_PORT: Final = 65535
 
 _SENTINEL_KEYS: Final = frozenset({"sentinel_username", "sentinel_password"})
-_TLS_KEYS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"})
+_TLS_FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+_TLS_KEYS: Final = _TLS_FILES | {"ssl_cert_reqs", "ssl_check_hostname"}
 
 
 class Topology(StrEnum):
@@ -97,6 +99,21 @@ def parse_url(url: str) -> StoreAddress:
         sentinel_password=options.get("sentinel_password"),
         tls_options=tuple(sorted((key, options[key]) for key in options.keys() & _TLS_KEYS)),
     )
+
+
+def check_files(address: StoreAddress) -> None:
+    """Return if the files that an address names can be read: without them no connection is ever made.
+
+    Raises:
+        ValueError: as `parse_url` does.
+    """
+    for key, value in address.tls_options:
+        if key in _TLS_FILES:
+            try:
+                Path(value).open("rb").close()
+            except (OSError, ValueError) as error:
+                why = error.strerror if isinstance(error, OSError) else "not a path"
+                _refuse(f"names a file as {key} that cannot be read: {why}")
 
 
 def _refuse(why: str) -> NoReturn:

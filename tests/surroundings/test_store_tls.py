@@ -99,6 +99,17 @@ def test_a_wrong_host_is_refused_at_start_in_one_line(tls: Tls) -> None:
     assert said.startswith("REDIS_URL: the store's certificate is not accepted: IP address mismatch")
 
 
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
+@pytest.mark.parametrize(("path", "why"), [("gone.pem", "No such file or directory"), (".", "Is a directory")])
+def test_a_file_that_cannot_be_read_is_refused_and_not_waited_for(
+    tmp_path: Path, option: str, path: str, why: str
+) -> None:
+    """Nobody listens there: the file is looked at first, for no store can mend it."""
+    env = {"REDIS_URL": f"rediss://127.0.0.1:1?{option}={tmp_path / path}", "PORT": "0"}
+    said = complaint(flash_sale("api", env=env))
+    assert said == f"REDIS_URL names a file as {option} that cannot be read: {why}"
+
+
 def test_a_sale_over_tls(tls: Tls) -> None:
     """API and worker, from the order to its settlement."""
     url = f"rediss://127.0.0.1:{tls.port}?ssl_ca_certs={tls.authority}&ssl_check_hostname=false"

@@ -1,5 +1,6 @@
 """The folder works under any name, in any place: it is copied, renamed, and used as the README says."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ import httpx
 import pytest
 
 from telemetry.settings import INTERCEPTORS
-from tests.support import Program, RedisServer, eventually, free_port
+from tests.support import Program, RedisServer, eventually
 from tests.support.processes import run
+from tests.support.service import START_SECONDS
 from tests.telemetry.collector import Collector
 from tests.telemetry.test_readme_example import ROOT, SHOP
 
@@ -48,14 +50,13 @@ def test_the_one_call_works_inside_another_package(lifted: Path, interceptor: st
     """Series, a span and log lines, and nothing is imported by the name that the folder has here."""
     shop = SHOP.replace("from telemetry import", f"from vendor.{NAME} import")
     (lifted / "shop.py").write_text(NO_ORIGINAL + shop)
-    port = free_port()
     with Collector() as collector:
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "TELEMETRY_INTERCEPTOR": interceptor}
-        command = [sys.executable, "-m", "uvicorn", "shop:app", "--port", str(port)]
+        command = [sys.executable, "-m", "uvicorn", "shop:app", "--port", "0"]
         with Program(command, env=env, cwd=lifted) as program:
-            program.wait_for_line("Uvicorn running")
-            assert httpx.get(f"http://127.0.0.1:{port}/items/lamp").json() == {"item": "lamp"}
-            text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+            url = re.findall(r"http://\S+:\d+", program.wait_for_line("Uvicorn running", START_SECONDS))[0]
+            assert httpx.get(f"{url}/items/lamp").json() == {"item": "lamp"}
+            text = httpx.get(f"{url}/metrics").text
             program.terminate()
         assert 'http_server_request_duration_seconds_count{http_request_method="GET"' in text
         eventually(lambda: [span.name for span in collector.spans()] == ["GET /items/{item}"], 5, "the span is there")

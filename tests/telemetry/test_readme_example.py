@@ -6,8 +6,9 @@ from pathlib import Path
 
 import telemetry
 from telemetry import TelemetrySettings
-from tests.support import Program, eventually, free_port
+from tests.support import Program, eventually
 from tests.support.http import http_get
+from tests.support.service import START_SECONDS
 from tests.telemetry.collector import Collector
 
 ROOT = Path(__file__).parents[2]
@@ -22,14 +23,13 @@ def test_one_call_makes_a_service_with_telemetry(tmp_path: Path) -> None:
     """Series at `/metrics`, a span and the server's log lines at the collector, nothing lost at SIGTERM."""
     assert SHOP.endswith('Telemetry("shop").install(app)\n')
     (tmp_path / "shop.py").write_text(SHOP)
-    port = free_port()
     with Collector() as collector:
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "uvicorn", "shop:app", "--port", str(port)]
+        command = [sys.executable, "-m", "uvicorn", "shop:app", "--port", "0"]
         with Program(command, env=env, cwd=tmp_path) as program:
-            program.wait_for_line("Uvicorn running")
-            assert http_get(f"http://127.0.0.1:{port}/items/lamp").json() == {"item": "lamp"}
-            text = http_get(f"http://127.0.0.1:{port}/metrics").text
+            url = re.findall(r"http://\S+:\d+", program.wait_for_line("Uvicorn running", START_SECONDS))[0]
+            assert http_get(f"{url}/items/lamp").json() == {"item": "lamp"}
+            text = http_get(f"{url}/metrics").text
             program.terminate()
         assert 'http_server_request_duration_seconds_count{http_request_method="GET"' in text
         eventually(lambda: [span.name for span in collector.spans()] == ["GET /items/{item}"], 5, "the span is there")
