@@ -190,9 +190,8 @@ class DrillStack:
         self.stack.parts["prometheus"].signal(signal.SIGHUP)
 
     def refuse_webhooks(self) -> None:
-        """Have the merchant's endpoint answer 503, with a change that it is to be told of."""
+        """Have the merchant's endpoint answer 503."""
         self.merchant.down = True
-        self.buy("lamp")
 
     def take_webhooks(self) -> None:
         """Have it take all again."""

@@ -195,6 +195,7 @@ EVENTS = (
         fault="the merchant's endpoint answers 503, for longer than events are kept",
         begin=DrillStack.refuse_webhooks,
         end=DrillStack.take_webhooks,
+        load="orders",
         within=60,
         slow_to_resolve=True,
     ),
