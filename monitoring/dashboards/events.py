@@ -5,7 +5,7 @@ from monitoring.dashboards.ledger import now, rate
 from monitoring.dashboards.model import Query, Row
 from monitoring.dashboards.panels import BAD, GOOD, Graph
 
-RESULTS = {"delivered": "green", "failed": "orange", "gone": "purple", "given_up": "red", "expired": "dark-red"}
+RESULTS = {"delivered": "green", "failed": "orange", "gone": "yellow", "given_up": "red", "expired": "purple"}
 
 EVENTS = Row(
     title="Events",
