@@ -8,6 +8,7 @@ import pytest
 
 from service.orders.payments import PaymentSettings
 from service.settings import JwtSettings, Settings, SettingsError, unknown_variables
+from service.webhooks.settings import WebhookSettings
 
 SECRET = "s" * 32
 
@@ -179,7 +180,7 @@ def test_what_others_set_is_left_alone(name: str) -> None:
 
 def names() -> set[str]:
     """Return every variable that the service reads into its settings."""
-    groups: dict[str, Any] = {"payment": PaymentSettings, "auth_jwt": JwtSettings}
+    groups: dict[str, Any] = {"payment": PaymentSettings, "auth_jwt": JwtSettings, "webhook": WebhookSettings}
     plain = {name.upper() for name in Settings.model_fields if name not in groups}
     return plain | {f"{group.upper()}_{name.upper()}" for group, kind in groups.items() for name in kind.model_fields}
 
