@@ -1,6 +1,6 @@
 """A large export is the ledger, order for order, and takes no more memory than a small one.
 
-`EXPORT_ORDERS=100000` says how many orders: docs/reliability.md has what that gave.
+`EXPORT_ORDERS=100000` says how many orders: docs/decisions/order-list.md has what that gave.
 """
 
 import asyncio
