@@ -22,7 +22,7 @@ from service.store.replication import ReplicaCount, run_replicated
 from service.store.scripts import Arg
 from telemetry import store_span
 
-ACKNOWLEDGING = frozenset({"place", "settle", "cancel", "stock", "requeue", "ticket"})
+ACKNOWLEDGING = frozenset({"place", "settle", "cancel", "refund", "stock", "requeue", "drop", "lose", "ticket"})
 """The steps that somebody is told are done: under `DURABILITY=replicated` not before replicas have them."""
 
 

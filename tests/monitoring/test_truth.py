@@ -2,7 +2,9 @@
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from threading import Event
 
 import httpx
 import pytest
@@ -87,6 +89,34 @@ def test_every_interceptor_is_exact_whatever_is_recorded(
     assert all(row["agrees"] for row in rows.values()), rows
     assert status == 0
     assert rows["answers 202"]["metrics"] == rows["orders accepted"]["ledger"] > 20
+
+
+def _refund_what_is_confirmed(url: str, over: Event) -> int:
+    """Refund confirmed orders, some of them whole, until it is over; return how many were refunded whole."""
+    whole = 0
+    with httpx.Client(base_url=url, headers=ADMIN, timeout=15) as client:
+        while not over.is_set():
+            for order in client.get("/orders", params={"status": "confirmed", "limit": 20}).json()["orders"]:
+                body = {"quantity": 1, "return_to_stock": whole % 2 == 0}
+                answer = client.post(f"/orders/{order['order_id']}/refund", json=body)
+                whole += answer.json().get("status") == "refunded"
+    return whole
+
+
+def test_refunds_during_the_sale_agree_too(valkey_server: RedisServer) -> None:
+    """The ledger and the metrics say the same of them, and all else is as exact as without."""
+    over = Event()
+    with ExitStack() as stack, ThreadPoolExecutor() as pool:
+        fleets = replicas(stack, valkey_server.url, 1, free_port())
+        refunding = pool.submit(_refund_what_is_confirmed, fleets[0].url, over)
+        try:
+            status, rows = report(valkey_server.url, fleets, None, "--orders", "300", "--users", "100")
+        finally:
+            over.set()
+        whole = refunding.result()
+    assert all(row["agrees"] for row in rows.values()), rows
+    assert status == 0
+    assert 0 < rows["orders refunded"]["ledger"] == rows["orders refunded"]["metrics"] <= whole
 
 
 @pytest.mark.timeout(300)

@@ -1,6 +1,6 @@
 """`DURABILITY=replicated` on real sentinels and clusters: no order that was acknowledged is lost by a failover."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -9,12 +9,13 @@ from redis.exceptions import RedisError
 
 from service.background import background_tasks
 from service.ledger.audit import dump_ledger, violations
+from service.ledger.refunds import Refund, refund_order
 from service.ledger.write_check import WriteCheck
 from service.store import connect, keys, outage_reason
 from service.store.preflight import ASYNCHRONOUS, StoreRefused, check
 from service.store.replication import REMEMBERED_SECONDS, ReplicaCount
 from tests.conftest import MakeServer
-from tests.orders.sale import Sale
+from tests.orders.sale import LONG, Sale
 from tests.orders.shoppers import Shoppers
 from tests.support.clusters import Cluster, Sentinels, command, in_step, is_primary
 from tests.support.waiting import wait_until
@@ -122,6 +123,33 @@ async def test_without_replicas_nothing_is_acknowledged(make_server: MakeServer)
         assert len((await sale.dump()).orders) == 1
         assert ASYNCHRONOUS in (await check(client)).warnings
         assert ASYNCHRONOUS not in (await check(client, "replicated")).warnings
+
+
+async def test_what_a_merchant_is_told_waits_for_the_replicas_too(make_server: MakeServer) -> None:
+    """A refund, a stock, a dead letter's fate, a cancellation: none is told while no replica has it."""
+    async with connect(make_server("redis").url, name="test") as client:
+        sale = await Sale.open(client)
+        await sale.product()
+        bought, waits = await sale.buy(), await sale.buy()
+        await sale.take(limit=1)
+        await sale.settle(bought)
+        await sale.ledger.cancel(waits.order_id)
+        letters = [(await sale.dead_letter(user_id=user)).order_id for user in ("ann", "bob")]
+        pending = await sale.buy()
+        sale.shards.replicas_wait_seconds = 0.1
+        acts: dict[str, Callable[[], Awaitable[object]]] = {
+            "refund": lambda: refund_order(sale.shards, Refund(order_id=bought.order_id)),
+            "stock": lambda: sale.catalogue.restock("phone", 1),
+            "requeue": lambda: sale.dead_letters.requeue(letters[:1], LONG),
+            "drop": lambda: sale.dead_letters.drop(letters[1:]),
+            "cancel": lambda: sale.ledger.cancel(pending.order_id),
+        }
+        for name, act in acts.items():
+            with pytest.raises(RedisError) as failed:
+                await act()
+            assert outage_reason(failed.value) == "no_replicas", name
+        sale.shards.replicas_wait_seconds = 0
+        await sale.dump()
 
 
 def test_a_replica_that_has_left_is_asked_for_a_while() -> None:
