@@ -28,7 +28,7 @@ OF_OTHERS = {"shop.py", "resolv.conf"}
 METRIC = re.compile(r"(?<![\w.:])(?:flash_sale|telemetry|http_server)_[a-z]\w*")
 VARIABLE = re.compile(r"(?<![\w./-])[A-Z][A-Z0-9]+_[A-Z0-9_]+\b")
 VARIABLES_OF_OTHERS = {
-    *("BIND_ADDRESS", "REDACTION_KEY", "FAULTS_SEED"),  # of the stack, and of the tests
+    *("BIND_ADDRESS", "REDACTION_KEY", "FAULTS_SEED", "EXPORT_ORDERS"),  # of the stack, and of the tests
     *("OTEL_METRICS_EXEMPLAR_FILTER", "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "RECORD_ONLY"),
     *("SO_REUSEPORT", "IPPROTO_TCP", "PR_SET_PDEATHSIG"),
     "ENABLE_METRICS",  # of prometheus-fastapi-instrumentator
