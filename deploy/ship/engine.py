@@ -83,7 +83,7 @@ def _alone() -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CannotShip("another container test runs on this machine") from None
-        ours = [path for path in CONTAINERD if not path.exists()]
+        ours = [path for path in CONTAINERD if directory.exists() or not path.exists()]  # of a run that was killed, too
         _clean(directory)
         directory.mkdir()
         try:

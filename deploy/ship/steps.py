@@ -10,8 +10,10 @@ from pathlib import Path
 
 from deploy.ship.commands import containers, documented, holds, query, run, until
 from deploy.ship.shoppers import Shoppers, StepFailed, call
+from deploy.stack.compose import ROOT
 
 UNITS = 100_000
+MANY = 17_000
 TARGETS = 9
 """Of Prometheus: two replicas, the front, the worker, two ports of the collector, Jaeger, Alertmanager, itself."""
 KILLED = "137"
@@ -30,6 +32,7 @@ def main(pull: str) -> int:
         "audit": _audit,
         "backup and restore": _backup_and_restore,
         "front down": _front_down,
+        "large audit": _large_audit,
         "stop": _stop,
     }
     failed = ""
@@ -161,6 +164,22 @@ def _front_down() -> str:
     run("docker", "compose", "up", "--detach", "--no-deps", "--no-build", "--wait", "front")
     until(lambda: not query(firing), "FrontDown ends")
     return f"stopped in {stopped:.1f} s, FrontDown after {told:.0f} s, and it ended"
+
+
+def _large_audit() -> str:
+    """Audit very many orders inside the worker's container, in what the worker leaves of its memory."""
+    worker = containers()["worker"]
+    before = _processes(worker["Id"])
+    fill = (ROOT / "deploy" / "ship" / "fill.py").read_text()
+    run("docker", "compose", "exec", "-T", "worker", "python", "-c", fill, str(MANY))
+    told = run("docker", "compose", "exec", "-T", "worker", "flash-sale", "audit")
+    holds(before == _processes(worker["Id"]), "the same processes of the worker are there before and after")
+    limit = worker["HostConfig"]["Memory"] >> 20
+    return f"{_clean(told)}, beside the {len(before)} processes of the worker in its {limit} MiB; none was killed"
+
+
+def _processes(container: str) -> set[str]:
+    return set(run("docker", "top", container, "-eo", "pid").split()[1:])
 
 
 def _stop() -> str:
