@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from itertools import count
 from typing import Self
 from urllib.error import HTTPError, URLError
@@ -9,7 +10,9 @@ from urllib.request import Request, urlopen
 
 SALE = "http://127.0.0.1:8000"
 RATE_PAUSE = 0.05
-BAD_GATEWAY = 502
+TO_BE_SENT_AGAIN = (502, 503)
+"""With an Idempotency-Key that is safe, and both say so: it may have run, or it was not taken."""
+TRIES = 5
 
 
 class StepFailed(AssertionError):  # noqa: N818 - says what is the case
@@ -25,6 +28,8 @@ class Shoppers:
 
     def __init__(self) -> None:
         self.accepted = 0
+        self.again: list[str] = []
+        """What was answered to orders that were sent once more."""
         self.wrong: list[str] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shoppers", daemon=True)
@@ -37,23 +42,28 @@ class Shoppers:
         self._stop.set()
         self._thread.join(60)
 
-    def check(self) -> None:
-        """See that each order was accepted.
+    def check(self) -> str:
+        """See that each order was accepted, and return what to say of it.
 
         Raises:
             StepFailed: One was not, or none was sent.
         """
         if self.wrong or not self.accepted:
             raise StepFailed(f"{self.accepted} accepted, and {len(self.wrong)} not: {self.wrong[:3]}")
+        twice = f", {len(self.again)} of them sent again ({self.again[0]})" if self.again else ""
+        return f"{self.accepted} orders{twice}, none refused or lost"
 
     def _run(self) -> None:
         while not self._stop.wait(RATE_PAUSE):
             number = next(self.numbers)
             order = {"product_id": "lamp", "user_id": f"shopper-{number}", "quantity": 1}
             key = {"Idempotency-Key": f"ship-{number}"}
-            status, body = call("POST", "/orders", order, key)
-            if status == BAD_GATEWAY:  # it may have run: nginx leaves it to the shopper to ask again
+            for attempt in range(TRIES):
+                self._stop.wait(attempt * RATE_PAUSE)
                 status, body = call("POST", "/orders", order, key)
+                if status not in TO_BE_SENT_AGAIN:
+                    break
+                self.again.append(f"{time.strftime('%X')}: {status} {body[:60]}")
             if status in {200, 202}:
                 self.accepted += 1
                 Shoppers.total += 1

@@ -37,6 +37,19 @@ def test_the_library_of_docker_compose_refuses_what_is_wrong(tmp_path: Path) -> 
     assert "cap_drop" in done.stderr
 
 
+def test_the_sale_alone_is_what_sells_and_sends_nothing_to_who_is_not_there() -> None:
+    """With the second file on top; what watches it is in a profile."""
+    done = run([executable("compose-check"), FILE, ROOT / "docker-compose.sale-only.yml"], env={})
+    assert done.returncode == 0, done.stderr
+    services = json.loads(done.stdout)["services"]
+    alone = {name: service for name, service in services.items() if not service.get("profiles")}
+    assert alone.keys() == {"redis", "api-1", "api-2", "front", "worker"}
+    for service in alone.values():
+        assert set(service.get("depends_on", ())) <= alone.keys()
+        told = {key: value for key, value in service.get("environment", {}).items() if "//" in str(value)}
+        assert set(told) <= {"REDIS_URL"}, told
+
+
 def test_it_has_every_part_of_the_stack() -> None:
     parts = {"redis", "api-1", "api-2", "worker", "otel-collector", "jaeger", "prometheus", "alertmanager", "grafana"}
     assert parts <= SERVICES.keys()
