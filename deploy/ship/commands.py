@@ -23,7 +23,9 @@ def run(*argv: str, check: bool = True) -> str:
     Raises:
         StepFailed: It failed.
     """
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - docker
+    done = subprocess.run(  # noqa: S603 - docker
+        argv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     if check and done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()[-3:]
         raise StepFailed(f"{' '.join(argv[:6])}: {done.returncode}: {' / '.join(said)}")
