@@ -38,4 +38,4 @@ def run_all() -> str:
     for span in wanted:
         program = next(program for program in PLACES if span.startswith(program))
         run(*PLACES[program], *shlex.split(span.removeprefix(program)))
-    return f"{len(wanted)} commands as they stand: {', '.join(wanted)}"
+    return f"{len(wanted)} commands as they stand; {len(spans) - len(wanted)} not run, which need what is not there"
