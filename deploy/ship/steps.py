@@ -39,8 +39,8 @@ def main(pull: str) -> int:
         "stop": _stop,
         "sale alone": lambda: _sale_alone(pull),
     }
-    failed = ""
-    _remove_all()  # a run that was killed may have left some
+    failed, project = "", os.environ["COMPOSE_PROJECT_NAME"]
+    _remove_all(pull, project)  # a run that was killed may have left some
     try:
         for name, step in steps.items():
             begun = time.monotonic()
@@ -53,16 +53,17 @@ def main(pull: str) -> int:
             if failed:
                 break
     finally:
-        _remove_all()
+        _remove_all(pull, project)
     return 1 if failed else 0
 
 
-def _remove_all() -> None:
-    """Remove the containers, networks and volumes of both projects, and layers that nobody has used for a week."""
-    for project in (os.environ["COMPOSE_PROJECT_NAME"], RESTORED, ALONE):
-        down = ("docker", "compose", "--project-name", project, "--profile", "*", "down")
+def _remove_all(pull: str, project: str) -> None:
+    """Remove the containers, networks and volumes of every project; of an engine of ours what is a week old, too."""
+    for name in (project, RESTORED, ALONE):
+        down = ("docker", "compose", "--project-name", name, "--profile", "*", "down")
         run(*down, "--volumes", "--remove-orphans", "--timeout", "5", check=False)
-    run("docker", "image", "prune", "--force", "--filter", "until=168h", check=False)
+    if pull == "never":
+        run("docker", "image", "prune", "--force", "--filter", "until=168h", check=False)
 
 
 def _build(pull: str, *more: str) -> str:
