@@ -285,9 +285,11 @@ async def test_a_step_sent_twice_counts_once(store: Redis, step: Step, kept: int
 
 def test_every_step_is_told_twice() -> None:
     """A script that writes and is not tried here would be a gap: new scripts have to come here."""
-    reads = {"dump", "dead", "events", "order", "orders", "past", "product", "products", "snapshot", "ticket_key"}
+    reads = {*("dump", "dead", "due", "events", "order", "orders", "past", "product", "products", "snapshot")}
+    reads |= {"ticket_key"}
     told_here = {*("beat", "begin", "cancel", "claim", "defer", "drop", "expire", "forget", "lease", "leave", "mend")}
     told_here |= {"place", "promote", "reclaim", "refund", "refunds", "refuse", "requeue", "settle", "stock"}
     # at each start; counts twice on purpose; test_feed, test_migration, test_lost_orders, test_ledger_reads; tickets
     elsewhere = {"group", "rate", "trim", "migrate", "lose", "note_past", "ticket"}
+    elsewhere |= {"webhook"}  # test_webhook_places
     assert set(ledger_scripts()) == reads | told_here | elsewhere

@@ -1,12 +1,13 @@
 """How far the webhook was told is kept in the store, and what went before it was told is counted."""
 
 import pytest
+from redis.asyncio import Redis
 
 from service.ledger.feed import Feed
 from service.ledger.refunds import Refund, refund_order
 from service.ledger.webhook_places import WebhookPlaces
 from telemetry.testing import Capture
-from tests.orders.sale import AT_ONCE, Sale
+from tests.orders.sale import AT_ONCE, Sale, ShardsTwice
 from tests.orders.telling import none_behind, sell, telling
 from tests.support import wait_until
 from tests.support.webhooks import Receiver
@@ -53,11 +54,11 @@ async def test_a_refund_that_was_not_told_is_counted(sale: Sale) -> None:
     assert (await sale.snapshot()).webhook_expired == 2
 
 
-async def test_a_place_never_moves_back(sale: Sale) -> None:
-    """Whoever is late: what was told by another is not told again."""
+async def test_a_place_never_moves_back(sale: Sale, store: Redis) -> None:
+    """Whoever is late, and whoever says it twice: what was told by another is not told again."""
     await sale.product()
     await sell(sale, "ann", "bob")
-    places = WebhookPlaces(sale.shards)
+    places = WebhookPlaces(ShardsTwice(store, sale.shards.scripts))
     ends = [change.end for change in (await Feed(sale.shards).read(None, 100)).changes]
     for end in (ends[0], ends[2], ends[1], ends[0], ends[2]):
         await places.move(0, end)
