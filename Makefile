@@ -63,8 +63,8 @@ chaos: $(VENV)/.dev ## kill, stop, fill and cut everything at random (MINUTES=10
 signals: $(VENV)/.dev ## kill, stop and end processes and the store at random (ROUNDS=20, SEED=... repeats one) and send each order again
 	SIGNAL_ROUNDS=$(or $(ROUNDS),20) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -q -s --timeout=0 tests/faults/test_random_signals.py
 
-attacks: $(VENV)/.dev ## attack the service as docs/reliability.md says, and count what was sent and answered (SEED=... repeats one)
-	ATTACK_COUNTS=1 ATTACK_SEED=$(SEED) $(BIN)/python -m pytest -q tests/security
+attacks: $(VENV)/.dev ## attack the service as docs/reliability.md says, and write there what was sent and answered (SEED=... repeats one)
+	ATTACK_COUNTS=docs/reliability.md ATTACK_SEED=$(SEED) $(BIN)/python -m pytest -q tests/security
 
 drill: $(VENV)/.dev ## break the stack on purpose and see every alert fire (needs what `make stack` needs)
 	$(BIN)/python -m monitoring.drill

@@ -1,6 +1,6 @@
 """One service for the tests of what a client may send; it needs no more than one API process.
 
-`make attacks` prints what each test sent and was answered, and the seeds of those that draw lots.
+`make attacks` writes what each test sent and was answered, and the seeds of those that draw lots, into a document.
 """
 
 import os
@@ -17,6 +17,10 @@ from tests.support.service import ADMIN, Fleet
 SHIRT = {"name": "A shirt", "price": 1000, "currency": "EUR", "stock": 1_000_000, "per_user_limit": None}
 CLIENT_SECONDS = 1.0
 
+COLUMNS = ("connections", "sent", "2xx", "4xx", "5xx", "beside")
+BEGIN, END = "<!-- counts: attacks -->", "<!-- /counts -->"
+
+_cases: Counter[str] = Counter()
 _counts: dict[str, Counter[str]] = defaultdict(Counter)
 _seeds: dict[str, int] = {}
 
@@ -26,20 +30,38 @@ def _counted(request: pytest.FixtureRequest) -> Iterator[None]:
     """Add what one test sends and is answered to the figures of `make attacks`."""
     wire.SEEN.clear()
     yield
-    name = f"{request.node.path.name}::{request.node.originalname}"
+    name = _name(request)
     _counts[name] += wire.SEEN
-    _counts[name]["cases"] += 1
+    _cases[name] += 1
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the figures, when they are asked for."""
-    if not os.environ.get("ATTACK_COUNTS"):
+def _name(request: pytest.FixtureRequest) -> str:
+    return f"{request.node.path.name}::{request.node.originalname}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+    """Print the figures when they are asked for, and put them into a document when all tests have passed."""
+    if not (document := os.environ.get("ATTACK_COUNTS")):
         return
-    columns = ("cases", "connections", "sent", "2xx", "4xx", "5xx", "beside")
-    terminalreporter.write_line("".join(f"{column:>12}" for column in columns) + "  test")
+    made = attack_table()
+    terminalreporter.write_line(made)
+    if exitstatus == 0:
+        path = Path(document)
+        begin, _, rest = path.read_text().partition(f"{BEGIN}\n")
+        path.write_text(f"{begin}{BEGIN}\n\n{made}\n\n{END}{rest.partition(END)[2]}")
+
+
+def attack_table() -> str:
+    """Return what was sent and answered, as Markdown, for each test that has sent anything."""
+    head = ("attack", "test", "cases", *COLUMNS, "seed")
+    lines = [head, ("---", "---", *("---:",) * (len(COLUMNS) + 2))]
     for name, seen in _counts.items():
-        seed = f", seed {_seeds[name]}" if name in _seeds else ""
-        terminalreporter.write_line("".join(f"{seen[column]:>12}" for column in columns) + f"  {name}{seed}")
+        if seen:
+            figures = (f"{seen[column]:,}".replace(",", " ") for column in COLUMNS)
+            module, _, test = name.partition("::")
+            attack = test.removeprefix("test_").replace("_", " ")
+            lines.append((attack, f"`{module}`", str(_cases[name]), *figures, str(_seeds.get(name, ""))))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 @pytest.fixture
@@ -47,7 +69,7 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
     """Print the seed of the test and return its chance; `ATTACK_SEED` repeats one."""
     seed = int(os.environ.get("ATTACK_SEED") or random.SystemRandom().randrange(2**32))
     print(f"ATTACK_SEED={seed}")  # noqa: T201 - pytest shows it with a failure
-    _seeds[f"{request.node.path.name}::{request.node.originalname}"] = seed
+    _seeds[_name(request)] = seed
     return random.Random(seed)
 
 
