@@ -150,7 +150,7 @@ class Ledger:
                 order.ticket,
             )
         replies = await self.shards.run("place", shard, *args, batch=len(orders), trace=trace)
-        return [_placement(reply) for reply in replies]
+        return [_placement(order, reply) for order, reply in zip(orders, replies, strict=True)]
 
     async def refuse(self, process: str, lot: int, refusals: Mapping[str, int]) -> None:
         """Count refusals, by reason, that a process decided by itself; a lot counts once."""
@@ -278,8 +278,10 @@ def read_entry(entry_id: str, fields: dict[str, str] | None) -> Entry:
     return Entry(entry_id, fields.get("o", ""), fields.get("t", ""))
 
 
-def _placement(reply: list[Any]) -> Placement:
+def _placement(new: NewOrder, reply: list[Any]) -> Placement:
     outcome = Outcome(reply[0])
+    if outcome is Outcome.ACCEPTED and reply[1] >= 0:
+        return Placement(outcome, reply[1], Order.accepted(new, *reply[2:]))
     if outcome in (Outcome.RATE_LIMITED, Outcome.NOT_YOUR_TURN):
         return Placement(outcome, -1, None, retry_after=timedelta(milliseconds=reply[1]))
     return Placement(outcome, reply[1], _order(reply, 2), counted=outcome is not Outcome.STORE_UNAVAILABLE)

@@ -135,6 +135,31 @@ class Order:
         return f"{self.order_id}-{self.generation}" if self.generation else self.order_id
 
     @classmethod
+    def accepted(
+        cls, new: NewOrder, accepted: int, expires: int, position: int, eta: int, unit_price: int, currency: str
+    ) -> Self:
+        """Return an order that `place.lua` has just accepted, of what it adds; times in milliseconds."""
+        return cls(
+            order_id=new.order_id,
+            status=Status.PENDING,
+            product_id=new.product_id,
+            user_id=new.user_id,
+            quantity=new.quantity,
+            unit_price=unit_price,
+            currency=currency,
+            accepted_at=at(accepted),
+            expires_at=at(expires),
+            queue_position=position,
+            estimated_wait_seconds=eta / 1000,
+            attempts=0,
+            settled_at=None,
+            reason=None,
+            payment_id=None,
+            generation=0,
+            reference=new.reference or None,
+        )
+
+    @classmethod
     def from_row(cls, row: list[str], payment_token: str = "") -> Self:
         """Read what `order_row` in `_orders.lua` returns."""
         (order_id, status, product, user, quantity, price, currency, accepted, expires, position, eta) = row[:11]

@@ -41,25 +41,35 @@ async def found(sale: Sale) -> set[str]:
     return {one.invariant for one in violations(await dump_of(sale))} - {"nothing_was_set_aside"}
 
 
-@pytest.mark.parametrize("harm", ["product", "figures", "cancels"])
+@pytest.mark.parametrize("harm", ["product", "stock", "held", "opens", "price", "limit", "closes"])
 async def test_an_order_whose_keys_are_damaged_harms_no_other_of_its_call(sale: Sale, store: Redis, harm: str) -> None:
     """It is told so, and nothing is written of it; those before and behind it are accepted."""
     await sale.product()
     await sale.product("watch")
     if harm == "product":
         await spoil(store, f"{P}product:watch")
-    elif harm == "figures":
-        await store.hset(f"{P}product:watch", "stock", "plenty")
     else:
-        await spoil(store, f"{P}cancels:bob")
+        await store.hset(f"{P}product:watch", harm, "plenty")
     requests = [sale.request(), sale.request("watch", "bob"), sale.request(user_id="cid")]
     placed = await sale.place(*requests)
     assert [one.outcome for one in placed] == [Outcome.ACCEPTED, Outcome.STORE_UNAVAILABLE, Outcome.ACCEPTED]
     assert await sale.units() == (8, 2, 0)
     again = await sale.place(*requests)
-    healed = Outcome.ACCEPTED if harm == "cancels" else Outcome.STORE_UNAVAILABLE
-    assert [one.outcome for one in again] == [Outcome.ACCEPTED, healed, Outcome.ACCEPTED]
+    assert [one.outcome for one in again] == [one.outcome for one in placed]
     assert await sale.units() == (8, 2, 0)
+    assert await store.hget(f"{P}totals", "pending") == "2"
+
+
+async def test_cancellations_that_are_none_keep_nobody_from_ordering_and_cancelling(sale: Sale, store: Redis) -> None:
+    """Nothing is known of them; the next one is counted, and what was there is put aside."""
+    await sale.product()
+    await spoil(store, f"{P}cancels:bob")
+    order = await sale.buy(user_id="bob")
+    await sale.ledger.cancel(order.order_id)
+    assert await sale.status(order) is Status.CANCELLED
+    assert await store.type(f"{P}cancels:bob") == "string"
+    assert "user bob" in (await dump_of(sale)).damaged
+    assert await sale.units() == (10, 0, 0)
 
 
 async def test_a_user_whose_list_is_of_another_type_orders_and_cancels_all_the_same(sale: Sale, store: Redis) -> None:

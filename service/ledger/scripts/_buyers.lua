@@ -26,20 +26,25 @@ local function count_towards_limit(user, product, n)
   if units <= 0 then redis.call('ZREM', user_key(user), '=' .. product) end
 end
 
--- Puts an order into the list of its user, or moves it there when it was requeued.
-local function index_by_user(order) redis.call('ZADD', user_key(order.user), order.accepted, short(order.id)) end
+-- Puts an order that is accepted now into the list of its user, or moves it there; so many units of its product are the user's.
+local function index_by_user(order, units)
+  redis.call('ZADD', user_key(order.user), AT, short(order.id), text(units), '=' .. order.product)
+end
 
 -- How often a user may give units back, by the generic cell rate algorithm (ITU-T I.371): each cancellation is due an
 -- interval after the one before. How many ms the next order of a user is too early; what is due within a minute may come at once.
 local BURST = 60000
 local function cancels_key(user) return P .. 'cancels:' .. user end
-local function cancelled_too_much(user, interval)
-  if interval <= 0 then return 0 end
-  local due = tonumber(redis.call('GET', cancels_key(user)) or 0)
-  return math.max(math.ceil(due - NOW - (BURST - interval)), 0)
+local function too_early(due, interval)
+  return math.max(math.ceil((tonumber(due) or 0) - NOW - (BURST - interval)), 0)
 end
 local function note_cancellation(user, interval)
   if interval <= 0 then return end
-  local due = math.max(tonumber(redis.call('GET', cancels_key(user)) or 0), NOW) + interval
+  local known = redis.pcall('GET', cancels_key(user))
+  if type(known) == 'table' then
+    heal_user(user)
+    known = 0
+  end
+  local due = math.max(tonumber(known) or 0, NOW) + interval
   redis.call('SET', cancels_key(user), string.format('%.3f', due), 'PX', math.ceil(due - NOW))
 end

@@ -1,37 +1,43 @@
 -- How an order ends.
 -- Needs:   time, writes, buyers
 
--- Units go from stock to held, or back when n is negative.
-local function hold(product, user, n)
-  redis.call('HINCRBY', product_key(product), 'stock', -n)
-  redis.call('HINCRBY', product_key(product), 'held', n)
-  count_towards_limit(user, product, n)
-end
-
 -- Takes the entry out of the queue for good. Never trims: an entry that somebody holds would be lost.
 local function dequeue(entry)
   if entry ~= '' then
-    redis.call('XACK', P .. 'queue', GROUP, entry)
-    redis.call('XDEL', P .. 'queue', entry)
+    gather('XACK', 'queue', entry)
+    gather('XDEL', 'queue', entry)
   end
 end
 
 -- From now on the order is forgotten when its retention is over.
-local function schedule_retention(id) redis.call('RPUSH', P .. 'ended', short(id)) end
+local function schedule_retention(id) gather('RPUSH', 'ended', short(id)) end
+
+-- Fails where a product's figures are none, before anything of its orders is written. One that is gone is begun anew.
+local sound = {}
+local function check_figures(product)
+  if sound[product] then return end
+  for _, figure in ipairs(redis.call('HMGET', product, 'stock', 'held', 'sold')) do
+    if figure and not string.match(figure, '^-?%d+$') then error('ERR a figure of a product is no number', 0) end
+  end
+  sound[product] = true
+end
 
 -- The one way into a final status: the units, the totals and the queue change together, once.
 local function finish(order, status, reason, payment, dead)
+  local product, units = product_key(order.product), order.quantity
+  check_figures(product)
   if status == 'confirmed' then
-    redis.call('HINCRBY', product_key(order.product), 'held', -order.quantity)
-    redis.call('HINCRBY', product_key(order.product), 'sold', order.quantity)
-    earn('revenue:', order, order.quantity)
+    add(product, 'sold', units)
+    earn('revenue:', order, units)
   else
-    hold(order.product, order.user, -order.quantity)
+    count_towards_limit(order.user, order.product, -units) -- before the rest: it may find damage
+    add(product, 'stock', units)
   end
+  add(product, 'held', -units)
   dequeue(order.entry)
-  redis.call('ZREM', P .. (order.begun == 0 and 'deadlines' or 'begun'), order.id)
-  redis.call('ZREM', P .. 'delayed', order.id)
-  redis.call('ZREM', P .. 'retried', order.id)
+  gather('ZREM', order.begun == 0 and 'deadlines' or 'begun', order.id)
+  gather('ZREM', 'delayed', order.id)
+  gather('ZREM', 'retried', order.id)
   order.state, order.settled, order.reason, order.payment = status, NOW, reason, payment or ''
   if not dead then order.token = '' end
   save(order)

@@ -1,6 +1,6 @@
 -- How long the first order of the line has stood in the queue, in ms; 0 when there is no line. An entry's id is its time.
 -- While the store stood still nobody could take it, so that time does not count.
--- Needs:   orders, pace, products, streams
+-- Needs:   pace, products
 local function waited()
   local groups = redis.pcall('XINFO', 'GROUPS', P .. 'queue')
   if groups.err or not groups[1] then return 0 end

@@ -5,7 +5,7 @@
 -- moment that it has. What is no stream is not ours, and in the way.
 local function append(name, field, value)
   local key = P .. name
-  if type(redis.pcall('XADD', key, NOW .. '-*', field, value)) == 'string' then return end
+  if type(redis.pcall('XADD', key, AT .. '-*', field, value)) == 'string' then return end
   local kind = redis.call('TYPE', key).ok
   if kind ~= 'stream' then put_aside(name, 'key', name, 'a ' .. kind) end
   redis.call('XADD', key, '*', field, value)

@@ -1,15 +1,17 @@
 -- Takes a list of delivered queue entries in hand: each order becomes `processing` and has one attempt more.
 -- An order that had too many goes to the dead letters; what is not to be processed any more leaves the queue.
 -- Safe to send twice: the second time of one call takes no other attempt.
--- Needs:   orders, pace, ends
+-- Needs:   pace, ends
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 attempts allowed, 2 id of this call, then 2 per entry: entry id, order id
 -- Returns: per entry {begun|dead|gone, order row or nil, wait in ms before the first attempt or -1, ETA given in ms,
 --          payment token or ''}
 local ALLOWED, CALL = tonumber(ARGV[1]), ARGV[2]
 
+local scratch = blank_order()
+
 local function begin(entry, id)
-  local order = load_order(id)
+  local order = load_order(id, scratch)
   if not order or (order.state ~= 'pending' and order.state ~= 'processing') or order.entry ~= entry then
     dequeue(entry)
     if not string.match(id, '^%x+$') then set_aside('entry', entry, 'names no order') end
@@ -36,16 +38,18 @@ local function begin(entry, id)
       incr_window('eta_error', order.eta - wait)
     end
     order.begun = NOW
-    redis.call('ZREM', P .. 'deadlines', id)
-    redis.call('ZADD', P .. 'begun', NOW, id)
+    gather('ZREM', 'deadlines', id)
+    gather('ZADD', 'begun', AT, id)
   end
   order.state, order.attempts, order.call = 'processing', order.attempts + 1, CALL
   save(order)
   return {'begun', row(order), wait, math.max(order.eta, 0), order.token}
 end
 
-return with_feed(function()
-  local replies = {}
+return commit_after(function()
+  local ids, replies = {}, {}
+  for i = 4, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+  load_orders(ids)
   for i = 3, #ARGV, 2 do replies[#replies + 1] = begin(ARGV[i], ARGV[i + 1]) end
   took_in_hand()
   return replies

@@ -1,6 +1,6 @@
 -- Puts orders that were begun aside for another attempt later; one that had all its attempts becomes a dead letter.
 -- The order stays `processing`: a payment may have gone through, so only a worker may end it. Safe to send twice.
--- Needs:   orders, ends
+-- Needs:   ends
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 attempts allowed, then 3 per order: order id, delay in ms, reason
 -- Returns: per order deferred, dead or gone
@@ -21,7 +21,7 @@ local function defer(id, delay, reason)
   return 'deferred'
 end
 
-return with_feed(function()
+return commit_after(function()
   local replies = {}
   for i = 2, #ARGV, 3 do replies[#replies + 1] = defer(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]) end
   return replies

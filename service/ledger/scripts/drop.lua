@@ -1,5 +1,5 @@
 -- Takes orders off the list of dead letters; they stay `failed`, and may be forgotten in time. Safe to send twice.
--- Needs:   orders, ends
+-- Needs:   ends
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    order ids
 -- Returns: per order dropped or not_dead
@@ -14,4 +14,5 @@ for i = 1, #ARGV do
     replies[i] = 'dropped'
   end
 end
+commit()
 return replies

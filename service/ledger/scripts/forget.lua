@@ -1,7 +1,7 @@
 -- Forgets orders that ended long ago, the oldest first, and books what they were as totals. One whose payment is still to
 -- be given back, or was refunded lately, goes to the end of the list. Before that the feed forgets the changes of that time:
 -- it cannot tell them without the orders. Safe to send twice, from any number of processes.
--- Needs:   orders, ends, trim
+-- Needs:   ends, trim
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 retention in ms, 2 how many to look at, at most
 -- Returns: how many were forgotten
@@ -53,4 +53,5 @@ for _ = 1, math.min(tonumber(ARGV[2]), redis.call('LLEN', ended)) do
     forgotten = forgotten + 1
   end
 end
+commit()
 return forgotten

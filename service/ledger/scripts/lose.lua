@@ -19,4 +19,5 @@ for i = 2, #ARGV do
   end
   words[i - 1] = word
 end
+commit()
 return words

@@ -1,6 +1,6 @@
 -- Puts live orders that stand nowhere back into the queue: somebody deleted or trimmed it. A key of another type is put
 -- aside under another name, and so is a product without its figures. Costs next to nothing while no order is missing. Safe to send twice, from any number of processes.
--- Needs:   orders, pace, products
+-- Needs:   pace, products
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 where to begin: 0, then what the call before said; 2 how many orders to look at, at most
 -- Returns: {how many were put back, where the next call begins or -1 after the last}
@@ -78,4 +78,5 @@ if mended > 0 then
   redis.pcall('XGROUP', 'CREATE', queue, GROUP, 0)
   set_aside('queue', 'entries missing', mended .. ' orders were put back')
 end
+commit()
 return {mended, from + most < pending + begun and from + most or -1}

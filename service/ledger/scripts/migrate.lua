@@ -1,6 +1,6 @@
 -- Makes the list of all orders, and the totals of what they earned, which a store of form 3 has not: beside their places,
 -- and put there when they are whole. What forgotten orders earned is not known any more.
--- Needs:   orders, writes
+-- Needs:   writes
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 what to do: `begin` anew, read the `times` of acceptance, `add` orders, `end`, or count the `forgotten`; 2... ids of orders, for `add`
 --          in the order of their acceptance
@@ -55,4 +55,4 @@ function steps.forgotten()
   return (tonumber(forgotten[1]) or 0) + (tonumber(forgotten[2]) or 0)
 end
 
-return steps[ARGV[1]]()
+return commit_after(steps[ARGV[1]])

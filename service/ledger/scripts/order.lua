@@ -1,5 +1,5 @@
 -- Reads orders as they are now.
--- Needs:   orders, pace
+-- Needs:   pace
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    order ids
 -- Returns: per id nil or {order row}; of a pending order {order row, place in the queue, wait for a worker in ms}, the

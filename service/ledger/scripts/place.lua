@@ -1,35 +1,56 @@
 -- Places a list of orders, each on its own: one refusal does not touch the next order. Safe to send twice.
--- Needs:   orders, pace, ends, tickets
+-- Needs:   pace, buyers, tickets
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 reservation in ms, 2 idempotency in ms, 3 id of this call, 4 ms that a user may cancel one order in (0 for any
 --          number), 5 length of a window of a sale by ticket in ms, then 10 per order:
 --          order id, product, user, quantity, idempotency digest or '', fingerprint of the request, traceparent,
 --          reference or '', payment token or '', ticket: round and number of one that is right, '?' of another, or ''
--- Returns: per order {outcome, units left or -1, order row or nil}; outcome is accepted, replayed, idempotency_conflict,
---          unknown_product, sale_not_open, sale_closed, sale_paused, limit_exceeded, sold_out, ticket_required,
+-- Returns: per order {accepted, units left, accepted and expires in ms, place in the queue, ETA in ms, price, currency}, or
+--          {accepted|replayed, -1, order row} of one that was placed before, or {outcome, units left or -1}; outcome is
+--          idempotency_conflict, unknown_product, sale_not_open, sale_closed, sale_paused, limit_exceeded, sold_out, ticket_required,
 --          ticket_invalid, not_your_turn or rate_limited; -1: nobody looked; of the last two, in place of the units: in how
 --          many ms to try again; store_unavailable: what the store holds of this product or user is damaged, and nothing
 --          was written
 local RESERVATION, IDEMPOTENCY, CALL, INTERVAL = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
 local WINDOW = tonumber(ARGV[5])
 
+local FIRST, EACH = 6, 10
+local UNTIL = text(NOW + RESERVATION)
+
+-- What the orders of this call may meet, by key; read in one command.
+local known = {}
+local function idem_key(digest) return P .. 'idem:' .. digest end
+local function claim_key(digest) return P .. 'claim:' .. digest end
+local function read_ahead()
+  local names = {P .. 'call:' .. CALL}
+  for i = FIRST, #ARGV, EACH do
+    names[#names + 1] = order_key(ARGV[i])
+    if INTERVAL > 0 then names[#names + 1] = cancels_key(ARGV[i + 2]) end
+    if ARGV[i + 4] ~= '' then
+      names[#names + 1] = idem_key(ARGV[i + 4])
+      names[#names + 1] = claim_key(ARGV[i + 4])
+    end
+  end
+  for i, value in ipairs(read_all(names)) do known[names[i]] = value end
+end
+
 -- 64 bits tell two requests with one key apart.
 local function half(fingerprint) return string.sub(fingerprint, 1, 16) end
 
 local function seen_before(id, digest, fingerprint)
   if digest ~= '' then
-    local known, claimed = unpack(redis.call('MGET', P .. 'idem:' .. digest, P .. 'claim:' .. digest))
-    if claimed then return {'idempotency_conflict', 0} end -- by a request for a product of another shard
-    if known then
-      local first = long(string.sub(known, 1, 14))
+    if known[claim_key(digest)] then return {'idempotency_conflict', 0} end -- by a request for a product of another shard
+    local placed = known[idem_key(digest)]
+    if placed then
+      local first = long(string.sub(placed, 1, 14))
       local found = order_row(first)
       if found then
-        if string.sub(known, 15) ~= half(fingerprint) then return {'idempotency_conflict', 0} end
+        if string.sub(placed, 15) ~= half(fingerprint) then return {'idempotency_conflict', 0} end
         return {first == id and 'accepted' or 'replayed', -1, found}
       end
     end
   end
-  local found = order_row(id)
+  local found = (known[order_key(id)] or held[id]) and order_row(id)
   return found and {'accepted', -1, found}
 end
 
@@ -46,54 +67,68 @@ local function turned_away(product, ticket, opens, stock)
   if wait > 0 then return {'not_your_turn', wait} end
 end
 
-local function refusal(product, user, quantity, ticket)
-  local early = cancelled_too_much(user, INTERVAL)
-  if early > 0 then return {'rate_limited', early} end
-  local v = redis.call('HMGET', product_key(product), 'stock', 'limit', 'opens', 'closes', 'price', 'currency',
-                       'halted', 'admission')
-  if not v[1] or v[7] == 'archived' then return {'unknown_product', 0} end
-  local stock = tonumber(v[1])
-  if NOW < tonumber(v[3]) then return {'sale_not_open', stock} end
-  if v[4] ~= '' and NOW >= tonumber(v[4]) then return {'sale_closed', stock} end
-  if v[7] == 'paused' then return {'sale_paused', stock} end
-  if stock <= 0 then return {'sold_out', 0} end -- before the limit: a process says so without knowing the buyer
-  local by_ticket = v[8] == 'ticket'
-  local away = by_ticket and turned_away(product, ticket, tonumber(v[3]), stock)
-  if away then return away end
-  if v[2] ~= '' then
-    if units_of(user, product) + quantity > tonumber(v[2]) then return {'limit_exceeded', stock} end
+-- A product as this call leaves it, nil if there is none. What is no figure is found here, before anything is written.
+local products = {}
+local function product_of(id)
+  local product = products[id]
+  if product then return product end
+  local v = redis.call('HMGET', product_key(id), 'stock', 'held', 'opens', 'price', 'limit', 'closes', 'currency', 'halted',
+                       'admission')
+  if not v[1] or v[8] == 'archived' then return nil end
+  for i = 1, 6 do
+    local none = i > 4 and v[i] == '' -- no limit, and a sale that does not close
+    if not none and not string.match(v[i] or '', '^-?%d+$') then error('ERR a figure of a product is no number', 0) end
   end
-  if stock < quantity then return {'sold_out', stock} end
-  if by_ticket and stock == quantity then redis.call('HSET', product_key(product), 'moved', 0) end
-  return nil, stock, v[5], v[6]
+  product = {key = product_key(id), stock = tonumber(v[1]), opens = tonumber(v[3]), price = tonumber(v[4]),
+             limit = tonumber(v[5]), closes = tonumber(v[6]), currency = v[7], paused = v[8] == 'paused',
+             by_ticket = v[9] == 'ticket'}
+  products[id] = product
+  return product
 end
 
-local accepted = {}
+local function refusal(id, product, user, quantity, ticket)
+  local early = INTERVAL > 0 and too_early(known[cancels_key(user)], INTERVAL) or 0
+  if early > 0 then return {'rate_limited', early} end
+  if not product then return {'unknown_product', 0} end
+  local stock = product.stock
+  if NOW < product.opens then return {'sale_not_open', stock} end
+  if product.closes and NOW >= product.closes then return {'sale_closed', stock} end
+  if product.paused then return {'sale_paused', stock} end
+  if stock <= 0 then return {'sold_out', 0} end -- before the limit: a process says so without knowing the buyer
+  local away = product.by_ticket and turned_away(id, ticket, product.opens, stock)
+  if away then return away end
+  local has = units_of(user, id)
+  if product.limit and has + quantity > product.limit then return {'limit_exceeded', stock} end
+  if stock < quantity then return {'sold_out', stock} end
+  if product.by_ticket and stock == quantity then redis.call('HSET', product_key(id), 'moved', 0) end
+  return nil, has
+end
 
-local function accept(order, price, currency, digest, fingerprint)
+local accepted, order = {}, blank_order()
+order.state, order.accepted, order.expires = 'pending', NOW, NOW + RESERVATION
+
+local function accept(i, product, has)
+  local id, quantity, digest = ARGV[i], tonumber(ARGV[i + 3]), ARGV[i + 4]
   order.position, order.eta = promise() -- before anything is written: it fails where the queue is no stream
-  hold(order.product, order.user, order.quantity)
-  order.state, order.price, order.currency = 'pending', price, currency
-  order.accepted, order.expires = NOW, NOW + RESERVATION
-  order.attempts, order.generation, order.settled, order.begun = 0, 0, 0, 0
-  order.reason, order.payment, order.call = '', '', ''
-  index_by_user(order)
-  accepted[#accepted + 1] = short(order.id)
-  redis.call('ZADD', P .. 'deadlines', NOW + RESERVATION, order.id)
+  order.id, order.product, order.user, order.quantity = id, ARGV[i + 1], ARGV[i + 2], quantity
+  order.price, order.currency = product.price, product.currency
+  order.trace, order.reference, order.token = ARGV[i + 6], ARGV[i + 7], ARGV[i + 8]
   enqueue(order)
+  index_by_user(order, has + quantity)
   save(order)
+  product.stock = product.stock - quantity
+  add(product.key, 'stock', -quantity)
+  add(product.key, 'held', quantity)
+  gather('ZADD', 'deadlines', UNTIL, id)
+  accepted[#accepted + 1] = short(id)
   note_change(order, 'pending', 0)
   if digest ~= '' then
-    redis.call('SET', P .. 'idem:' .. digest, short(order.id) .. half(fingerprint), 'PX', IDEMPOTENCY)
+    local value = short(id) .. half(ARGV[i + 5])
+    redis.call('SET', idem_key(digest), value, 'PX', IDEMPOTENCY)
+    known[idem_key(digest)] = value
   end
-  return row(order)
-end
-
--- A refusal leaves no order behind, so the call remembers it: sent twice, it says the same and counts once.
-local said = redis.call('GET', P .. 'call:' .. CALL)
-local refused = {}
-for i, reason, left in string.gmatch(said or '', '(%d+) (%S+) (%d+)') do
-  refused[tonumber(i)] = {reason, tonumber(left)}
+  return {'accepted', product.stock, NOW, order.expires, order.position, math.max(order.eta, 0), product.price,
+          product.currency}
 end
 
 -- What is of another type, or no figure, is found before anything is written.
@@ -101,25 +136,27 @@ redis.call('ZCARD', P .. 'deadlines')
 if not tonumber(redis.call('HGET', P .. 'totals', 'pending') or 0) then
   return redis.error_reply('WRONGTYPE the number of orders is none')
 end
+read_ahead()
 
-local function answer(i)
-  local id, product, user, quantity = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
-  local digest, fingerprint = ARGV[i + 4], ARGV[i + 5]
-  local reply, stock, price, currency = refused[i] or seen_before(id, digest, fingerprint)
-  if not reply then
-    reply, stock, price, currency = refusal(product, user, quantity, ARGV[i + 9])
-  end
-  if not reply then
-    local order = {id = id, product = product, user = user, quantity = quantity, trace = ARGV[i + 6],
-                   reference = ARGV[i + 7], token = ARGV[i + 8], parts = {}, refunded = 0}
-    reply = {'accepted', stock - quantity, accept(order, tonumber(price), currency, digest, fingerprint)}
-  end
-  return reply
+-- A refusal leaves no order behind, so the call remembers it: sent twice, it says the same and counts once.
+local said = known[P .. 'call:' .. CALL]
+local refused = {}
+for i, reason, left in string.gmatch(said or '', '(%d+) (%S+) (%d+)') do
+  refused[tonumber(i)] = {reason, tonumber(left)}
 end
 
-return with_feed(function()
+local function answer(i)
+  local reply = refused[i] or seen_before(ARGV[i], ARGV[i + 4], ARGV[i + 5])
+  if reply then return reply end
+  local product = product_of(ARGV[i + 1])
+  local has
+  reply, has = refusal(ARGV[i + 1], product, ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 9])
+  return reply or accept(i, product, has)
+end
+
+return commit_after(function()
   local replies, refusals, reasons = {}, {}, {}
-  for i = 6, #ARGV, 10 do
+  for i = FIRST, #ARGV, EACH do
     local ok, reply = pcall(answer, i)
     if not ok then
       if not is_damage(reply) then return as_error(reply) end

@@ -1,5 +1,5 @@
 -- Puts deferred orders whose time has come back into the queue. Safe to send twice.
--- Needs:   orders, writes
+-- Needs:   writes
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 how many at most
 -- Returns: how many were put back
@@ -12,4 +12,5 @@ for _, id in ipairs(due) do
     save(order)
   end
 end
+commit()
 return #due

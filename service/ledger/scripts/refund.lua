@@ -1,6 +1,6 @@
 -- Gives back a confirmed order, whole or in part: its units, its totals and the money that is owed change together, once.
 -- Safe to send twice: the answer to a request is kept, and given again whatever happened since.
--- Needs:   orders, ends, once
+-- Needs:   ends, once
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 request id, 2 how long to keep its answer in ms, 3 its fingerprint, 4 id of this call, 5 order id,
 --          6 units or '' for all that are left, 7 '1' if they return to stock, 8 reason or ''
@@ -15,7 +15,7 @@ local left = order.quantity - refunded(order)
 local units = ARGV[6] == '' and left or tonumber(ARGV[6])
 if order.state ~= 'confirmed' or units > left then return {'not_refundable', row(order), 0} end
 
-return with_feed(function()
+return commit_after(function()
   local product, returns = product_key(order.product), ARGV[7] == '1'
   if returns then
     redis.call('HINCRBY', product, 'sold', -units)

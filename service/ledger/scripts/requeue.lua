@@ -1,6 +1,6 @@
 -- Gives a dead letter another chance: the units are reserved anew, the attempts start again.
 -- Safe to send twice: the answer to a request is kept, and given again also when the order has died once more since.
--- Needs:   orders, pace, ends, once
+-- Needs:   pace, buyers, once
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 request id, 2 how long to keep its answer in ms, 3 its fingerprint, 4 id of this call, 5 order id,
 --          6 reservation in ms
@@ -18,8 +18,9 @@ if tonumber(stock) < order.quantity then return {'sold_out', row(order), 0} end
 local has = units_of(order.user, order.product)
 if limit ~= '' and has + order.quantity > tonumber(limit) then return {'limit_exceeded', row(order), 0} end
 
-return with_feed(function()
-  hold(order.product, order.user, order.quantity)
+return commit_after(function()
+  add(product_key(order.product), 'stock', -order.quantity)
+  add(product_key(order.product), 'held', order.quantity)
   redis.call('ZREM', P .. 'dead', id)
   order.lives = order.lives or {}
   order.lives[order.generation + 1] = {order.accepted, order.expires, order.position, order.eta, order.attempts,
@@ -27,7 +28,7 @@ return with_feed(function()
   order.position, order.eta = promise()
   order.state, order.accepted, order.expires, order.generation = 'pending', NOW, NOW + ARGV[6], order.generation + 1
   order.attempts, order.begun, order.settled, order.reason = 0, 0, 0, ''
-  index_by_user(order)
+  index_by_user(order, has + order.quantity)
   list_accepted(short(id))
   redis.call('ZADD', P .. 'deadlines', NOW + ARGV[6], id)
   enqueue(order)

@@ -1,6 +1,6 @@
 -- Settles a list of orders that were begun. The first settlement stands; one of an earlier generation of an order that was
 -- requeued since is refused. A payment that comes for nothing is to be given back. Safe to send twice.
--- Needs:   orders, pace, ends
+-- Needs:   pace, ends
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    6 per order: order id, generation that was paid for or '' for the present one, confirmed|failed, reason or '',
 --          payment id or '', 1 if a failed order may have been paid for or ''
@@ -8,9 +8,10 @@
 local settled, worked = 0, 0
 -- Of an order that was tried before nobody knows when its last attempt began.
 local AGAIN = 2000
+local scratch = blank_order()
 
 local function settle_one(id, generation, status, reason, payment, maybe_captured)
-  local order = load_order(id)
+  local order = load_order(id, scratch)
   if not order then return {'gone', '', 0, 0} end
   generation = tonumber(generation) or order.generation
   local stands = order.state == 'refunded' and 'confirmed' or order.state -- the money of a refund is given back by itself
@@ -27,8 +28,10 @@ local function settle_one(id, generation, status, reason, payment, maybe_capture
   return {'settled', status, since(order.accepted), since(order.begun)}
 end
 
-return with_feed(function()
-  local replies = {}
+return commit_after(function()
+  local ids, replies = {}, {}
+  for i = 1, #ARGV, 6 do ids[#ids + 1] = ARGV[i] end
+  load_orders(ids)
   for i = 1, #ARGV, 6 do replies[#replies + 1] = settle_one(unpack(ARGV, i, i + 5)) end
   if settled > 0 then pace(settled, worked) end
   return replies
