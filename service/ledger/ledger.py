@@ -187,7 +187,8 @@ class Ledger:
         for s in settlements:
             args += (s.order_id, "" if s.generation is None else s.generation, s.status, s.reason, s.payment_id)
             args += ("1" if s.maybe_captured else "",)
-        replies = await self.shards.run("settle", shard, *args, batch=len(settlements), trace=trace)
+        flat = await self.shards.run("settle", shard, *args, batch=len(settlements), trace=trace)
+        replies = zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
         return [
             Settled(
                 SettleResult(result),
@@ -295,7 +296,8 @@ def _begun(reply: list[Any]) -> Begun:
     result = BeginResult(reply[0])
     if result is not BeginResult.BEGUN:
         return Begun(result, _order(reply, 1))
-    wait = timedelta(milliseconds=reply[2]) if reply[2] >= 0 else None
-    return Begun(
-        result, Order.from_row(reply[1], reply[4]), wait, timedelta(milliseconds=reply[3]) if wait is not None else None
-    )
+    wait, promised, token, *row = reply[1:]
+    order = Order.from_row(row, token)
+    if wait < 0:
+        return Begun(result, order)
+    return Begun(result, order, timedelta(milliseconds=wait), timedelta(milliseconds=promised))

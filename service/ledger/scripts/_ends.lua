@@ -22,6 +22,16 @@ local function check_figures(product)
   sound[product] = true
 end
 
+-- Most shards have no order that was ever deferred, and most calls need not look for theirs among those.
+local some_deferred
+local function forget_deferral(id)
+  if some_deferred == nil then some_deferred = redis.call('EXISTS', P .. 'delayed', P .. 'retried') > 0 end
+  if some_deferred then
+    gather('ZREM', 'delayed', id)
+    gather('ZREM', 'retried', id)
+  end
+end
+
 -- The one way into a final status: the units, the totals and the queue change together, once.
 local function finish(order, status, reason, payment, dead)
   local product, units = product_key(order.product), order.quantity
@@ -36,8 +46,7 @@ local function finish(order, status, reason, payment, dead)
   add(product, 'held', -units)
   dequeue(order.entry)
   gather('ZREM', order.begun == 0 and 'deadlines' or 'begun', order.id)
-  gather('ZREM', 'delayed', order.id)
-  gather('ZREM', 'retried', order.id)
+  forget_deferral(order.id)
   order.state, order.settled, order.reason, order.payment = status, NOW, reason, payment or ''
   if not dead then order.token = '' end
   save(order)

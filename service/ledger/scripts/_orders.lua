@@ -107,10 +107,10 @@ local function refunded(order)
 end
 
 -- An order as the caller sees it; nil if there is none.
-local function row(order)
-  return order and {order.id, order.state, order.product, order.user, order.quantity, order.price, order.currency,
-                    order.accepted, order.expires, order.position, math.max(order.eta, 0), order.attempts,
-                    order.settled, order.reason, order.payment, order.generation, order.reference,
-                    refunded(order)}
+local function values_of(order)
+  return order.id, order.state, order.product, order.user, order.quantity, order.price, order.currency, order.accepted,
+         order.expires, order.position, math.max(order.eta, 0), order.attempts, order.settled, order.reason, order.payment,
+         order.generation, order.reference, refunded(order)
 end
+local function row(order) return order and {values_of(order)} end
 local function order_row(id) return row(load_order(id)) end

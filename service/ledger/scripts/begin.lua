@@ -4,8 +4,8 @@
 -- Needs:   pace, ends
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 attempts allowed, 2 id of this call, then 2 per entry: entry id, order id
--- Returns: per entry {begun|dead|gone, order row or nil, wait in ms before the first attempt or -1, ETA given in ms,
---          payment token or ''}
+-- Returns: per entry {begun, wait in ms before the first attempt or -1, ETA given in ms, payment token or '', and what an order
+--          row has}, {dead, order row or nil} or {gone}
 local ALLOWED, CALL = tonumber(ARGV[1]), ARGV[2]
 
 local scratch = blank_order()
@@ -24,7 +24,7 @@ local function begin(entry, id)
   end
   if order.call == CALL then
     local wait = order.attempts == 1 and math.max(since(order.accepted) - since(order.begun), 0) or -1
-    return {'begun', row(order), wait, math.max(order.eta, 0), order.token}
+    return {'begun', wait, math.max(order.eta, 0), order.token, values_of(order)}
   end
   if order.attempts >= ALLOWED then
     dead_letter(order, 'too_many_attempts')
@@ -43,7 +43,7 @@ local function begin(entry, id)
   end
   order.state, order.attempts, order.call = 'processing', order.attempts + 1, CALL
   save(order)
-  return {'begun', row(order), wait, math.max(order.eta, 0), order.token}
+  return {'begun', wait, math.max(order.eta, 0), order.token, values_of(order)}
 end
 
 return commit_after(function()

@@ -17,41 +17,37 @@ local WINDOW = tonumber(ARGV[5])
 local FIRST, EACH = 6, 10
 local UNTIL = text(NOW + RESERVATION)
 
--- What the orders of this call may meet, by key; read in one command.
-local known = {}
-local function idem_key(digest) return P .. 'idem:' .. digest end
-local function claim_key(digest) return P .. 'claim:' .. digest end
-local function read_ahead()
-  local names = {P .. 'call:' .. CALL}
-  for i = FIRST, #ARGV, EACH do
-    names[#names + 1] = order_key(ARGV[i])
-    if INTERVAL > 0 then names[#names + 1] = cancels_key(ARGV[i + 2]) end
-    if ARGV[i + 4] ~= '' then
-      names[#names + 1] = idem_key(ARGV[i + 4])
-      names[#names + 1] = claim_key(ARGV[i + 4])
-    end
-  end
-  for i, value in ipairs(read_all(names)) do known[names[i]] = value end
+-- What the orders of this call may meet, read in one command: of the order whose arguments begin at i, from `met[i]` on, the order,
+-- when the user's cancellations are due, and where there is a digest, what was placed under it and who claimed it.
+local names, met = {P .. 'call:' .. CALL}, {}
+for i = FIRST, #ARGV, EACH do
+  local n, digest = #names, ARGV[i + 4]
+  met[i] = n + 1
+  names[n + 1], names[n + 2] = order_key(ARGV[i]), cancels_key(ARGV[i + 2])
+  if digest ~= '' then names[n + 3], names[n + 4] = P .. 'idem:' .. digest, P .. 'claim:' .. digest end
 end
+local found = read_all(names)
+local placed_now = {} -- by this call, by digest
 
 -- 64 bits tell two requests with one key apart.
 local function half(fingerprint) return string.sub(fingerprint, 1, 16) end
 
-local function seen_before(id, digest, fingerprint)
+local function seen_before(i, id, digest)
+  local at = met[i]
   if digest ~= '' then
-    if known[claim_key(digest)] then return {'idempotency_conflict', 0} end -- by a request for a product of another shard
-    local placed = known[idem_key(digest)]
+    if found[at + 3] then return {'idempotency_conflict', 0} end -- by a request for a product of another shard
+    local placed = placed_now[digest] or found[at + 2]
     if placed then
       local first = long(string.sub(placed, 1, 14))
-      local found = order_row(first)
-      if found then
-        if string.sub(placed, 15) ~= half(fingerprint) then return {'idempotency_conflict', 0} end
-        return {first == id and 'accepted' or 'replayed', -1, found}
+      local known = order_row(first)
+      if known then
+        if string.sub(placed, 15) ~= half(ARGV[i + 5]) then return {'idempotency_conflict', 0} end
+        return {first == id and 'accepted' or 'replayed', -1, known}
       end
     end
   end
-  local found = (known[order_key(id)] or held[id]) and order_row(id)
-  return found and {'accepted', -1, found}
+  local known = (found[at] or held[id]) and order_row(id)
+  return known and {'accepted', -1, known}
 end
 
 -- Why a sale by ticket does not take this one's order now; nil if it does.
@@ -86,8 +82,8 @@ local function product_of(id)
   return product
 end
 
-local function refusal(id, product, user, quantity, ticket)
-  local early = INTERVAL > 0 and too_early(known[cancels_key(user)], INTERVAL) or 0
+local function refusal(id, product, user, quantity, ticket, due)
+  local early = INTERVAL > 0 and due and too_early(due, INTERVAL) or 0
   if early > 0 then return {'rate_limited', early} end
   if not product then return {'unknown_product', 0} end
   local stock = product.stock
@@ -124,8 +120,8 @@ local function accept(i, product, has)
   note_change(order, 'pending', 0)
   if digest ~= '' then
     local value = short(id) .. half(ARGV[i + 5])
-    redis.call('SET', idem_key(digest), value, 'PX', IDEMPOTENCY)
-    known[idem_key(digest)] = value
+    redis.call('SET', P .. 'idem:' .. digest, value, 'PX', IDEMPOTENCY)
+    placed_now[digest] = value
   end
   return {'accepted', product.stock, NOW, order.expires, order.position, math.max(order.eta, 0), product.price,
           product.currency}
@@ -136,21 +132,20 @@ redis.call('ZCARD', P .. 'deadlines')
 if not tonumber(redis.call('HGET', P .. 'totals', 'pending') or 0) then
   return redis.error_reply('WRONGTYPE the number of orders is none')
 end
-read_ahead()
 
 -- A refusal leaves no order behind, so the call remembers it: sent twice, it says the same and counts once.
-local said = known[P .. 'call:' .. CALL]
+local said = found[1]
 local refused = {}
 for i, reason, left in string.gmatch(said or '', '(%d+) (%S+) (%d+)') do
   refused[tonumber(i)] = {reason, tonumber(left)}
 end
 
 local function answer(i)
-  local reply = refused[i] or seen_before(ARGV[i], ARGV[i + 4], ARGV[i + 5])
+  local reply = refused[i] or seen_before(i, ARGV[i], ARGV[i + 4])
   if reply then return reply end
   local product = product_of(ARGV[i + 1])
   local has
-  reply, has = refusal(ARGV[i + 1], product, ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 9])
+  reply, has = refusal(ARGV[i + 1], product, ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 9], found[met[i] + 1])
   return reply or accept(i, product, has)
 end
 
