@@ -141,14 +141,8 @@ class Ledger:
         for order in orders:
             product, user = keys.escape(order.product_id), keys.escape(order.user_id)
             args += (order.order_id, product, user, order.quantity)
-            args += (
-                order.digest,
-                order.fingerprint,
-                order.traceparent,
-                order.reference,
-                order.payment_token,
-                order.ticket,
-            )
+            args += (order.digest, order.fingerprint, order.traceparent)
+            args += (order.reference, order.payment_token, order.ticket)
         replies = await self.shards.run("place", shard, *args, batch=len(orders), trace=trace)
         return [_placement(order, reply) for order, reply in zip(orders, replies, strict=True)]
 
