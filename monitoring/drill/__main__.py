@@ -26,13 +26,13 @@ def line(row: Row) -> str:
 def run(directory: Path, alerts: Sequence[str] = (), scale: float = SCALE) -> tuple[list[str], list[Row]]:
     """Drill on a stack of its own; return what fired before anything was broken, and the rows."""
     chosen = [s for s in SCENARIOS if not alerts or any(a.partition(" ")[0] in alerts for a in s.alerts)]
-    with open_drill_stack(directory, scale) as site:
-        watch = Watch(site.stack.url("prometheus"), site.stack.url("alertmanager"), site.receiver)
+    with open_drill_stack(directory, scale) as drilled:
+        watch = Watch(drilled.stack.url("prometheus"), drilled.stack.url("alertmanager"), drilled.receiver)
         watch.start()
         try:
-            loud = quiet(site, watch)
+            loud = quiet(drilled, watch)
             _say(f"without a fault: {', '.join(loud) or 'nothing fires'}\n\n{HEAD}")
-            return loud, drill(site, watch, chosen, lambda row: _say(line(row)))
+            return loud, drill(drilled, watch, chosen, lambda row: _say(line(row)))
         finally:
             watch.stop()
 

@@ -251,11 +251,11 @@ def open_drill_stack(directory: Path, scale: float = SCALE) -> Iterator[DrillSta
             )
         )
         load = Load(stack.url("api-1"))
-        site = DrillStack(stack, load, receiver, endpoint, rules)
-        exits.callback(site.close)
+        drilled = DrillStack(stack, load, receiver, endpoint, rules)
+        exits.callback(drilled.close)
         load.start()
         exits.callback(load.stop)
-        yield site
+        yield drilled
 
 
 def _faster(rules: Path, scale: float) -> dict[str, Path]:

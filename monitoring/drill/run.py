@@ -39,7 +39,7 @@ class _Broken:
     unrelated: tuple[str, ...]
 
 
-def drill(site: DrillStack, watch: Watch, scenarios: Iterable[Scenario], say: Callable[[Row], None]) -> list[Row]:
+def drill(drilled: DrillStack, watch: Watch, scenarios: Iterable[Scenario], say: Callable[[Row], None]) -> list[Row]:
     """Run scenarios one after another; yield what came of each when its alerts have ended."""
     rows: list[Row] = []
     lingering: list[_Broken] = []
@@ -52,7 +52,7 @@ def drill(site: DrillStack, watch: Watch, scenarios: Iterable[Scenario], say: Ca
 
     for scenario in scenarios:
         allowed = frozenset((*map(_alert, scenario.alerts), *scenario.also))
-        broken = _break(site, watch, scenario, allowed | before)
+        broken = _break(drilled, watch, scenario, allowed | before)
         # What the last fault did may be seen late, and the longer windows of a budget much later.
         before = allowed | {alert for alert in before if alert.endswith("BudgetBurns")}
         if scenario.slow_to_resolve:
@@ -64,36 +64,36 @@ def drill(site: DrillStack, watch: Watch, scenarios: Iterable[Scenario], say: Ca
     return rows
 
 
-def quiet(site: DrillStack, watch: Watch) -> list[str]:
+def quiet(drilled: DrillStack, watch: Watch) -> list[str]:
     """Wait until nothing fires in a stack that is well, with orders going through; return what still does."""
-    site.offer("lamp", 1_000_000)
-    site.offer("mug", 5)
-    site.load.mode = "orders"
+    drilled.offer("lamp", 1_000_000)
+    drilled.offer("mug", 5)
+    drilled.load.mode = "orders"
     end = time.monotonic() + READY_SECONDS
     calm = time.monotonic()
     while time.monotonic() < end and time.monotonic() - calm < 8:  # noqa: PLR2004 - longer than every hold
         if watch.firing:
             calm = time.monotonic()
         time.sleep(0.2)
-    site.load.mode = "nothing"
+    drilled.load.mode = "nothing"
     return sorted(watch.firing)
 
 
-def _break(site: DrillStack, watch: Watch, scenario: Scenario, allowed: frozenset[str]) -> _Broken:
+def _break(drilled: DrillStack, watch: Watch, scenario: Scenario, allowed: frozenset[str]) -> _Broken:
     for alert in scenario.alerts:
         watch.wait(alert, fires=False, seconds=scenario.over)
     first = len(watch.events)
-    site.load.mode = scenario.load
+    drilled.load.mode = scenario.load
     begun = time.monotonic()
-    scenario.begin(site)
+    scenario.begin(drilled)
     for alert in scenario.alerts:
         watch.wait(alert, fires=True, seconds=begun + scenario.within - time.monotonic())
     notified = _notified(watch, scenario.alerts)
     ended = time.monotonic()
-    scenario.end(site)
+    scenario.end(drilled)
     for alert in () if scenario.slow_to_resolve else scenario.alerts:
         watch.wait(alert, fires=False, seconds=ended + scenario.over - time.monotonic())
-    site.load.mode = "nothing"
+    drilled.load.mode = "nothing"
     fired = {event.alert for event in watch.events[first:] if event.fires}
     unrelated = tuple(sorted(alert for alert in fired if _alert(alert) not in allowed))
     return _Broken(scenario=scenario, begun=begun, ended=ended, notified=notified, unrelated=unrelated)

@@ -41,35 +41,35 @@ UNPAID = frozenset(("OrdersFailing", "DeadLetters", "PaymentsFailing"))
 
 
 def _fault(name: str, **strike: float | str) -> Action:
-    return lambda site: site.fault(name, **strike)
+    return lambda drilled: drilled.fault(name, **strike)
 
 
 def _stop(*parts: str) -> Action:
-    return lambda site: site.stack.stop(*parts)
+    return lambda drilled: drilled.stack.stop(*parts)
 
 
 def _start(*parts: str) -> Action:
-    return lambda site: site.stack.start(*parts)
+    return lambda drilled: drilled.stack.start(*parts)
 
 
 def _one_dead_letter(*faults: str) -> Action:
-    def action(site: DrillStack) -> None:
+    def action(drilled: DrillStack) -> None:
         for fault in faults:
-            site.fault(fault)
-        site.buy("lamp")
+            drilled.fault(fault)
+        drilled.buy("lamp")
 
     return action
 
 
-def _sell_out(site: DrillStack) -> None:
-    site.offer("mug", 3)
-    site.buy("mug", 3)
+def _sell_out(drilled: DrillStack) -> None:
+    drilled.offer("mug", 3)
+    drilled.buy("mug", 3)
 
 
-def _heal_and_drop(site: DrillStack) -> None:
-    site.load.mode = "nothing"
-    site.heal()
-    site.drop_dead_letters()
+def _heal_and_drop(drilled: DrillStack) -> None:
+    drilled.load.mode = "nothing"
+    drilled.heal()
+    drilled.drop_dead_letters()
 
 
 LEDGER = (
@@ -77,7 +77,7 @@ LEDGER = (
         alerts=("SoldOut",),
         fault="three of three mugs are bought",
         begin=_sell_out,
-        end=lambda site: site.offer("mug", 5),
+        end=lambda drilled: drilled.offer("mug", 5),
     ),
     Scenario(
         alerts=("DataSetAside",),
@@ -210,8 +210,8 @@ WATCH = (
     Scenario(
         alerts=("AlertsNotDelivered",),
         fault="the receiver of Alertmanager answers 400",
-        begin=lambda site: setattr(site.receiver, "refuses", True),
-        end=lambda site: setattr(site.receiver, "refuses", False),
+        begin=lambda drilled: setattr(drilled.receiver, "refuses", True),
+        end=lambda drilled: setattr(drilled.receiver, "refuses", False),
         also=frozenset(("Watchdog",)),
         within=90,
     ),
@@ -221,7 +221,7 @@ WATCH = (
     Scenario(
         alerts=("ProcessRestarting",),
         fault="one of two API processes is killed three times",
-        begin=lambda site: site.kill_again("api-2", "api-1", times=3),
+        begin=lambda drilled: drilled.kill_again("api-2", "api-1", times=3),
         end=lambda _: None,
         also=frozenset(("ProcessUnreachable", "SnapshotStale", "LedgerSeriesMissing")),
         over=150,
@@ -230,8 +230,8 @@ WATCH = (
     Scenario(
         alerts=("ProcessUnreachable",),
         fault="one of two API processes hangs (SIGSTOP)",
-        begin=lambda site: site.signal("api-2", "api-1", signal.SIGSTOP),
-        end=lambda site: site.signal("api-2", "api-1", signal.SIGCONT),
+        begin=lambda drilled: drilled.signal("api-2", "api-1", signal.SIGSTOP),
+        end=lambda drilled: drilled.signal("api-2", "api-1", signal.SIGCONT),
         also=frozenset(("SnapshotStale", "TargetMissing", "FrontDown", "LedgerSeriesMissing")),
     ),
     Scenario(
