@@ -1,14 +1,17 @@
+-- What the workers have of the queue: how many entries, and the id of the last that they were given; nil without a group.
+-- Needs:   pace, products
+local function in_hand()
+  local groups = redis.pcall('XINFO', 'GROUPS', P .. 'queue')
+  if groups.err or not groups[1] then return 0, nil end
+  local found = {}
+  for i = 1, #groups[1], 2 do found[groups[1][i]] = groups[1][i + 1] end
+  return found.pending, found['last-delivered-id']
+end
+
 -- How long the first order of the line has stood in the queue, in ms; 0 when there is no line. An entry's id is its time.
 -- While the store stood still nobody could take it, so that time does not count.
--- Needs:   pace, products
-local function waited()
-  local groups = redis.pcall('XINFO', 'GROUPS', P .. 'queue')
-  if groups.err or not groups[1] then return 0 end
-  local last
-  for i = 1, #groups[1], 2 do
-    if groups[1][i] == 'last-delivered-id' then last = groups[1][i + 1] end
-  end
-  local head = redis.call('XRANGE', P .. 'queue', '(' .. last, '+', 'COUNT', 1)[1]
+local function waited(last)
+  local head = last and redis.call('XRANGE', P .. 'queue', '(' .. last, '+', 'COUNT', 1)[1]
   return head and since(math.max(tonumber(string.match(head[1], '^%d+')), resumed())) or 0
 end
 
@@ -29,8 +32,7 @@ local function snapshot()
   local function in_some(count, list) return some and redis.call(count, P .. list) or 0 end
 
   local queued, delayed = redis.call('XLEN', P .. 'queue'), in_some('ZCARD', 'delayed')
-  local pending = redis.pcall('XPENDING', P .. 'queue', GROUP)
-  local held = pending.err and 0 or pending[1]
+  local held, last = in_hand()
 
   -- Orders stand in the queue in the order of their acceptance, but for those that were deferred.
   local oldest = some and tonumber(redis.call('ZRANGE', P .. 'retried', 0, 0, 'WITHSCORES')[2]) or NOW
@@ -45,7 +47,7 @@ local function snapshot()
   local settled, failed, took, promised, eta_error = window(60, 'settled', 'failed', 'took', 'promised', 'eta_error')
   return {'now', NOW, 'totals', redis.call('HGETALL', P .. 'totals'), 'products', products,
           'queue_length', queued + delayed, 'waiting', math.max(queued - held, 0), 'processing', held + delayed,
-          'oldest_ms', since(oldest), 'waited_ms', queued > 0 and waited() or 0, 'dead_letters', in_some('ZCARD', 'dead'),
+          'oldest_ms', since(oldest), 'waited_ms', queued > 0 and waited(last) or 0, 'dead_letters', in_some('ZCARD', 'dead'),
           'drain', drain, 'capacity', capacity, 'settled_10s', recent, 'settled', settled, 'failed', failed,
           'took_ms', took, 'promised', promised, 'eta_error_ms', eta_error,
           'webhook_lag_ms', webhook_lag(), 'damaged', in_some('HLEN', 'damaged'),
