@@ -72,7 +72,8 @@ async def dump_ledger(shards: Shards, limit: int = MAX_ORDERS) -> LedgerDump:
         SaleMovesError: A larger shard did not keep still while it was read.
         redis.exceptions.RedisError: No shard answers.
     """
-    by_keys, tickets = await _named(shards), await read_numbers(shards)
+    by_keys = await _named(shards)
+    tickets = await read_numbers(shards, by_keys)
     reading = (_read_shard(shards, shard, limit, by_keys[shard]) for shard in shards)
     found = await asyncio.gather(*reading, return_exceptions=True)
     dumps = [one for one in found if not isinstance(one, BaseException)]
@@ -118,19 +119,17 @@ def _damaged(shards: Shards, found: Sequence[dict[str, Any] | BaseException]) ->
 
 
 async def _named(shards: Shards) -> dict[int, set[bytes]]:
-    """Return the keys of each shard that name an order or a user.
-
-    The list of all orders names them, too; whatever it lacks is found here.
-    """
+    """Return the keys of each shard that name an order or a user (the list of all orders may lack some), or tickets."""
     found: dict[int, set[bytes]] = {shard: set() for shard in shards}
-    async for shard, name in scan_keys(shards, "[ou]:*"):
-        found[shard].add(name)
+    async for shard, name in scan_keys(shards, "[out]*"):
+        if name.startswith((b"o:", b"u:", b"tickets:")):
+            found[shard].add(name)
     return found
 
 
 def _others(shard: int, named_by_keys: set[bytes], orders: list[str]) -> list[str]:
     """Return what the keys name and the orders that were read do not, as `dump` takes it."""
-    left = named_by_keys.copy()
+    left = {name for name in named_by_keys if not name.startswith(b"tickets:")}
     for row in orders:
         order_id, _, _, user, *_ = values(row)
         left.discard(b"o:" + bytes.fromhex(order_id[2:]))

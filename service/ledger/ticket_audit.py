@@ -5,7 +5,7 @@ The numbers are read bit by bit before the lots, so that a sale which goes on ha
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Self
@@ -13,7 +13,6 @@ from typing import Any, Self
 from redis.exceptions import ResponseError
 
 from service.store import Shards, keys
-from service.store.scan import scan_keys
 
 AT_A_TIME = 64
 _TICKETS = re.compile(rb"tickets:(\d+):(.*):[0-9a-f]{3}", re.DOTALL)
@@ -56,15 +55,18 @@ class Lot:
         )
 
 
-async def read_numbers(shards: Shards) -> dict[tuple[str, int], TicketNumbers]:
+async def read_numbers(shards: Shards, names: Mapping[int, Collection[bytes]]) -> dict[tuple[str, int], TicketNumbers]:
     """Return the numbers of all tickets that are remembered, by product (as the store spells it) and round.
+
+    Args:
+        shards: The store.
+        names: Names of keys, by shard; those that hold tickets are looked at.
 
     Raises:
         redis.exceptions.RedisError: The store is down.
     """
-    names = {(shard, name) async for shard, name in scan_keys(shards, "tickets:*")}  # some may have come twice
     found: dict[tuple[str, int], TicketNumbers] = {}
-    waiting = iter(sorted(names))
+    waiting = ((shard, name) for shard in names for name in names[shard] if _TICKETS.fullmatch(name))
     while some := list(islice(waiting, AT_A_TIME)):
         read = await asyncio.gather(*(_numbers(shards, shard, name) for shard, name in some))
         for (_, name), numbers in zip(some, read, strict=True):
