@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from contextlib import AsyncExitStack, ExitStack
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from service.cli.errors import OperatorError
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 15.0  # spans leave every 5 s, refusals reach the ledger every second
 POLL_SECONDS = 0.5
+ASK_AGAIN_SECONDS = 15.0
+SECOND_LOOK_SECONDS = 2.0  # what had no answer may have been a refusal that the ledger is not yet told of
 
 
 def truth_command(plan: "CrowdPlan", targets: list[str], receive: int | None, *, as_json: bool) -> int:
     """Run the plan and print the report.
 
     Returns:
-        0; 1 when two of them differ; 128 plus the signal's number when interrupted, whatever the rows so far say.
+        0; 1 when two of them differ or nobody can tell; 128 plus the signal's number when interrupted, whatever the
+        rows so far say.
     """
     caught: list[signal.Signals] = []
     try:
@@ -38,6 +42,12 @@ def truth_command(plan: "CrowdPlan", targets: list[str], receive: int | None, *,
             "shops there (start it with CROWD=0), or two targets are one",
             1,
         )
+    if report.unknown:
+        complain(
+            f"{report.unknown} orders had no answer and could not be asked for: --idempotency 1 gives each a key, "
+            "and the service must answer in the end",
+            1,
+        )
     (_report_json if as_json else _report)(report, rows, interrupted=bool(caught))
     if caught:
         return complain(f"interrupted by {caught[0].name}; these are the figures so far", 128 + caught[0])
@@ -45,7 +55,7 @@ def truth_command(plan: "CrowdPlan", targets: list[str], receive: int | None, *,
 
 
 def _report_json(report: "CrowdReport", rows: "list[Row]", *, interrupted: bool) -> None:
-    table = [{"what": r.what, **_figures(r), "agrees": r.agrees} for r in rows]
+    table = [{"what": r.what, **_figures(r), "agrees": r.agrees, "explained": r.explained} for r in rows]
     true = not interrupted and all(row.agrees for row in rows)
     told = {"true": true, "interrupted": interrupted, "requests": report.requests, "rows": table}
     sys.stdout.write(json.dumps(told, indent=2) + "\n")
@@ -59,15 +69,21 @@ def _report(report: "CrowdReport", rows: "list[Row]", *, interrupted: bool) -> N
     widths = [max(map(len, cells)) + 2 for cells in columns.values()]
     labels = ["", *(row.what for row in rows)]
     label = max(map(len, labels))
-    marks = ["", *("" if row.agrees else " DIFFERS" for row in rows)]
+    marks = ["", *("" if row.agrees else " UNPROVEN" if row.explained else " DIFFERS" for row in rows)]
     for what, mark, *cells in zip(labels, marks, *columns.values(), strict=True):
         figures = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
         write_line(f"{what:<{label}}{figures}{mark}")
-    wrong = sum(not row.agrees for row in rows)
-    verdict = f"{wrong} rows differ" if wrong else "all agree"
     end = " (interrupted)" if interrupted else ""
     write_line("")
-    write_line(f"{report.requests} requests, {report.orders} orders, seed {report.seed}{end}: {verdict}")
+    write_line(f"{report.requests} requests, {report.orders} orders, seed {report.seed}{end}: {_verdict(rows)}")
+
+
+def _verdict(rows: "list[Row]") -> str:
+    unproven = sum(row.explained for row in rows)
+    wrong = sum(not row.agrees for row in rows) - unproven
+    if wrong:
+        return f"{wrong} rows differ"
+    return f"{unproven} rows unproven, for want of answers" if unproven else "all agree"
 
 
 def _figures(row: "Row") -> dict[str, int | None]:
@@ -103,6 +119,7 @@ async def _run(
             opened = open_shards(settings, url, name="flash-sale-truth", wait_seconds=0, create=False)
             sources = MetricSources(await stack.enter_async_context(opened), targets)
             before = await sources.read()
+            plan = plan.model_copy(update={"ask_again": timedelta(seconds=ASK_AGAIN_SECONDS)})
             with progress(sys.stderr) as show:
                 report = await run_crowd(plan, show)
             rows, others = await _agreed(report, sources, before, spans)
@@ -126,12 +143,16 @@ async def _agreed(
 
     loop = asyncio.get_running_loop()
     shortest, end = -1, 0.0
+    last: list[Row] = []
+    changed = 0.0
     while True:
         now = await sources.read()
         figures = now.since(before)
         rows = compare(report, figures, spans)
         others = max(figures.metric_requests.total() - report.requests, 0)
-        if others or (now.queue_length == 0 and all(row.agrees for row in rows)):
+        changed = loop.time() if rows != last else changed
+        last, told = rows, loop.time() - changed >= (SECOND_LOOK_SECONDS if report.errors else 0)
+        if others or (now.queue_length == 0 and told and all(row.agrees or row.explained for row in rows)):
             return rows, others
         if shortest < 0 or now.queue_length < shortest:  # the queue still moves
             shortest, end = now.queue_length, loop.time() + TIMEOUT_SECONDS

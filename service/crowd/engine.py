@@ -6,16 +6,18 @@ with the waiting of all who came meanwhile (no coordinated omission). Without a 
 of `concurrency` shoppers orders again as soon as it has an answer.
 
 A lost connection is counted, and its shopper pauses a little: a restart of the service in mid-run is normal.
+What became of an order that had no answer is found by sending it again under its key, once all others are over.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from time import perf_counter
 
 from service.cancellation import cancel_and_wait
-from service.crowd.api_client import Answer, ApiClient, NoResponse
+from service.crowd.api_client import Answer, ApiClient, NoResponse, Verdict
 from service.crowd.plan import CrowdPlan, PlannedOrder, planned_orders
-from service.crowd.report import CrowdReport, Progress, Tally
+from service.crowd.report import CrowdReport, Fate, Progress, Tally, fate_of
 
 OnProgress = Callable[[Progress], None]
 
@@ -24,6 +26,8 @@ FIRST_PAUSE_SECONDS = 0.02
 MAX_PAUSE_SECONDS = 0.5
 LAST_ANSWERS_SECONDS = 2.0
 READY_POLL_SECONDS = 0.5
+FROM_MEMORY = frozenset({"rate_limited"})
+"""Refusals that are given before the ledger is asked for the key."""
 
 
 class CrowdError(Exception):
@@ -74,6 +78,7 @@ class _Crowd:
         self._line = planned_orders(plan, mix)
         self._tally = Tally(plan)
         self._busy: set[int] = set()
+        self._unanswered: list[PlannedOrder] = []
         self._started = perf_counter()
         self._end = self._started + plan.duration.total_seconds() if plan.duration else float("inf")
 
@@ -83,6 +88,7 @@ class _Crowd:
         try:
             try:
                 await self._until_done(workers, on_progress)
+                await self._ask_again()
             except asyncio.CancelledError:
                 interrupted = True
                 _uncancel()
@@ -148,9 +154,38 @@ class _Crowd:
         else:
             answers = [await self._place(planned, due)]
         order_id = self._tally.decided(answers)
+        if planned.key is not None and fate_of(answers) is Fate.UNKNOWN:
+            self._unanswered.append(planned)
         if order_id is not None and planned.cancels:
             self._tally.cancelled(await self._client.cancel(order_id))
         return not any(isinstance(answer, NoResponse) for answer in answers)
+
+    async def _ask_again(self) -> None:
+        end, asked = perf_counter() + self._plan.ask_again.total_seconds(), iter(self._unanswered)
+        await asyncio.gather(*(self._find_all(asked, end) for _ in self._unanswered[: self._plan.concurrency]))
+
+    async def _find_all(self, asked: Iterator[PlannedOrder], end: float) -> None:
+        """Ask for one order after the other until it is told what became of it, or time is up."""
+        pause = FIRST_PAUSE_SECONDS
+        while perf_counter() < end and (planned := next(asked, None)) is not None:
+            while not self._found(await self._place(planned, perf_counter())):
+                left = end - perf_counter()
+                if left <= 0:
+                    return
+                await asyncio.sleep(min(pause, left))
+                pause = min(2 * pause, MAX_PAUSE_SECONDS)
+            pause = FIRST_PAUSE_SECONDS
+
+    def _found(self, answer: Answer | NoResponse) -> bool:
+        """Whether an answer tells what became of the order: that of the ledger, which was asked for its key."""
+        if isinstance(answer, NoResponse) or answer.verdict is Verdict.FAILED:
+            return False
+        if answer.verdict is Verdict.REFUSED and (
+            answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.code in FROM_MEMORY
+        ):
+            return False
+        self._tally.found(answer)
+        return True
 
     async def _place(self, planned: PlannedOrder, due: float) -> Answer | NoResponse:
         self._tally.requests += 1

@@ -43,7 +43,9 @@ class CrowdPlan(BaseModel):
     `rate` is in orders per second, arriving at random (Poisson); 0 is as fast as `concurrency` shoppers can.
     The crowd ends after `duration` or `orders`, whichever comes first; with neither it ends when cancelled.
     `mix` and `quantities` are weights; without a `mix`, every product whose sale is open is wanted. Shares
-    are of all orders. Equal `seed`s give equal shoppers; `run_id` keeps the keys of two runs apart.
+    are of all orders. Orders that had no answer and have a key are sent again when all is over, for `ask_again`
+    at most, until an answer says what became of them. Equal `seed`s give equal shoppers; `run_id` keeps the keys
+    of two runs apart.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +63,7 @@ class CrowdPlan(BaseModel):
     cancel_share: Share = 0.0
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
     timeout: Duration = timedelta(seconds=10)
+    ask_again: Annotated[timedelta, Field(ge=timedelta())] = timedelta()
     headers: dict[str, str] = {}
     seed: int = Field(default_factory=lambda: secrets.randbelow(2**32))
     run_id: str = Field(default_factory=lambda: secrets.token_hex(4))

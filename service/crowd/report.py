@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -38,9 +39,10 @@ class CrowdReport(BaseModel):
     `orders` counts shoppers, `requests` their POSTs (an order sent twice is two). Each request is in
     `outcomes` or in `errors`. Each order is one of `accepted`; `refused`; `unreached`, when no connection was
     made; and `unknown`, when no answer came back, or one that leaves open whether the order exists. So the
-    service has between `accepted` and `accepted + unknown` of them. `unsent` orders were due before the end
-    but found no free shopper: the service, or the crowd, did not keep the rate. Latencies count from the time
-    an order was due.
+    service has between `accepted` and `accepted + unknown` of them. `unanswered` orders had no answer that says it
+    when the run was over; those of them that were found by their keys are no longer `unknown`. `unsent` orders were
+    due before the end but found no free shopper: the service, or the crowd, did not keep the rate. Latencies count
+    from the time an order was due.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
@@ -56,6 +58,7 @@ class CrowdReport(BaseModel):
     refused: int
     unreached: int
     unknown: int
+    unanswered: int
     unsent: int
     throughput: float
     outcomes: list[Outcome]
@@ -76,6 +79,24 @@ class CrowdReport(BaseModel):
             if outcome.code not in PLACED:
                 counts[outcome.code] += outcome.count
         return counts
+
+
+class Fate(StrEnum):
+    """What a shopper knows of an order: there is one; there is none; nobody was reached; or nobody knows."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNREACHED = "unreached"
+    UNKNOWN = "unknown"
+
+
+def fate_of(answers: list[Answer | NoResponse]) -> Fate:
+    """Return what all the answers to one order say of it together."""
+    if any(isinstance(answer, Answer) and answer.order_id for answer in answers):
+        return Fate.ACCEPTED
+    if all(isinstance(answer, NoResponse) and not answer.arrived for answer in answers):
+        return Fate.UNREACHED
+    return Fate.REFUSED if all(_surely_no_order(answer) for answer in answers) else Fate.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +122,8 @@ class Tally:
         self._cancellation_errors: Counter[str] = Counter()
         self._latencies = {verdict: Latencies() for verdict in Verdict}
         self._order_ids = OrderIds()
-        self._accepted = self._refused = self._unreached = self._violations = 0
+        self._fates: Counter[Fate] = Counter()
+        self._violations = self._found = 0
         self.orders = self.requests = self.unsent = 0
 
     def answered(self, answer: Answer | NoResponse, seconds: float) -> None:
@@ -115,18 +137,17 @@ class Tally:
     def decided(self, answers: list[Answer | NoResponse]) -> str | None:
         """Count the fate of one order, given all the answers to it; return its id if it was accepted."""
         ids = {answer.order_id for answer in answers if isinstance(answer, Answer) and answer.order_id}
-        if ids:
-            self._accepted += 1
-            self._violations += len(ids) - 1
-            if self._plan.keep_order_ids:
-                for order_id in ids:
-                    self._order_ids.add(order_id)
-            return min(ids)
-        if all(isinstance(answer, NoResponse) and not answer.arrived for answer in answers):
-            self._unreached += 1
-        elif all(_surely_no_order(answer) for answer in answers):
-            self._refused += 1
-        return None
+        self._fates[fate_of(answers)] += 1
+        self._violations += max(len(ids) - 1, 0)
+        if self._plan.keep_order_ids:
+            for order_id in ids:
+                self._order_ids.add(order_id)
+        return min(ids, default=None)
+
+    def found(self, answer: Answer) -> None:
+        """Count the fate of an order that had no answer, as it was told when it was asked for again."""
+        self._found += 1
+        self.decided([answer])
 
     def cancelled(self, answer: Answer | NoResponse) -> None:
         """Count the end of one cancellation."""
@@ -141,8 +162,8 @@ class Tally:
             seconds=seconds,
             fraction=self._fraction(seconds),
             orders=self.orders,
-            accepted=self._accepted,
-            refused=self._refused,
+            accepted=self._fates[Fate.ACCEPTED],
+            refused=self._fates[Fate.REFUSED],
             errors=self._errors.total(),
         )
 
@@ -150,6 +171,8 @@ class Tally:
         """Return the result; what was still on its way is an error `interrupted`, its fate unknown."""
         errors = Counter(self._errors)
         answered = self._outcomes.total()
+        known = {fate: self._fates[fate] for fate in Fate if fate is not Fate.UNKNOWN}
+        unknown = self.orders - sum(known.values())
         errors["interrupted"] += self.requests - answered - errors.total()
         return CrowdReport(
             base_url=self._plan.base_url,
@@ -159,10 +182,9 @@ class Tally:
             seconds=round(seconds, 3),
             orders=self.orders,
             requests=self.requests,
-            accepted=self._accepted,
-            refused=self._refused,
-            unreached=self._unreached,
-            unknown=self.orders - self._accepted - self._refused - self._unreached,
+            **known,
+            unknown=unknown,
+            unanswered=unknown + self._found,
             unsent=self.unsent,
             throughput=round(answered / seconds, 1) if seconds else 0,
             outcomes=_outcomes(self._outcomes),

@@ -99,6 +99,8 @@ def _rows(report: CrowdReport) -> Iterator[tuple[str, str]]:
     yield "accepted", f"{report.accepted:,}"
     yield "refused", f"{report.refused:,}"
     yield "fate unknown", f"{report.unknown:,}"
+    if report.unanswered > report.unknown:
+        yield "found by their keys", f"{report.unanswered - report.unknown:,}: they had no answer at first"
     yield "never reached it", f"{report.unreached:,}"
     if report.unsent:
         yield "due but not sent", f"{report.unsent:,}: the rate was not kept; more --concurrency may help"

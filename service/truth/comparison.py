@@ -17,7 +17,9 @@ SETTLED = (Status.CONFIRMED, Status.FAILED)
 class Row:
     """One fact and what each witness says of it; None where a witness cannot know.
 
-    `slack` is by how much the clients may be short: requests that got no answer, which the service may have served.
+    Attributes:
+        unanswered: By how much the clients may be short: requests without an answer, which the service may have served.
+        unproven: Whether nobody can tell any more, whatever the figures are.
     """
 
     what: str
@@ -25,17 +27,22 @@ class Row:
     ledger: int | None
     metrics: int | None
     spans: int | None
-    slack: int = 0
+    unanswered: int = 0
+    unproven: bool = False
 
     @property
     def agrees(self) -> bool:
         """Whether all who know say the same."""
+        known = {figure for figure in (self.clients, self.ledger, self.metrics, self.spans) if figure is not None}
+        return len(known) <= 1 and not self.unproven
+
+    @property
+    def explained(self) -> bool:
+        """Whether what nobody knows explains why they differ, which does not prove that it is so."""
         others = {figure for figure in (self.ledger, self.metrics, self.spans) if figure is not None}
-        if len(others) > 1:
-            return False
-        if self.clients is None or not others:
-            return True
-        return self.clients <= others.pop() <= self.clients + self.slack
+        if self.agrees or self.unproven or self.clients is None:
+            return self.unproven
+        return len(others) == 1 and self.clients <= others.pop() <= self.clients + self.unanswered
 
 
 def compare(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) -> list[Row]:
@@ -46,7 +53,12 @@ def compare(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) -
         figures: What the ledger and the metrics grew by, read after the last order was settled.
         spans: What was received, when every trace was recorded and sent here; else None.
     """
-    return [*_orders(report, figures, spans), *_refusals(report, figures), *_answers(report, figures, spans)]
+    return [
+        *_orders(report, figures, spans),
+        *_unknown(report, figures),
+        *_refusals(report, figures),
+        *_answers(report, figures, spans),
+    ]
 
 
 def _orders(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) -> Iterator[Row]:
@@ -57,12 +69,21 @@ def _orders(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) -
         clients = report.accepted if status is Status.PENDING else None
         if status is Status.CANCELLED:
             clients = sum(outcome.count for outcome in report.cancellations if outcome.status == 200)  # noqa: PLR2004
-        slack = report.unknown if status is Status.PENDING else sum(report.cancellation_errors.values())
+        unanswered = report.unknown if status is Status.PENDING else sum(report.cancellation_errors.values())
         what = "accepted" if status is Status.PENDING else str(status)
         ledger, metrics = figures.ledger_orders[status], figures.metric_orders[status]
-        yield Row(f"orders {what}", clients, ledger, metrics, in_spans, slack)
+        yield Row(f"orders {what}", clients, ledger, metrics, in_spans, unanswered)
     settled = sum(figures.ledger_orders[status] for status in ENDS)
     yield Row("orders that ended", figures.ledger_orders[Status.PENDING], settled, None, None)
+
+
+def _unknown(report: CrowdReport, figures: Figures) -> Iterator[Row]:
+    """Orders that had no answer; and those that their keys, if they had any, could not tell of either."""
+    if report.unanswered:
+        yield Row("orders without an answer", report.unanswered, None, None, None)
+    if report.unknown:
+        more = figures.ledger_orders[Status.PENDING] - report.accepted
+        yield Row("orders still unknown", report.unknown, more, None, None, unproven=True)
 
 
 def _refusals(report: CrowdReport, figures: Figures) -> Iterator[Row]:
@@ -76,8 +97,14 @@ def _answers(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) 
     seen: Counter[int] = Counter()
     for outcome in report.outcomes:
         seen[outcome.status] += outcome.count
+    lost = sum(report.errors.values())
+    if lost:
+        yield Row("requests without answer", lost, None, None, None)
+    if figures.restarted:
+        yield Row("processes that began anew", None, None, figures.restarted, None, unproven=True)
     known = {int(status) for status, count in figures.metric_requests.items() if count}
     for status in sorted(seen.keys() | known):
         in_spans = spans.served[ROUTE, status] if spans is not None else None
         counted = figures.metric_requests[str(status)]
-        yield Row(f"answers {status}", seen[status], None, counted, in_spans, sum(report.errors.values()))
+        unproven = figures.restarted > 0 and counted != seen[status]
+        yield Row(f"answers {status}", seen[status], None, counted, in_spans, lost, unproven)

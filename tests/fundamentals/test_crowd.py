@@ -6,6 +6,7 @@ from datetime import timedelta
 from time import perf_counter
 
 import pytest
+from fastapi.responses import JSONResponse
 
 from service.crowd import CrowdError, Progress, run_crowd, run_demo_crowd, wait_until_ready, watch_orders
 from tests.fundamentals.scripted_service import (
@@ -179,6 +180,30 @@ async def test_broken_connections_leave_the_fate_open() -> None:
         server.close()
     assert report.errors == {"disconnected": 3, "timeout": 3, "unreadable_answer": 3}
     assert report.unknown == 9
+    check_sums(report)
+
+
+class Unwell(Script):
+    """A service that does all that it should, and says of every fifth order that it broke."""
+
+    def reply(self, number: int, key: str | None) -> JSONResponse:
+        """Answer as it should be, or not."""
+        answer = super().reply(number, key)
+        return answer if number % 5 else JSONResponse({"code": "internal_error"}, 500)
+
+
+@pytest.mark.parametrize("seconds", [0, 30])
+async def test_what_became_of_an_order_without_an_answer_is_told_by_its_key(seconds: int) -> None:
+    """Asked again until it is told, whether it was placed or refused; of an order without a key nobody knows."""
+    script = Unwell(lambda number: 202 if number % 2 else 409)
+    async with serve(script) as url:
+        again = timedelta(seconds=seconds)
+        report = await run_crowd(plan_for(url, idempotency_share=0.5, concurrency=4, ask_again=again))
+    assert report.unanswered == 100
+    unknown = [n for n in range(0, 500, 5) if not seconds or script.bodies[n]["key"] is None]
+    assert report.unknown == len(unknown)
+    assert report.accepted == script.accepted - sum(n % 2 for n in unknown)
+    assert report.requests == len(script.bodies)
     check_sums(report)
 
 

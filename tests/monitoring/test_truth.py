@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from service.store import keys
+from service.truth import Row
 from telemetry.settings import INTERCEPTORS
 from tests.support import RedisServer, eventually, free_port
 from tests.support.program import Program
@@ -155,6 +156,39 @@ def test_somebody_else_who_shops_is_named_at_once(valkey_server: RedisServer) ->
             assert program.process.wait(150) == 1
             assert "1 of the requests that the service counted were not this crowd's" in program.output
             assert "CROWD=0" in program.output
+
+
+def test_what_nobody_knows_is_not_agreement() -> None:
+    """Figures that differ by no more than had no answer are explained, and prove nothing."""
+    short = Row("orders accepted", 455, 487, 487, None, unanswered=32)
+    assert (short.agrees, short.explained) == (False, True)
+    shorter = Row("orders accepted", 455, 488, 488, None, unanswered=32)
+    assert (shorter.agrees, shorter.explained) == (False, False)
+    unknown = Row("orders still unknown", 32, 32, None, None, unproven=True)
+    assert (unknown.agrees, unknown.explained) == (False, True)
+
+
+@pytest.mark.timeout(300)
+def test_an_api_that_is_killed_under_the_crowd_leaves_no_order_in_doubt(valkey_server: RedisServer) -> None:
+    """Orders without an answer have a row of their own, and their keys tell what became of them."""
+    with ExitStack() as stack, ThreadPoolExecutor() as pool:
+        (fleet,) = replicas(stack, valkey_server.url, 1, free_port(), OTEL_TRACES_SAMPLER="always_off")
+        client = stack.enter_context(fleet.client())
+        plenty = {"total_stock": 1_000_000, "per_user_limit": None}
+        client.patch("/inventory/lamp", json=plenty, headers=ADMIN).raise_for_status()
+        flags = ("--cancel", "0", "--idempotency", "1", "--rate", "400", "--duration", "4", "--concurrency", "64")
+        running = pool.submit(report, valkey_server.url, [fleet], None, *flags)
+        eventually(lambda: client.get("/inventory/lamp").json()["stock"] < 999_600, 60, "orders come")
+        fleet.kill("api-0")
+        status, rows = running.result()
+    assert status == 1, "what the killed process had counted is gone"
+    assert rows["processes that began anew"]["metrics"] == 1
+    assert rows["orders without an answer"]["clients"] > 0
+    assert "orders still unknown" not in rows
+    accepted = rows["orders accepted"]
+    assert accepted["clients"] == accepted["ledger"] == accepted["metrics"] > 400
+    assert accepted["agrees"]
+    assert all(row["agrees"] or row["explained"] for row in rows.values()), rows
 
 
 @pytest.mark.timeout(300)
