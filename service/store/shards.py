@@ -22,8 +22,12 @@ from service.store.replication import ReplicaCount, run_replicated
 from service.store.scripts import Arg
 from telemetry import store_span
 
-ACKNOWLEDGING = frozenset({"place", "settle", "cancel", "refund", "stock", "requeue", "drop", "lose", "ticket"})
-"""The steps that somebody is told are done: under `DURABILITY=replicated` not before replicas have them."""
+ACKNOWLEDGING = frozenset(
+    {"place", "settle", "cancel", "refund", "stock", "requeue", "drop", "lose", "ticket", "refuse"}
+)
+"""The steps that somebody goes by once they are done: under `DURABILITY=replicated` not before replicas have them.
+
+What was refused is one of them: who has sent a lot does not count it again, so a lot that is lost stays uncounted."""
 
 
 class SchemaMismatchError(ValueError):

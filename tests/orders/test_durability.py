@@ -1,103 +1,18 @@
-"""`DURABILITY=replicated` on real sentinels and clusters: no order that was acknowledged is lost by a failover."""
+"""`DURABILITY=replicated`: nothing is told before replicas have it; `tests/faults/test_failovers.py` has failovers."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Awaitable, Callable
 
 import pytest
 from redis.exceptions import RedisError
 
-from service.background import background_tasks
-from service.ledger.audit import dump_ledger, violations
 from service.ledger.refunds import Refund, refund_order
-from service.ledger.write_check import WriteCheck
-from service.store import connect, keys, outage_reason
+from service.store import connect, outage_reason
 from service.store.preflight import ASYNCHRONOUS, StoreRefused, check
 from service.store.replication import REMEMBERED_SECONDS, ReplicaCount
 from tests.conftest import MakeServer
 from tests.orders.sale import LONG, Sale
-from tests.orders.shoppers import Shoppers
-from tests.support.clusters import Cluster, Sentinels, command, in_step, is_primary
+from tests.support.clusters import command, in_step
 from tests.support.waiting import wait_until
-
-BACK_WITHIN_SECONDS = 30
-TIMEOUT = 0.8
-
-
-@pytest.fixture(scope="module")
-def sentinels() -> Iterator[Sentinels]:
-    """Yield a primary with two replicas, watched."""
-    with Sentinels("redis") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Yield three primaries with a replica each."""
-    with Cluster("valkey") as running:
-        yield running
-
-
-@asynccontextmanager
-async def replicated_sale(url: str, *, count: int = 1) -> AsyncIterator[Sale]:
-    """Open a sale under `DURABILITY=replicated`, with the process's own look at the store."""
-    async with connect(url, name="test", timeout_seconds=TIMEOUT) as client:
-        sale = await Sale.open(client, count=count)
-        sale.shards.replicas_wait_seconds = TIMEOUT * 0.6
-        writes = WriteCheck(sale.shards, TIMEOUT)
-        await sale.product("phone", stock=1_000_000)
-        async with background_tasks(writes.run):
-            await wait_until(lambda: len(sale.shards.replicas) == count, 10, "the replicas are counted")
-            yield sale
-        await writes.aclose()
-
-
-async def assert_nothing_lost(sale: Sale, accepted: list[str]) -> None:
-    """Every order that a shopper was told of is there, and the books are right."""
-    dump = await dump_ledger(sale.shards)
-    assert sorted(set(accepted) - dump.orders.keys()) == []
-    assert violations(dump) == []
-
-
-async def test_planned_and_unplanned_failovers_by_sentinels(sentinels: Sentinels) -> None:
-    """`SENTINEL FAILOVER`, then a crash: what the old primary took alone was acknowledged to nobody."""
-    async with replicated_sale(sentinels.url) as sale:
-        shoppers = Shoppers(sale, "phone")
-        await shoppers.more(200)
-        for planned in (True, False):
-            old = sentinels.primary()
-            if planned:
-                sentinels.ask("SENTINEL FAILOVER", sentinels.service)
-            else:
-                old.kill9()
-            await wait_until(lambda: sentinels.primary() is not old, 30, "another is the primary")  # noqa: B023 - at once
-            if not planned:
-                old.start()
-            await shoppers.more(200, BACK_WITHIN_SECONDS)
-        await shoppers.stop()
-        await assert_nothing_lost(sale, shoppers.accepted)
-
-
-async def test_failovers_of_a_cluster(cluster: Cluster) -> None:
-    """`CLUSTER FAILOVER`, then a crash of a shard's primary in mid-sale."""
-    async with replicated_sale(cluster.url, count=3) as sale:
-        shard = sale.shards.of("phone")
-        shoppers = Shoppers(sale, "phone")
-        await shoppers.more(200)
-        for planned in (True, False):
-            old = cluster.owner(keys.prefix(shard))
-            (replica,) = cluster.replicas_of(old)
-            await wait_until(partial(in_step, replica), 30, "the replica is in step")
-            if planned:
-                command(replica, "CLUSTER", "FAILOVER")
-            else:
-                old.kill9()
-            await wait_until(partial(is_primary, replica), 30, "it is the primary")
-            if not planned:
-                old.start()
-            await shoppers.more(200, BACK_WITHIN_SECONDS)
-        await shoppers.stop()
-        await assert_nothing_lost(sale, shoppers.accepted)
 
 
 async def test_without_replicas_nothing_is_acknowledged(make_server: MakeServer) -> None:
@@ -142,6 +57,7 @@ async def test_what_a_merchant_is_told_waits_for_the_replicas_too(make_server: M
             "stock": lambda: sale.catalogue.restock("phone", 1),
             "requeue": lambda: sale.dead_letters.requeue(letters[:1], LONG),
             "drop": lambda: sale.dead_letters.drop(letters[1:]),
+            "refused": lambda: sale.ledger.refuse("api-0", 1, {"overloaded": 1}),
             "cancel": lambda: sale.ledger.cancel(pending.order_id),
         }
         for name, act in acts.items():

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.security import wire
+from tests.support.figures import as_table, write_counts
 from tests.support.service import ADMIN, Fleet
 
 SHIRT = {"name": "A shirt", "price": 1000, "currency": "EUR", "stock": 1_000_000, "per_user_limit": None}
 CLIENT_SECONDS = 1.0
 
 COLUMNS = ("connections", "sent", "2xx", "4xx", "5xx", "beside")
-BEGIN, END = "<!-- counts: attacks -->", "<!-- /counts -->"
 
 _cases: Counter[str] = Counter()
 _counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -46,22 +46,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatu
     made = attack_table()
     terminalreporter.write_line(made)
     if exitstatus == 0:
-        path = Path(document)
-        begin, _, rest = path.read_text().partition(f"{BEGIN}\n")
-        path.write_text(f"{begin}{BEGIN}\n\n{made}\n\n{END}{rest.partition(END)[2]}")
+        write_counts(Path(document), "attacks", made)
 
 
 def attack_table() -> str:
     """Return what was sent and answered, as Markdown, for each test that has sent anything."""
-    head = ("attack", "test", "cases", *COLUMNS, "seed")
-    lines = [head, ("---", "---", *("---:",) * (len(COLUMNS) + 2))]
+    rows = []
     for name, seen in _counts.items():
         if seen:
-            figures = (f"{seen[column]:,}".replace(",", " ") for column in COLUMNS)
             module, _, test = name.partition("::")
             attack = test.removeprefix("test_").replace("_", " ")
-            lines.append((attack, f"`{module}`", str(_cases[name]), *figures, str(_seeds.get(name, ""))))
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+            figures = (seen[column] for column in COLUMNS)
+            rows.append((attack, f"`{module}`", _cases[name], *figures, str(_seeds.get(name, ""))))
+    return as_table(("attack", "test", "cases", *COLUMNS, "seed"), rows, words=2)
 
 
 @pytest.fixture
