@@ -34,18 +34,21 @@ class CrowdError(Exception):
     """The crowd cannot start; the message is one line for the person who wanted it."""
 
 
-async def run_crowd(plan: CrowdPlan, on_progress: OnProgress | None = None) -> CrowdReport:
+async def run_crowd(
+    plan: CrowdPlan, on_progress: OnProgress | None = None, over: asyncio.Event | None = None
+) -> CrowdReport:
     """Run the plan to its end and return what happened.
 
     Cancelled, it lets the orders on their way be answered, for two seconds at most, and returns the report so
-    far with `interrupted` set; it does not raise. `on_progress` is called about four times a second.
+    far with `interrupted` set; it does not raise. `on_progress` is called about four times a second. Once `over` is
+    set nobody orders any more, as when the duration is over.
 
     Raises:
         CrowdError: the plan names no products and the service tells of none that are for sale.
     """
     async with ApiClient(plan) as client:
         mix = plan.mix or await _products_for_sale(client, plan)
-        return await _Crowd(plan, client, mix).run(on_progress or _ignore)
+        return await _Crowd(plan, client, mix, over or asyncio.Event()).run(on_progress or _ignore)
 
 
 async def wait_until_ready(plan: CrowdPlan) -> None:
@@ -72,12 +75,13 @@ def _ignore(_: Progress) -> None:
 class _Crowd:
     """One run. The workers share one line of shoppers: whoever is free takes the next."""
 
-    def __init__(self, plan: CrowdPlan, client: ApiClient, mix: dict[str, float]) -> None:
+    def __init__(self, plan: CrowdPlan, client: ApiClient, mix: dict[str, float], over: asyncio.Event) -> None:
         self._plan = plan
         self._client = client
         self._line = planned_orders(plan, mix)
         self._tally = Tally(plan)
         self._busy: set[int] = set()
+        self._over = over
         self._unanswered: list[PlannedOrder] = []
         self._started = perf_counter()
         self._end = self._started + plan.duration.total_seconds() if plan.duration else float("inf")
@@ -136,7 +140,7 @@ class _Crowd:
     async def _turn(self, planned: PlannedOrder) -> float | None:
         """Wait until the shopper is due and return that time; None when the run ends first."""
         now = perf_counter()
-        if now >= self._end:
+        if now >= self._end or self._over.is_set():
             return None
         if planned.due is None:
             return now

@@ -213,6 +213,7 @@ class Load:
     def __init__(self, plan: CrowdPlan) -> None:
         self._plan = plan
         self._progress: Progress | None = None
+        self._over = asyncio.Event()
         self.report: CrowdReport
 
     @property
@@ -229,11 +230,14 @@ class Load:
         self._progress = progress
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(run_crowd(self._plan, self._note))
+        self._task = asyncio.create_task(run_crowd(self._plan, self._note, self._over))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._task.cancel()
+        if error is None:
+            self._over.set()  # what became of orders without an answer is asked for, if the plan says so
+        else:
+            self._task.cancel()
         self.report = await self._task

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from itertools import pairwise
 
@@ -53,23 +54,23 @@ class Witnessed:
         self._sources = sources
         self._spans = spans
 
-    async def through(
-        self, happen: Callable[[Load], Awaitable[None]], seed: int, *, concurrency: int = 16, keyed: float = 0.5
-    ) -> Told:
+    async def through(self, happen: Callable[[Load], Awaitable[None]], seed: int, *, concurrency: int = 16) -> Told:
         """Sell while something happens, and return what came of it once all agree.
 
         Args:
             happen: What happens; the crowd buys until it returns.
             seed: Of the crowd.
             concurrency: How many shoppers there are at one time.
-            keyed: The share of orders with an idempotency key.
         """
         self._spans.served.clear()
         self._spans.processed.clear()
         before = await self._sources.read()
         mix = dict.fromkeys(self.products, 1.0)
-        shares = {"idempotency_share": keyed, "retry_share": keyed / 10, "cancel_share": 0.05}
-        async with Load(crowd_plan(self.url, seed, mix=mix, concurrency=concurrency, **shares)) as load:
+        # Each has a key, so that what became of it can be asked for once all is over.
+        shares = {"idempotency_share": 1.0, "retry_share": 0.05, "cancel_share": 0.05}
+        again = timedelta(seconds=TRUE_WITHIN_SECONDS)
+        plan = crowd_plan(self.url, seed, mix=mix, concurrency=concurrency, ask_again=again, **shares)
+        async with Load(plan) as load:
             await load.more(100)
             await happen(load)
         began = asyncio.get_running_loop().time()
