@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: `all` measures everything, `quick` some subjects, `steps` the store; `render` writes."""
+"""`python -m benchmarks`: `all` measures everything, `quick` some subjects, `steps` the store, `figures` the goals."""
 
 import signal
 import statistics
@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from benchmarks import (
     machine,
     overload,
     plots,
+    reach,
     refusals,
     report,
     rounds,
@@ -33,6 +35,7 @@ from benchmarks.subjects import SUBJECTS, subject
 PAGE = ROOT / "docs/performance.md"
 PICTURES = ROOT / "docs/pictures"
 RESULTS = ROOT / "docs/performance.json"
+FIGURES = ROOT / "docs/figures.json"
 QUICK_RESULTS = ROOT / "build/performance-quick.json"
 ALIASES = {"ours": ("ours-off", "ours-lean-all", "ours-native-all", "ours-contrib-all"), "baseline": ("baseline",)}
 PARTS: dict[str, Callable[[Bench], Iterable[Row]]] = {
@@ -98,6 +101,38 @@ def render() -> None:
     found = read(RESULTS)
     report.write(PAGE, found)
     plots.draw(found["rows"], PICTURES)
+
+
+@app.command("figures")
+def figures_to_reach(
+    before: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="a checkout of the version to compare with")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="rounds to add to those of the results file")] = 1,
+    parts: Annotated[str, typer.Option(help="only these parts, comma-separated")] = ",".join(reach.PARTS),
+    seconds: Annotated[float, typer.Option(help="measured in each slice, at least")] = 1.5,
+    fresh: Annotated[bool, typer.Option("--fresh", help="forget the rounds before")] = False,
+) -> None:
+    """Measure the figures to reach side by side; write docs/figures.json and the tables of docs/performance.md."""
+    wanted = parts.split(",")
+    if unknown := [name for name in wanted if name not in reach.PARTS]:
+        raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(reach.PARTS)}")
+    busy = machine.busy_share()
+    rows = read(FIGURES)["rows"] if FIGURES.exists() and not fresh else []
+    with prepared(replace(FULL, seconds=seconds, queue=reach.QUEUE)) as bench:
+        for _ in range(rounds):
+            number = 1 + max((int(row["round"]) for row in rows if row["part"] in wanted), default=-1)
+            for row in reach.measure(bench, wanted, before, number):
+                rows.append(row)
+                write(FIGURES, results("figures", rows, busy))
+    write_figures()
+
+
+@app.command()
+def write_figures() -> None:
+    """Write the tables of the figures to reach into docs/performance.md, without measuring."""
+    found = read(FIGURES)
+    PAGE.write_text(report.put(PAGE.read_text(), reach.tables(found)))
 
 
 @app.command()

@@ -44,7 +44,8 @@ def by_round(rows: Sequence[Row], name: str, of: Of, *cases: Row) -> list[float]
     return found
 
 
-def _ratio(figures: Sequence[float]) -> float:
+def ratio(figures: Sequence[float]) -> float:
+    """Return the first figure as a multiple of the second."""
     return figures[0] / figures[1] if figures[1] else math.nan
 
 
@@ -67,11 +68,11 @@ def _against_twin(rows: Sequence[Row]) -> list[Figure]:
     found = []
     for interceptor, reach in (("lean", 1.5), ("native", 1.5), ("contrib", 1.1)):
         what = f"orders per second per core, everything on, {interceptor}, against the naive baseline with nothing on"
-        measured = cpu(_ratio, "baseline", f"ours-{interceptor}-all")
+        measured = cpu(ratio, "baseline", f"ours-{interceptor}-all")
         found.append(Figure(what=what, measured=measured, sense=">=", reach=reach, unit="x"))
     for interceptor in ("lean", "native", "contrib"):
         what = f"... {interceptor}, against the baseline with `opentelemetry-instrument` defaults"
-        measured = cpu(_ratio, "baseline-otel", f"ours-{interceptor}-all")
+        measured = cpu(ratio, "baseline-otel", f"ours-{interceptor}-all")
         found.append(Figure(what=what, measured=measured, sense=">=", reach=5, unit="x"))
     for interceptor, reach in (("lean", 0.25), ("native", 0.25), ("contrib", 0.5)):
         what = f"CPU that telemetry adds to an order, {interceptor}, as a share of the naive baseline's CPU per order"
@@ -85,7 +86,7 @@ def _of_the_service(rows: Sequence[Row]) -> list[Figure]:
     found = []
     for interceptor in ("lean", "native", "contrib"):
         mine = select(refusals, subject=f"ours-{interceptor}-all")
-        measured = by_round(mine, "cpu_us", _ratio, {"case": "accepted"}, {"case": "sold-out"})
+        measured = by_round(mine, "cpu_us", ratio, {"case": "accepted"}, {"case": "sold-out"})
         what = f"refusals per second per core when sold out, {interceptor}, against accepted orders"
         found.append(Figure(what=what, measured=measured, sense=">=", reach=2, unit="x"))
     shared = values(select(rows, part="orders", subject="ours-lean-all"), "orders_per_call")
@@ -105,7 +106,7 @@ def _of_growth(rows: Sequence[Row]) -> list[Figure]:
     growth = select(rows, part="growth", axis="orders stored")
     if growth:
         small, large = (end(float(row["size"]) for row in growth) for end in (min, max))
-        measured = by_round(growth, "requests_per_second", _ratio, {"size": large}, {"size": small})
+        measured = by_round(growth, "requests_per_second", ratio, {"size": large}, {"size": small})
         what = f"orders per second at {large:,.0f} stored orders / at {small:,.0f}"
         found.append(Figure(what=what, measured=measured, sense=">=", reach=0.95))
     memory = select(rows, part="memory")

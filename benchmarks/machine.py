@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -77,9 +78,16 @@ def facts() -> dict[str, str]:
         "cpu": names[0].partition(":")[2].strip() if names else platform.machine(),
         "cores": str(len(_cores())),
         "kernel": platform.release().partition("-")[0],
-        "python": platform.python_version(),
+        "python": python_build(),
         **{package: version(package) for package in _PACKAGES},
     }
+
+
+def python_build() -> str:
+    """Return the interpreter's version and how it was made: with PGO the same code takes a tenth less."""
+    options = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    made = [name for name, option in (("PGO", "--enable-optimizations"), ("LTO", "--with-lto")) if option in options]
+    return f"{platform.python_version()} ({' and '.join(made) or 'made without PGO and LTO'})"
 
 
 @cache

@@ -3,7 +3,7 @@
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.bench import Results, Row, middle, select, values
@@ -33,12 +33,16 @@ def tables(found: Results) -> dict[str, str]:
 
 def fill(text: str, found: Results) -> str:
     """Replace what stands between the markers of a text."""
-    made = tables(found)
+    return put(text, tables(found))
 
-    def put(match: re.Match[str]) -> str:
-        return f"{match[1]}\n{made[match[2]]}\n\n{match[3]}"
 
-    return _MARKED.sub(put, text)
+def put(text: str, made: Mapping[str, str]) -> str:
+    """Put these tables between their markers; what stands between others stays."""
+
+    def replaced(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{made[match[2]]}\n\n{match[3]}" if match[2] in made else match[0]
+
+    return _MARKED.sub(replaced, text)
 
 
 def write(page: Path, found: Results) -> None:
@@ -48,10 +52,8 @@ def write(page: Path, found: Results) -> None:
 
 def run(found: Results) -> str:
     """When, how and on what it was measured."""
-    machine = dict(found["machine"])
     of_load = middle(select(found["rows"], part="orders"), "load_cpu_us")
-    where = f"{machine.pop('cpu')}, {machine.pop('cores')} cores, Linux {machine.pop('kernel')}"
-    packages = ", ".join(f"{name} {version}" for name, version in machine.items())
+    where, packages = described(found["machine"])
     command = "make bench" if found["mode"] == "full" else "make bench QUICK=1"
     preliminary = " **Preliminary: the machine was busy.**" if found["busy_before"] > BUSY else ""
     return (
@@ -61,13 +63,25 @@ def run(found: Results) -> str:
     )
 
 
+def described(machine: Mapping[str, str]) -> tuple[str, str]:
+    """Return what the machine is, and what was installed."""
+    left = dict(machine)
+    where = f"{left.pop('cpu')}, {left.pop('cores')} cores, Linux {left.pop('kernel')}"
+    return where, ", ".join(f"{name} {version}" for name, version in left.items())
+
+
 def figures(rows: Sequence[Row]) -> str:
     """Report what is to be reached, and what is."""
+    return reached(all_figures(rows))
+
+
+def reached(found: Iterable[Figure]) -> str:
+    """Return a table of figures."""
     lines = []
-    for figure in all_figures(rows):
-        reached = "" if math.isnan(figure.middle) else "yes" if figure.reached else "no"
+    for figure in found:
+        verdict = "" if math.isnan(figure.middle) else "yes" if figure.reached else "no"
         goal = f"{'at least' if figure.sense == '>=' else 'at most'} {figure.reach:g}{figure.unit}"
-        lines.append((figure.what, _spread(figure), goal, reached))
+        lines.append((figure.what, _spread(figure), goal, verdict))
     return table(("what", "measured", "reach", "reached"), lines)
 
 

@@ -7,9 +7,10 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from benchmarks import load, machine, shop
-from benchmarks.program import Program, answers, free_port, python
+from benchmarks.program import ROOT, Program, answers, free_port, python
 from benchmarks.store import Store
 from benchmarks.subjects import STOCK, Subject
 from service.ledger.audit import dump_ledger, violations
@@ -87,14 +88,16 @@ def serving(subject: Subject, store: Store, receiver: str) -> Iterator[tuple[Pro
 
 
 @contextmanager
-def working(store: Store, env: Mapping[str, str], cores: set[int]) -> Iterator[tuple[Program, int]]:
-    """Run `flash-sale worker` while the block lasts; yield its program and the port of its metrics."""
+def working(
+    store: Store, env: Mapping[str, str], cores: set[int], checkout: Path = ROOT
+) -> Iterator[tuple[Program, int]]:
+    """Run `flash-sale worker` of a checkout while the block lasts; yield its program and the port of its metrics."""
     port = free_port()
     address = {"OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1", "OTEL_EXPORTER_PROMETHEUS_PORT": str(port)}
     with Program(
         python("-P", "-m", "service", "worker"),
         cores=cores,
-        env={"REDIS_URL": store.url, **address, **env},
+        env={"REDIS_URL": store.url, "PYTHONPATH": str(checkout), **address, **env},
         ready=lambda: answers(f"http://127.0.0.1:{port}/readyz"),
     ) as worker:
         yield worker, port

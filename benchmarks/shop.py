@@ -1,4 +1,4 @@
-"""Stocks a store: for our service by the catalogue's own steps, for the baseline by the hash that it reads."""
+"""Stocks a store: for our service by the catalogue's own steps, for its peers by the hash that it reads."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ class ShopError(RuntimeError):
 
 def stock(subject: Subject, store: Store, products: int, units: int) -> None:
     """Put products `p0`, `p1`, ... on sale for a subject."""
-    if subject.kind == "baseline":
+    if subject.kind in ("baseline", "go"):
         for number in range(products):
             store.hash_set(f"product:p{number}", {"stock": units, "price": PRICE, "currency": CURRENCY})
     elif subject.kind == "ours":

@@ -15,6 +15,6 @@ def run(bench: Bench, subjects: Sequence[Subject] = SUBJECTS) -> Iterator[Row]:
     what = rounds.Slice(shape=Shape(warm=bench.scale.warm, seconds=bench.scale.seconds))
     for number in range(bench.scale.rounds):
         for subject in subjects:
-            if subject.variant and number >= bench.scale.variant_rounds:
+            if (subject.variant and number >= bench.scale.variant_rounds) or subject.missing:
                 continue
             yield rounds.measure(subject, bench.store, bench.receiver, what).row(PART, round=number)

@@ -68,6 +68,11 @@ class Store:
         """Return the entries of a stream."""
         return int(self._client.xlen(stream))
 
+    def entries(self, stream: str) -> list[tuple[str, dict[str, str]]]:
+        """Return the entries of a stream."""
+        found: Any = self._client.xrange(stream)
+        return list(found)
+
     def answers(self) -> bool:
         """Whether it serves."""
         try:

@@ -12,8 +12,10 @@ from typing import Literal
 
 from benchmarks.program import python
 from benchmarks.store import Store
+from deploy.stack.tools import ToolMissing, built, find, sources
 
-Kind = Literal["ours", "baseline", "asgi-floor"]
+Kind = Literal["ours", "baseline", "go", "asgi-floor"]
+GO_PEER = "go-peer"
 STOCK = 1_000_000_000
 _UVICORN = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning")
 
@@ -25,7 +27,7 @@ class Subject:
     Attributes:
         name: what the results call it.
         title: what people call it.
-        kind: ours, the baseline or the limit.
+        kind: ours, the baseline, its like in Go, or the limit.
         env: added to its environment.
         exports: whether it is told of the OTLP receiver.
         instrumented: whether `opentelemetry-instrument` starts it.
@@ -44,6 +46,8 @@ class Subject:
         """Return the command that serves it."""
         if self.kind == "ours":
             return python("-P", "-m", "service", "api")
+        if self.kind == "go":
+            return [str(find(GO_PEER))]
         module = (
             "benchmarks.peers.asgi_floor:app" if self.kind == "asgi-floor" else "benchmarks.peers.baseline:make_app"
         )
@@ -59,6 +63,8 @@ class Subject:
         if self.kind == "ours":
             env |= {"HOST": "127.0.0.1", "PORT": str(port), "WORKERS": "1"}
             env["MAX_WAIT_SECONDS"] = "0"  # no worker: the queue grows
+        if self.kind == "go":
+            env["PORT"] = str(port)
         if self.exports:
             env["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver
         return {**env, **self.env}
@@ -66,7 +72,18 @@ class Subject:
     @property
     def probe(self) -> str:
         """A path that says 200 when it serves."""
-        return "/readyz" if self.kind == "ours" else "/openapi.json" if self.kind == "baseline" else "/"
+        return {"ours": "/readyz", "asgi-floor": "/"}.get(self.kind, "/openapi.json")
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot be measured here; empty if it can. The Go peer is built once, where there is Go."""
+        if self.kind != "go":
+            return ""
+        try:
+            built(next(source for source in sources() if source.name == GO_PEER))
+        except ToolMissing as error:
+            return str(error)
+        return ""
 
 
 def _ours(interceptor: str, what: str, title: str, *, exports: bool = False, **env: str) -> Subject:
@@ -98,6 +115,11 @@ def _of(interceptor: str) -> list[Subject]:
     ]
 
 
+def _go(what: str, title: str, **env: str) -> Subject:
+    env |= {"PEER_TELEMETRY": "otel", "OTEL_SERVICE_NAME": "go-peer"}
+    return Subject(name=f"go-{what}", title=f"Go, net/http + go-redis, {title}", kind="go", exports=True, env=env)
+
+
 SUBJECTS: tuple[Subject, ...] = (
     Subject(name="ours-off", title="flash-sale, telemetry off", kind="ours", env={"OTEL_SDK_DISABLED": "true"}),
     *_of("lean"),
@@ -125,6 +147,14 @@ SUBJECTS: tuple[Subject, ...] = (
         instrumented=True,
         env={"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
     ),
+    Subject(name="go", title="Go, net/http + go-redis, no telemetry", kind="go"),
+    _go(
+        "one-percent",
+        "otelhttp, redisotel, Prometheus, 1 % of traces",
+        OTEL_TRACES_SAMPLER="parentbased_traceidratio",
+        OTEL_TRACES_SAMPLER_ARG="0.01",
+    ),
+    _go("every-trace", "the same, each trace", OTEL_TRACES_SAMPLER="always_on"),
     Subject(name="asgi-floor", title="raw ASGI answer (limit)", kind="asgi-floor"),
 )
 

@@ -1,10 +1,11 @@
 """Part `worker`: how fast one order worker on one core empties a full queue, with a payment that takes no time."""
 
 import time
+from pathlib import Path
 
 from benchmarks import machine, preload
 from benchmarks.bench import Bench, Row
-from benchmarks.program import Program
+from benchmarks.program import ROOT, Program
 from benchmarks.rounds import audit, working
 from benchmarks.shop import put_products
 from benchmarks.subjects import STOCK
@@ -19,19 +20,20 @@ POLL_SECONDS = 0.02
 def run(bench: Bench) -> list[Row]:
     """Measure both cases in turn, round by round."""
     return [
-        _measure(bench, case, env) | {"round": number}
+        measure(bench, case, env) | {"round": number}
         for number in range(bench.scale.few)
         for case, env in CASES.items()
     ]
 
 
-def _measure(bench: Bench, case: str, env: dict[str, str]) -> Row:
+def measure(bench: Bench, case: str, env: dict[str, str], checkout: Path = ROOT) -> Row:
+    """Measure the worker of a checkout once."""
     store, queue = bench.store, bench.scale.queue
     store.flush()
     put_products(store, 1, STOCK)
     preload.place(store, range(queue))
     env = {"ORDER_WORKERS": "1", "PAYMENT_LATENCY_SECONDS": "0", "OTEL_EXPORTER_OTLP_ENDPOINT": bench.receiver, **env}
-    with working(store, env, machine.server_cores()) as (worker, _):
+    with working(store, env, machine.server_cores(), checkout) as (worker, _):
         at, cpu, done = _wait(bench, worker, int(queue * SKIPPED))
         end, cpu_end, done_end = _wait(bench, worker, queue)
     audit(store)

@@ -22,6 +22,8 @@ HERE: Final = Path(__file__).resolve().parent
 MANIFEST: Final = HERE / "otelcol-builder.yaml"
 CHECKER: Final = HERE / "compose-check"
 API_TOOLS: Final = HERE / "api-tools"
+_PEERS: Final = HERE.parents[1] / "benchmarks" / "peers"
+GO_PEER: Final = (*sorted((_PEERS / "go").iterdir()), _PEERS / "baseline.lua")
 PYTHON_CLIENTS: Final = HERE.parents[1] / "requirements" / "clients.txt"
 NICE: Final = ["nice", "-n", "5"]
 PAGE: Final = b"<!doctype html><title>The API is here; the page is in the image.</title>\n"
@@ -38,8 +40,10 @@ class Source:
     name: str
     version: str
     programs: tuple[str, ...]
+    files: tuple[Path, ...] = ()
+    """The source, where it is here."""
     module: str = ""
-    """A module of the proxy, at `revision`; without it, the source is in this folder."""
+    """A module of the proxy, at `revision`."""
     revision: str = ""
     packages: tuple[str, ...] = ()
     """Where in the module the programs are; without it, in `cmd`."""
@@ -92,8 +96,17 @@ def sources() -> list[Source]:
             programs=("kustomize",),
             packages=(".",),
         ),
-        Source(name="compose-check", version=_digest(*sorted(CHECKER.iterdir())), programs=("compose-check",)),
+        *_own(),
         *_installed(),
+    ]
+
+
+def _own() -> list[Source]:
+    """Return the programs whose source is here."""
+    found = {"compose-check": tuple(sorted(CHECKER.iterdir())), "go-peer": GO_PEER}
+    return [
+        Source(name=program, version=_digest(*files), programs=(program,), files=files)
+        for program, files in found.items()
     ]
 
 
@@ -233,10 +246,11 @@ def _fetch(source: Source, work: Path) -> list[str]:
 
 def _generate(source: Source, work: Path) -> list[str]:
     """Make the source of a program of our own in `work`: a copy, or what the collector's builder writes."""
-    if source.name == CHECKER.name:
-        shutil.copytree(CHECKER, work)
-        return ["."]
     work.mkdir()
+    if source.files:
+        for file in source.files:
+            shutil.copy(file, work)
+        return ["."]
     builder = f"go.opentelemetry.io/collector/cmd/builder@v{_collector_version()}"
     _run(["go", "run", builder, f"--config={MANIFEST}", "--skip-compilation", f"--output-path={work}"], work)
     return ["."]

@@ -1,8 +1,9 @@
 """What the start of `flash-sale api` costs, and what its processes weigh and do at rest (Linux only).
 
-.venv/bin/python -m tests.fundamentals.fleet_start [PROCESSES]
+.venv/bin/python -m tests.fundamentals.fleet_start [PROCESSES] [--json]
 """
 
+import json
 import os
 import sys
 import time
@@ -30,8 +31,8 @@ def pss_mib(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
-def main(processes: int) -> None:
-    """Start a fleet beside a store that runs, and say what it took."""
+def measure(processes: int) -> dict[str, float]:
+    """Start a fleet beside a store that runs, and return what it took, by names that carry the units."""
     with RedisServer("valkey") as store, store.sync_client() as client:
         begun = time.monotonic()
         with Fleet(store.url, command="api", api=processes, workers=0, wait=False) as fleet:
@@ -49,12 +50,28 @@ def main(processes: int) -> None:
             commands = client.info("stats")["total_commands_processed"] - commands
             idle = [100 * (cpu_seconds(pid) - then) / REST_SECONDS for pid, then in zip(roles, before, strict=True)]
             weights = [pss_mib(pid) for pid in roles]
-    print(  # noqa: T201 - what it is run for
-        f"{processes} API processes: ready after {wall:.2f} s and {cpu:.2f} s of CPU (all processes); at rest each "
-        f"{median(weights):.1f} MiB PSS (at most {max(weights):.1f}) and {median(idle):.2f} % of a core; the store "
-        f"{commands / REST_SECONDS:.0f} commands a second for all; load {os.getloadavg()[0]:.1f}"
+    return {
+        "ready_seconds": wall,
+        "start_cpu_seconds": cpu,
+        "pss_mib": median(weights),
+        "most_pss_mib": max(weights),
+        "idle_percent": median(idle),
+        "commands_per_second": commands / REST_SECONDS,
+    }
+
+
+def main(processes: int, *, as_json: bool) -> None:
+    """Say what a fleet takes."""
+    found = measure(processes)
+    words = (
+        f"{processes} API processes: ready after {found['ready_seconds']:.2f} s and {found['start_cpu_seconds']:.2f} s "
+        f"of CPU (all processes); at rest each {found['pss_mib']:.1f} MiB PSS (at most {found['most_pss_mib']:.1f}) "
+        f"and {found['idle_percent']:.2f} % of a core; the store {found['commands_per_second']:.0f} commands a second "
+        f"for all; load {os.getloadavg()[0]:.1f}"
     )
+    print(json.dumps(found) if as_json else words)  # noqa: T201 - what it is run for
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if sys.argv[1:] else 16)
+    numbers = [argument for argument in sys.argv[1:] if argument.isdecimal()]
+    main(int(numbers[0]) if numbers else 16, as_json="--json" in sys.argv)

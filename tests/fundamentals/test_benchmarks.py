@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import math
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -11,17 +12,19 @@ from typing import Any
 
 import pytest
 
-from benchmarks import figures, load, machine, preload, report, rounds, steps
+from benchmarks import figures, load, machine, preload, reach, report, rounds, steps
+from benchmarks.__main__ import PAGE
 from benchmarks.bench import Results, Row
 from benchmarks.order_steps import STEPS, WARM_UP
 from benchmarks.program import ROOT
 from benchmarks.shop import put_products
 from benchmarks.store import Store, open_store
 from benchmarks.subjects import SUBJECTS, Subject, subject
-from tests.support import serve
+from tests.support import executable, serve
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark reads /proc")
 
+TRACEPARENT = re.compile(r"00-(?P<trace>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>0[01])")
 TINY = load.Shape(connections=4, warm=0.1, seconds=0.3)
 
 
@@ -70,6 +73,14 @@ def test_a_peer_from_elsewhere_takes_orders(name: str, store: Store, receiver: s
     assert rounds.measure(who, store, receiver, rounds.Slice(shape=TINY)).answers > 0
 
 
+@pytest.mark.parametrize("name", ["go", "go-every-trace"])
+def test_the_go_peer_takes_orders(name: str, store: Store, receiver: str) -> None:
+    """As the others; it is built once, where there is Go."""
+    who = subject(name)
+    executable("go-peer")
+    assert rounds.measure(who, store, receiver, rounds.Slice(shape=TINY)).answers > 0
+
+
 def test_refusals_are_counted_by_the_ledger(store: Store, receiver: str) -> None:
     """Ten units are sold, the rest is refused, and the ledger says the same."""
     what = rounds.Slice(
@@ -114,6 +125,16 @@ def test_the_steps_of_an_order_are_measured_by_another_interpreter(store: Store)
     assert found[steps.WHOLE] == pytest.approx(sum(found[step] for step in STEPS))
     assert store.totals()["confirmed"] == 40 + WARM_UP
     rounds.audit(store)
+
+
+def test_the_queue_is_filled_with_what_the_api_writes(store: Store) -> None:
+    """Each entry has a trace of its own; one in a hundred is recorded."""
+    store.flush()
+    put_products(store, 1, 1_000)
+    preload.place(store, range(200))
+    found = [TRACEPARENT.fullmatch(fields["t"]) for _, fields in store.entries("{fs:00}:queue")]
+    assert len({match["trace"] for match in found if match}) == 200
+    assert sum(match["flags"] == "01" for match in found if match) == 2
 
 
 async def test_the_load_is_counted_exactly() -> None:
@@ -182,6 +203,33 @@ def test_the_tables_say_what_was_measured() -> None:
     table = report.figures(rows)
     assert "| **2.00x** (2.00 to 2.00) | at least 1.5x | yes |" in table
     assert report.worker(rows) == "Not measured in this run."
+
+
+def test_the_figures_to_reach_are_made_of_one_round_each() -> None:
+    """Whoever is compared was measured in the same round; what was not measured has no figure."""
+    cpu = {"ours-lean-all": 50.0, "go-one-percent": 100.0, "baseline": 200.0}
+    rows: list[Row] = [
+        {"part": "rates", "rate": rate, "subject": name, "round": number, "cpu_us": us * (1 + number), "load": 0.1}
+        for number in (0, 1, 2)
+        for name, us in cpu.items()
+        for rate in (0, 500)
+    ]
+    rows += [
+        {"part": "steps", "batch": 1, "case": case, "round": 0, "whole order": us, "load": 0.1}
+        for case, us in (("before", 50.0), ("now", 25.0))
+    ]
+    found = {figure.what: figure for figure in reach.all_figures(rows)}
+    assert (
+        list(found["CPU of an order, `lean`, everything on, against Go + OpenTelemetry at 1 %"].measured) == [0.5] * 3
+    )
+    naive = "orders per CPU, `lean`, everything on, against the naive baseline with nothing on, "
+    assert found[naive + "500/s"].middle == found[naive + "saturation"].middle == 4
+    assert not found[naive + "2,000/s"].measured
+    assert found["CPU of the store for a whole order, 1 a call, against the version before"].middle == 0.5
+    made = reach.tables(Results(taken="", mode="figures", machine=machine.facts(), busy_before=0.0, rows=rows))
+    assert "| **0.50x** (0.50 to 0.50) | at most 0.9x | yes |" in made["reach"]
+    assert "0.1 to 0.1" in made["reachrun"]
+    assert made.keys() <= set(re.findall(r"<!-- bench: (\w+) -->", PAGE.read_text()))
 
 
 def test_a_page_keeps_what_is_not_between_its_markers() -> None:
