@@ -148,13 +148,13 @@ class TelemetrySettings:
     @property
     def modules(self) -> tuple[str, ...]:
         """What a process with these settings imports late; who forks several of them imports it once, before."""
-        names = ["telemetry.runtime", f"telemetry.http.{self.interceptor}"]
+        names = [f"{__package__}.runtime", f"{__package__}.http.{self.interceptor}"]
         if self.interceptor == "contrib":
             names.append("opentelemetry.instrumentation.fastapi")
         if self.otlp or self.otlp_metrics:
-            names.append("telemetry.export.otlp")
+            names.append(f"{__package__}.export.otlp")
         if self.otlp_logs:
-            names.append("telemetry.logs.otlp")
+            names.append(f"{__package__}.logs.otlp")
         return tuple(names)
 
     @classmethod

@@ -34,6 +34,15 @@ async def main():
 
 asyncio.run(main())
 """
+LATE = """
+import importlib
+from vendor.watching.settings import TelemetrySettings
+
+settings = TelemetrySettings.from_env({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, service_name="s")
+for name in settings.modules:
+    importlib.import_module(name)
+print(*settings.modules)
+"""
 
 
 @pytest.fixture
@@ -69,3 +78,10 @@ def test_the_windows_find_their_scripts(lifted: Path, valkey_server: RedisServer
     done = run(argv, cwd=lifted)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[('/items/{item}', 1)]"
+
+
+def test_what_is_imported_late_has_the_name_of_the_folder(lifted: Path) -> None:
+    """A process that forks others imports it before, by name."""
+    done = run([sys.executable, "-c", NO_ORIGINAL + LATE], cwd=lifted)
+    assert done.returncode == 0, done.stderr
+    assert f"vendor.{NAME}.logs.otlp" in done.stdout.split()
