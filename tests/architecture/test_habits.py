@@ -131,6 +131,14 @@ def test_a_commit_that_ruff_would_refuse_is_refused_by_the_hooks(tmp_path: Path)
     assert "F821" in done.stdout
 
 
+def test_the_hook_of_the_contracts_runs_for_every_package_that_they_are_about() -> None:
+    """A commit in any of them may break one."""
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    (pattern,) = [hook["files"] for hook in hooks if hook["id"] == "import-contracts"]
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"]
+    assert [package for package in packages if not re.search(pattern, f"{package}/module.py")] == []
+
+
 def test_no_other_file_pins_ruff() -> None:
     """The hooks, the editor's settings and the workflows take the one in requirements/dev.txt."""
     for path in files():
