@@ -19,14 +19,14 @@ NOT_OURS = {
 }
 
 
-def files(suffix: str = "") -> list[Path]:
-    """Return the tracked files with a suffix; of a copy without git, all that are not caches."""
+def files(*suffixes: str) -> list[Path]:
+    """Return the tracked files with one of these suffixes, or all; of a copy without git, all that are not caches."""
     if has("git") and (ROOT / ".git").exists():
         listed = run(["git", "ls-files", "-z"], check=True)
         found = [ROOT / name for name in listed.stdout.split("\0") if name]
     else:
         found = [path for path in ROOT.rglob("*") if not NOT_OURS & set(path.relative_to(ROOT).parts)]
-    return sorted(path for path in found if path.is_file() and path.name.endswith(suffix))
+    return sorted(path for path in found if path.is_file() and path.name.endswith(suffixes or ""))
 
 
 def name(path: Path) -> str:

@@ -37,7 +37,7 @@ VARIABLES_OF_OTHERS = {
 DECISIONS = ROOT / "docs/decisions"
 RECORDS = [path for path in files(".md") if path.parent == DECISIONS and path.name != "README.md"]
 STATUS = re.compile(r"\*\*Status:\*\* (?:accepted|proposed|superseded by \[.+\]\(.+\.md\)), [A-Z][a-z]+ 20\d\d\.")
-LONGEST_RECORD = {"telemetry-cost.md": 70}
+LONG_RECORDS = {"telemetry-cost.md": 70}
 """It holds the figures of every step."""
 NAMES = {path.name for path in files()}
 
@@ -196,4 +196,4 @@ def test_a_decision_has_a_status_and_says_what_was_rejected(record: Path) -> Non
     lines = record.read_text().splitlines()
     assert STATUS.fullmatch(lines[2]), "the third line: **Status:** accepted, November 2026."
     assert any(line.startswith("**Rejected.**") for line in lines), "a paragraph that begins with **Rejected.**"
-    assert len(lines) <= LONGEST_RECORD.get(record.name, 50)
+    assert len(lines) <= LONG_RECORDS.get(record.name, 50)

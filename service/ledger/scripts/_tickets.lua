@@ -2,9 +2,29 @@
 -- the product's hash: `admission` ('ticket', else '' or not there), `round` (of the lot), `given` (how many tickets), and
 -- once the lot is drawn `drawn` (how many of them took part), `seed`, `turn` (orders are taken of places below it) and
 -- `moved` (when that was last changed; 0: all was sold since, whatever comes back moves it at once).
+-- Needs:   time
+
+-- A permutation of 0 to drawn - 1 by the seed, worked out for one ticket at a time: a Feistel network over a * b >= drawn
+-- (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002), walked until it is in the range.
+local function drawn_place(sale, number)
+  local a = math.ceil(math.sqrt(sale.drawn))
+  local b = math.ceil(sale.drawn / a)
+  local function random(round, part, below)
+    return tonumber(string.sub(redis.sha1hex(sale.seed .. ' ' .. round .. ' ' .. part), 1, 12), 16) % below
+  end
+  repeat
+    local left, right = math.floor(number / b), number % b
+    for round = 1, 6, 2 do
+      left = (left + random(round, right, a)) % a
+      right = (right + random(round + 1, left, b)) % b
+    end
+    number = left * b + right
+  until number < sale.drawn
+  return number
+end
+
 -- Made only where it is needed: most sales give no tickets. `window` is in ms; the lot depends on `chance`, which nobody knows
 -- before.
--- Needs:   time
 local function sale_by_ticket(product, opens, stock, running, window, chance)
   local key = product_key(product)
   local v = redis.call('HMGET', key, 'round', 'given', 'drawn', 'seed', 'turn', 'moved')
@@ -35,28 +55,9 @@ local function sale_by_ticket(product, opens, stock, running, window, chance)
     end
   end
 
-  -- A permutation of 0 to drawn - 1 by the seed, worked out for one ticket at a time: a Feistel network over a * b >= drawn
-  -- (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002), walked until it is in the range.
-  local function drawn_place(number)
-    local a = math.ceil(math.sqrt(sale.drawn))
-    local b = math.ceil(sale.drawn / a)
-    local function random(round, part, below)
-      return tonumber(string.sub(redis.sha1hex(sale.seed .. ' ' .. round .. ' ' .. part), 1, 12), 16) % below
-    end
-    repeat
-      local left, right = math.floor(number / b), number % b
-      for round = 1, 6, 2 do
-        left = (left + random(round, right, a)) % a
-        right = (right + random(round + 1, left, b)) % b
-      end
-      number = left * b + right
-    until number < sale.drawn
-    return number
-  end
-
   -- The place of a ticket, from 0 on; who came after the draw comes after all who took part, in the order of coming.
   function sale.place(number)
-    return number < sale.drawn and drawn_place(number) or number
+    return number < sale.drawn and drawn_place(sale, number) or number
   end
 
   -- In how many ms the turn of a place will come, if nobody buys meanwhile; 0: it has come.
