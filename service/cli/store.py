@@ -41,12 +41,10 @@ async def in_store(
 
 @asynccontextmanager
 async def _opened(*, create: bool, prepare: bool) -> "AsyncIterator[tuple[Shards, Settings]]":
-    from redis.exceptions import RedisClusterException, RedisError
-
     from service.processes.fleet import store_name, store_of
     from service.processes.startup import StoreUnreachableError, open_shards
     from service.settings import Settings
-    from service.store import StoreUnusedError
+    from service.store import CLIENT_ERRORS, StoreUnusedError
     from service.store.disk import holds_data
     from telemetry import configure_logging
 
@@ -67,7 +65,7 @@ async def _opened(*, create: bool, prepare: bool) -> "AsyncIterator[tuple[Shards
             raise not_there(settings) from None
         except StoreUnreachableError:
             raise
-        except (RedisError, RedisClusterException) as error:
+        except CLIENT_ERRORS as error:
             raise OperatorError(f"{store_name(settings)}: the store does not answer: {error}") from None
 
 

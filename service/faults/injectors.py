@@ -3,13 +3,11 @@
 import asyncio
 from typing import Any
 
-from redis.exceptions import ConnectionError as StoreConnectionError
-
 from service.faults.state import Fault, Faults
 from service.ledger.products import ROW
 from service.metrics import CHARGES
 from service.orders.payments import Charge, Declined, PaymentGateway, PaymentRejected, PaymentUnavailable, Receipt
-from service.store import Shards, named
+from service.store import Shards, StoreConnectionError, named
 from telemetry import Telemetry
 
 PAUSE_SECONDS = 0.1

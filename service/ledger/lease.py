@@ -11,9 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from redis.exceptions import TimeoutError as StoreTimeoutError
-
-from service.store import Shards, keys
+from service.store import Shards, StoreTimeoutError, keys
 
 NAME = "exporter"
 TTL_SECONDS = 3.0

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from redis.exceptions import ConnectionError as StoreConnectionError
-
 from service.ledger.orders import FoundOrders, Order, Status
-from service.store import Shards, keys
+from service.store import Shards, StoreConnectionError, keys
 
 Direction = Literal["newest", "oldest"]
 LOOKS = 1000

@@ -114,7 +114,7 @@ class Snapshot:
         products = (rows or ProductRows()).products(row for shard in shards for row in shard["products"])
         return cls(
             taken_at=at(min(shard["now"] for shard in shards)),
-            **_books(_counted(heard, "totals")),
+            **_of_totals(_counted(heard, "totals")),
             products=tuple(sorted(products, key=lambda product: product.product_id)),
             queue_length=total("queue_length"),
             waiting=total("waiting"),
@@ -144,7 +144,7 @@ def _counted(shards: Iterable[Mapping[str, Any]], name: str) -> Counter[str]:
     return found
 
 
-def _books(totals: Counter[str]) -> dict[str, Any]:
+def _of_totals(totals: Counter[str]) -> dict[str, Any]:
     """Return what follows from the totals of all shards."""
     return {
         "orders": {status: totals[status] for status in COUNTED},

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Self
 
-from redis.exceptions import ResponseError
-
-from service.store import Shards, keys
+from service.store import Shards, StoreResponseError, keys
 
 AT_A_TIME = 64
 _TICKETS = re.compile(rb"tickets:(\d+):(.*):[0-9a-f]{3}", re.DOTALL)
@@ -81,7 +79,7 @@ async def _numbers(shards: Shards, shard: int, name: bytes) -> list[int]:
     client: Any = shards.client
     try:
         values = await client.hvals(keys.prefix(shard, shards.prefix).encode() + name)
-    except ResponseError:
+    except StoreResponseError:
         return []
     return [int(value) for value in values if str(value).isdecimal()]
 

@@ -2,7 +2,7 @@
 
 The processes of a fleet share a directory, and each has a datagram socket there. Who has done a turn that went well
 tells the others what came of it, and they put their own off. Nobody is elected: whoever hears nothing until the next
-turn is due, and `PATIENCE_SECONDS` more, takes it, whatever has become of the last one to do so. A turn that went badly
+turn is due, and `GRACE_SECONDS` more, takes it, whatever has become of the last one to do so. A turn that went badly
 is no word for others: they are told to see for themselves, at once, and do so until a turn goes well. Alone, or where
 the sockets cannot be used, a process takes every turn.
 
@@ -28,7 +28,7 @@ from service.background import every
 from service.deadline import Deadline
 
 INTERVAL_SECONDS: Final = 1.0
-PATIENCE_SECONDS: Final = 0.25
+GRACE_SECONDS: Final = 0.25
 """By how much a turn may be late until another process takes it."""
 APART_SECONDS: Final = 0.02
 """What a turn takes, so that of those who wait one is first, and the others hear of it."""
@@ -209,7 +209,7 @@ class FleetTurns:
             self._begun = told[BEGUN]
             self._take(told, self._begun)
             self.ours = self._believed = False
-            self._not_before = now + self._seconds + PATIENCE_SECONDS + self._siblings.apart_seconds
+            self._not_before = now + self._seconds + GRACE_SECONDS + self._siblings.apart_seconds
             self._schedule()
 
     async def _pause(self, seconds: float) -> float:

@@ -11,13 +11,12 @@ from importlib.metadata import version
 
 import structlog
 from opentelemetry.trace import Tracer
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from service.cancellation import cancel_and_wait, unless_stopped
 from service.ledger.ledger import ledger_scripts
 from service.secret_files import OF_TELEMETRY, with_secret_files
 from service.settings import Settings, SettingsError
-from service.store import STORE_ERRORS, Shards, connect
+from service.store import STORE_ERRORS, Shards, StoreConnectionError, connect
 from service.store.preflight import Durability, check, refusal
 from service.store.replication import WAIT_SHARE
 from telemetry import TelemetrySettings
@@ -31,7 +30,7 @@ ONCE_SECONDS = 2.0
 """How long a store may take that is asked once."""
 
 
-class StoreUnreachableError(RedisConnectionError):
+class StoreUnreachableError(StoreConnectionError):
     """The store did not answer in time; the message is one line that names REDIS_URL."""
 
 

@@ -40,11 +40,12 @@ StoreClient: TypeAlias = Redis
 RESENDS: Final = 1
 MAX_CONNECTIONS: Final = 1024
 
-STORE_ERRORS: Final[tuple[type[Exception], ...]] = (
-    exceptions.RedisError,
-    exceptions.RedisClusterException,
-    OSError,
-)
+StoreConnectionError = exceptions.ConnectionError
+StoreTimeoutError = exceptions.TimeoutError
+StoreResponseError = exceptions.ResponseError
+
+CLIENT_ERRORS: Final[tuple[type[Exception], ...]] = (exceptions.RedisError, exceptions.RedisClusterException)
+STORE_ERRORS: Final[tuple[type[Exception], ...]] = (*CLIENT_ERRORS, OSError)
 """All that a call of the store may raise; `is_store_down` tells an outage from a mistake of ours."""
 
 _DOWN: Final = (

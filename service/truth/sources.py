@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
-from redis.exceptions import ConnectionError as StoreConnectionError
 
 from service.ledger.snapshot import take_snapshot
-from service.store import Shards
+from service.store import Shards, StoreConnectionError
 
 Sample = tuple[str, dict[str, str], float]
 

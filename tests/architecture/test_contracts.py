@@ -95,6 +95,7 @@ def test_each_module_has_its_layer(package: str) -> None:
     [
         ("only the edge knows", {"service.api", "service.processes"}),
         ("only the crowd and the truth report", {"service.crowd", "service.truth"}),
+        ("only the store knows", {"service.store"}),
     ],
 )
 def test_a_contract_exempts_nobody_but_whom_it_names(name: str, exempt: set[str]) -> None:
