@@ -17,7 +17,7 @@ from deploy.stack.compose import ROOT, Service
 from deploy.stack.network import inside
 from deploy.stack.tools import find
 from service.parent_death import die_with_parent
-from service.store.server_process import server_program
+from service.store.server_process import answers, server_program
 
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - what containers listen on; it is replaced by one loopback address
 END_SECONDS: Final = 15.0
@@ -143,7 +143,7 @@ class Part:
         port, path = HEALTH.get(self.name) or self.service.health or (self.port, "")
         try:
             if self.name == "redis":
-                return _pings(self.place.address, port)
+                return answers((self.place.address, port))
             with urlopen(f"http://{self.place.address}:{port}{path}", timeout=3) as answer:
                 return bool(answer.status == 200)  # noqa: PLR2004 - OK
         except (URLError, OSError):
@@ -186,14 +186,6 @@ class Part:
                 continue
             target.unlink(missing_ok=True)
             target.symlink_to(self.place.replaced.get(origin, ROOT / origin))
-
-
-def _pings(address: str, port: int) -> bool:
-    import socket  # noqa: PLC0415 - only the store is asked like this
-
-    with socket.create_connection((address, port), timeout=2) as connection:
-        connection.sendall(b"PING\r\n")
-        return connection.recv(16).startswith(b"+PONG")
 
 
 def wait_until_ready(parts: Sequence[Part], seconds: float) -> list[Part]:

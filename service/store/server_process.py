@@ -92,12 +92,13 @@ def socket_url(path: Path) -> str:
     return f"unix://{quote(os.fsencode(path))}"
 
 
-def answers(path: Path) -> bool:
-    """Whether a server at `path` answers PING, which it does not while it loads."""
-    with socket.socket(socket.AF_UNIX) as connection:
+def answers(where: Path | tuple[str, int]) -> bool:
+    """Whether the server at a socket's path, or at an address and port, answers PING; it does not while it loads."""
+    family, address = (socket.AF_UNIX, str(where)) if isinstance(where, Path) else (socket.AF_INET, where)
+    with socket.socket(family) as connection:
         connection.settimeout(1)
         try:
-            connection.connect(str(path))
+            connection.connect(address)
             connection.sendall(b"PING\r\n")
             return connection.recv(16).startswith(b"+PONG")
         except OSError:
