@@ -16,7 +16,7 @@ EXIT_SECONDS: Final = 0.5
 """For what comes after all: closing connections, leaving the interpreter."""
 TELEMETRY_SECONDS: Final = 1.0
 """What the work leaves to the telemetry, or half the time where there is less than twice that."""
-MOST_TELEMETRY_SECONDS: Final = 3.0
+MAX_TELEMETRY_SECONDS: Final = 3.0
 
 
 class Ending:
@@ -45,7 +45,7 @@ class Ending:
         """For handing over the last telemetry, after the work: what is left, and never nothing."""
         gone = 0.0 if self._begun is None else monotonic() - self._begun
         least = min(TELEMETRY_SECONDS, self._seconds / 2)
-        return min(max(self._seconds - gone, least), MOST_TELEMETRY_SECONDS)
+        return min(max(self._seconds - gone, least), MAX_TELEMETRY_SECONDS)
 
     @asynccontextmanager
     async def begins_with(self, stop: asyncio.Event) -> AsyncIterator[None]:

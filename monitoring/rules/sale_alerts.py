@@ -6,12 +6,12 @@ from monitoring.rules.model import Alert, Group, Timescale
 def sale_groups(t: Timescale) -> tuple[Group, ...]:
     """Return the alerts about what is sold, and about those who work it off."""
     return (
-        Group(name="ledger_alerts", rules=(*_books(t), *_store(t))),
+        Group(name="ledger_alerts", rules=(*_ledger(t), *_store(t))),
         Group(name="order_alerts", rules=(*_queue(t), *_workers(t), *_money(t), *_webhook(t))),
     )
 
 
-def _books(t: Timescale) -> tuple[Alert, ...]:
+def _ledger(t: Timescale) -> tuple[Alert, ...]:
     levels = ("levels", "held", "sold")
     return (
         Alert(

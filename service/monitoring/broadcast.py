@@ -1,4 +1,4 @@
-"""One picture a second for all who watch a process over WebSockets: made once, serialised once, however many they are.
+"""One frame a second for all who watch a process over WebSockets: built once, serialised once, however many they are.
 
 `Broadcast.run` sleeps while nobody watches. Otherwise it makes a frame after each reading of the ledger, at most one a
 second, and puts the same text into the buffer of each `Subscriber`, a few at a time: requests are served between.
@@ -59,7 +59,7 @@ class Broadcast:
     """The watchers of one process.
 
     Args:
-        live: Makes the picture.
+        live: Builds the live metrics.
         poller: Reads the ledger.
     """
 
@@ -127,16 +127,16 @@ class Broadcast:
     async def _frame(self) -> Frame:
         """Return the text of this second's message."""
         try:
-            picture = await self._live.live_metrics()
-            self._told = picture.seq
-            return Frame(picture)
+            metrics = await self._live.live_metrics()
+            self._told = metrics.seq
+            return Frame(metrics)
         except STORE_ERRORS:
-            return self._no_picture("store_unavailable")
+            return self._unavailable("store_unavailable")
         except Exception:  # noqa: BLE001 - it is written down, and the next second is another try
-            self._log.exception("no live picture could be made")
-            return self._no_picture("internal_error")
+            self._log.exception("the live metrics could not be built")
+            return self._unavailable("internal_error")
 
-    def _no_picture(self, code: Why) -> Frame:
+    def _unavailable(self, code: Why) -> Frame:
         self._told = self._poller.readings
         age = round(self._poller.age_seconds(), 3)
         return Frame(Unavailable(code=code, timestamp=datetime.now(UTC), snapshot_age_seconds=age))

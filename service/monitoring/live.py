@@ -1,7 +1,7 @@
 """The live figures of the whole fleet: what the ledger says, and what the windows of all processes say.
 
-Every process makes the same picture, about once a second and only when somebody looks. `Live.live_metrics` is that one
-picture for all who ask in between.
+Every process builds the same metrics, about once a second and only when somebody looks; `Live.live_metrics` are
+those, for all who ask in between.
 """
 
 from collections.abc import Callable, Mapping
@@ -170,7 +170,7 @@ def open_windows(
 
 
 class Live:
-    """The live picture as one process makes it."""
+    """The live metrics as one process builds them."""
 
     def __init__(self, poller: SnapshotPoller, windows: RequestWindows) -> None:
         self._poller = poller
@@ -180,10 +180,10 @@ class Live:
         self._listening = SharedRead(self._listen)
 
     async def live_metrics(self) -> MetricsData:
-        """Return the picture of this second.
+        """Return the metrics of this second.
 
         Raises:
-            redis.exceptions.RedisError: The store is down; there is no old picture.
+            redis.exceptions.RedisError: The store is down; there are no old figures.
         """
         made = await self._building()
         return made.model_copy(update={"snapshot_age_seconds": round(self._poller.age_seconds(), 3)})

@@ -17,7 +17,7 @@ class Rejections:
         self._ledger = ledger
         self._process = f"{worker}-{secrets.token_hex(6)}"
         self._waiting: Counter[str] = Counter()
-        self._outbox = NumberedSender(self._gather, self._send)
+        self._sender = NumberedSender(self._gather, self._send)
 
     def count(self, reason: str) -> None:
         """Note one refusal."""
@@ -29,11 +29,11 @@ class Rejections:
         Raises:
             redis.exceptions.RedisError: The store is down; the refusals are kept.
         """
-        await self._outbox.flush()
+        await self._sender.flush()
 
     def _gather(self) -> Counter[str] | None:
-        lot, self._waiting = self._waiting, Counter()
-        return lot or None
+        batch, self._waiting = self._waiting, Counter()
+        return batch or None
 
-    async def _send(self, number: int, lot: Counter[str]) -> None:
-        await self._ledger.refuse(self._process, number, lot)
+    async def _send(self, number: int, batch: Counter[str]) -> None:
+        await self._ledger.refuse(self._process, number, batch)

@@ -59,8 +59,8 @@ class Charges:
         if isinstance(answer, Declined):
             self._count.add(1, {"result": "declined"})
             # A refusal is about this request: one before it that had no answer may have collected the money.
-            unsure = answer.maybe_captured or order.attempts > 1
-            return _settlement(order, Status.FAILED, reason=answer.reason or "declined", maybe_captured=unsure)
+            maybe_captured = answer.maybe_captured or order.attempts > 1
+            return _settlement(order, Status.FAILED, reason=answer.reason or "declined", maybe_captured=maybe_captured)
         self._count.add(1, {"result": "captured"})
         return _settlement(order, Status.CONFIRMED, payment_id=answer.payment_id)
 

@@ -1,4 +1,4 @@
-"""The sold-out mark: what this process may refuse from memory, because the ledger said that nothing is left.
+"""The sold-out cache: what this process may refuse from memory, because the ledger said that nothing is left.
 
 A mark holds for `LIFETIME_SECONDS` from before the ledger was asked, so units that return are on sale in every process
 within that time whatever happens; a product that stays sold out is marked anew by each snapshot and by each answer.

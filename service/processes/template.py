@@ -51,7 +51,7 @@ class Template:
         self._lock = asyncio.Lock()
         self._control: socket.socket | None = None
         self._pid = 0
-        self._patience = FIRST_ANSWER_SECONDS
+        self._answer_timeout = FIRST_ANSWER_SECONDS
         self._closed = False
 
     def fork(self) -> None:
@@ -125,16 +125,16 @@ class Template:
 
     def _keep(self, pid: int, control: socket.socket) -> None:
         control.setblocking(False)  # noqa: FBT003 - the library's
-        self._pid, self._control, self._patience = pid, control, FIRST_ANSWER_SECONDS
+        self._pid, self._control, self._answer_timeout = pid, control, FIRST_ANSWER_SECONDS
 
     async def _asked(self, request: bytes, fds: Sequence[int]) -> int:
         assert self._control is not None  # noqa: S101 - for the type
         socket.send_fds(self._control, [request], list(fds))
-        async with asyncio.timeout(self._patience):
+        async with asyncio.timeout(self._answer_timeout):
             answer = await asyncio.get_running_loop().sock_recv(self._control, _MAX_REQUEST_BYTES)
         if not answer:
             raise EOFError("it ended")
-        self._patience = ANSWER_SECONDS
+        self._answer_timeout = ANSWER_SECONDS
         told = json.loads(answer)
         if "errno" in told:
             raise OSError(told["errno"], os.strerror(told["errno"]))

@@ -1,4 +1,4 @@
-"""Holds the witnesses' figures against each other, row by row, to the integer."""
+"""Compares the figures of the sources, row by row, to the integer."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ SETTLED = (Status.CONFIRMED, Status.FAILED)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One fact and what each witness says of it; None where a witness cannot know.
+    """One fact and what each source says of it; None where a source cannot know.
 
     Attributes:
         unanswered: By how much the clients may be short: requests without an answer, which the service may have served.
@@ -46,7 +46,7 @@ class Row:
 
 
 def compare(report: CrowdReport, figures: Figures, spans: SpanReceiver | None) -> list[Row]:
-    """Every fact that more than one witness knows.
+    """Every fact that more than one source knows.
 
     Args:
         report: What the clients saw. Nobody else may have used the service meanwhile.

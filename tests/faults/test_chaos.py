@@ -42,7 +42,7 @@ from tests.support.processes import alive, run, send_signal
 from tests.support.service import Fleet
 
 ROUNDS = 12
-PATIENCE_SECONDS = 180  # while a queue is too long, because nobody took payments, new orders are refused
+TIMEOUT_SECONDS = 180  # while a queue is too long, because nobody took payments, new orders are refused
 LULL_SECONDS = 5  # of waiting for orders before the next fault, in any case
 SCARCE = "watch"
 CROWD = {
@@ -235,7 +235,7 @@ async def storm(chaos: Chaos, chance: Random, loads: Sequence[Load], seconds: fl
             await chaos.strike()
         await chaos.quiet()
         quiet = monotonic()
-        await asyncio.gather(*(load.more(20, PATIENCE_SECONDS) for load in loads))
+        await asyncio.gather(*(load.more(20, TIMEOUT_SECONDS) for load in loads))
         return monotonic() - quiet
 
 

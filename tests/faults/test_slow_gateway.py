@@ -6,7 +6,7 @@ from tests.support import RedisServer
 
 ORDERS = 300
 PACE_SECONDS = 0.02  # 6 s for all of them
-PATIENCE_SECONDS = 90
+TIMEOUT_SECONDS = 90
 
 
 async def test_a_gateway_that_is_overrun_is_not_asked_again_for_ever(
@@ -19,7 +19,7 @@ async def test_a_gateway_that_is_overrun_is_not_asked_again_for_ever(
     async with sale(durable.url, env=env) as (api, _):
         await put_product(api.url, stock=ORDERS)
         await buy(api.url, ORDERS)
-        dump = await auditor.at_rest(PATIENCE_SECONDS)
+        dump = await auditor.at_rest(TIMEOUT_SECONDS)
     assert statuses(dump) == {"confirmed": ORDERS}
     assert_paid_once(bank, dump)
     assert sum(bank.asked.values()) < 5 * ORDERS

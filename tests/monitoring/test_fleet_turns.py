@@ -35,12 +35,12 @@ from tests.support.steps import the_one_that_runs
 PROCESSES = 4
 FOLLOWED_SECONDS = 2.0
 BUSY_MACHINE_SECONDS = 2.0
-MOST_COMMANDS = 70
+MAX_COMMANDS = 70
 """A second, of all processes, those of scripts included; each took 138 when each read for itself."""
-MOST_WAKES = 12
+MAX_WAKES = 12
 """A second, of each process; 18 when uvicorn looked ten times a second whether it is to end."""
 REST_SECONDS = 4
-PATIENCE_SECONDS = 3.0
+GRACE_SECONDS = 3.0
 """So long that a busy machine is not taken for a process that waits for its time."""
 
 
@@ -156,7 +156,7 @@ async def test_each_sees_for_itself_that_the_store_is_gone(fleet: list[Process],
 
 async def test_who_cannot_do_it_leaves_the_work_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another's way to the store may be whole: a turn that failed puts nobody off, and is followed before its time."""
-    monkeypatch.setattr(service.ledger.turns, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(service.ledger.turns, "GRACE_SECONDS", GRACE_SECONDS)
     broken: set[int] = set()
     failed: list[float] = []
     done: list[tuple[int, float]] = []
@@ -179,7 +179,7 @@ async def test_who_cannot_do_it_leaves_the_work_to_the_next(tmp_path: Path, monk
         reader = done[-1][0]
         broken.add(reader)
         await wait_until(lambda: failed and done[-1][0] != reader and done[-1][1] > failed[0], 5, "the other does it")
-        assert done[-1][1] - failed[0] < PATIENCE_SECONDS
+        assert done[-1][1] - failed[0] < GRACE_SECONDS
 
 
 async def test_a_turn_of_the_past_is_no_news(tmp_path: Path) -> None:
@@ -246,9 +246,9 @@ def test_a_fleet_at_rest_does_little(processes: Fleet, store: RedisServer) -> No
         asked, slept, begun = commands(), [wakes(pid) for pid in pids], time.monotonic()
         time.sleep(REST_SECONDS)
         seconds = time.monotonic() - begun
-        assert (commands() - asked) / seconds < MOST_COMMANDS
+        assert (commands() - asked) / seconds < MAX_COMMANDS
     woken = [(wakes(pid) - before) / seconds for pid, before in zip(pids, slept, strict=True)]
-    assert max(woken, default=0) < MOST_WAKES, woken
+    assert max(woken, default=0) < MAX_WAKES, woken
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

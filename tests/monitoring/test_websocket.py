@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from service.monitoring.messages import document, schema
 from telemetry.settings import INTERCEPTORS, Interceptor
 from tests.conftest import MakeServer
-from tests.monitoring.watchers import PATIENCE, read, upgrade, watch
+from tests.monitoring.watchers import TIMEOUT_SECONDS, read, upgrade, watch
 from tests.support import RedisServer, wait_until
 from tests.support.processes import ROOT
 from tests.support.shop import Shop, open_shop
@@ -31,13 +31,13 @@ async def shop(valkey_server: RedisServer) -> AsyncIterator[Shop]:
 
 async def several(client: ClientConnection, number: int) -> list[str]:
     """Return the next so many messages as they came."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         return [str(await client.recv()) for _ in range(number)]
 
 
 async def closed(client: ClientConnection) -> int | None:
     """Read until the end and return the code that the server gave."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         with suppress(ConnectionClosed):
             while True:
                 await client.recv()
@@ -85,10 +85,10 @@ async def test_one_picture_is_made_for_all(shop: Shop, valkey_server: RedisServe
     texts = {text for read in seen for text in read}
     assert len(texts) == len({json.loads(text)["seq"] for text in texts}) <= 8
     assert spent <= 9 * (seconds + 2)
-    await wait_until(lambda: len(shop.service.broadcast) == 0, PATIENCE, "all are gone")
+    await wait_until(lambda: len(shop.service.broadcast) == 0, TIMEOUT_SECONDS, "all are gone")
     made = shop.service.broadcast.built
     reading = shop.service.poller.readings
-    await wait_until(lambda: shop.service.poller.readings > reading + 2, PATIENCE, "the ledger is read on")
+    await wait_until(lambda: shop.service.poller.readings > reading + 2, TIMEOUT_SECONDS, "the ledger is read on")
     assert shop.service.broadcast.built <= made + 1
 
 
@@ -99,7 +99,9 @@ async def test_a_session_is_one_span_with_its_counts(valkey_server: RedisServer,
             for _ in range(3):
                 await read(client)
             assert shop.seen.value("flash_sale_websocket_connections") == 1
-        await wait_until(lambda: any(span.name.startswith("WS") for span in shop.seen.spans()), PATIENCE, "a span")
+        await wait_until(
+            lambda: any(span.name.startswith("WS") for span in shop.seen.spans()), TIMEOUT_SECONDS, "a span"
+        )
         assert shop.seen.value("flash_sale_websocket_connections") == 0
         sent = shop.seen.value("flash_sale_websocket_frames_total", result="sent")
         assert sent is not None
@@ -124,23 +126,23 @@ async def test_a_long_message_ends_the_session_with_1009(shop: Shop) -> None:
         assert (await read(client))["type"] == "snapshot"
         await client.send("x" * 1025)
         assert await closed(client) == 1009
-    await wait_until(lambda: len(shop.service.broadcast) == 0, PATIENCE, "it is gone")
+    await wait_until(lambda: len(shop.service.broadcast) == 0, TIMEOUT_SECONDS, "it is gone")
 
 
 async def test_a_client_that_does_not_stop_talking_is_closed_with_1008(shop: Shop) -> None:
     async with watch(shop) as client:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             with suppress(ConnectionClosed):
                 while True:
                     await client.send("hello?")
                     await asyncio.sleep(0)  # the server shares this loop, and a send that fits into a buffer keeps it
         assert client.close_code == 1008
-    await wait_until(lambda: len(shop.service.broadcast) == 0, PATIENCE, "it is gone")
+    await wait_until(lambda: len(shop.service.broadcast) == 0, TIMEOUT_SECONDS, "it is gone")
 
 
 async def test_pings_are_answered(shop: Shop) -> None:
     async with watch(shop) as client:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await (await client.ping())
         assert (await read(client))["type"] == "snapshot"
 
@@ -151,11 +153,11 @@ async def test_a_client_that_does_not_answer_pings_is_disconnected(valkey_server
         async with watch(shop) as good:
             async with upgrade(shop, "Host: x") as status:
                 assert status == 101
-                await wait_until(lambda: len(shop.service.broadcast) == 2, PATIENCE, "it watches")
-                await wait_until(lambda: len(shop.service.broadcast) == 1, PATIENCE, "it is gone")
+                await wait_until(lambda: len(shop.service.broadcast) == 2, TIMEOUT_SECONDS, "it watches")
+                await wait_until(lambda: len(shop.service.broadcast) == 1, TIMEOUT_SECONDS, "it is gone")
             for _ in range(3):
                 await read(good)
-        await wait_until(lambda: len(shop.service.broadcast) == 0, PATIENCE, "the other has gone by itself")
+        await wait_until(lambda: len(shop.service.broadcast) == 0, TIMEOUT_SECONDS, "the other has gone by itself")
 
 
 async def test_while_the_store_is_away_it_says_so(make_server: MakeServer) -> None:

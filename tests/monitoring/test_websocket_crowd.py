@@ -19,7 +19,7 @@ from tests.support.service import ADMIN, Fleet
 SOCKETS, DEAF = 500, 50
 PRODUCTS = 150
 MORE = 15
-PATIENCE = 60
+TIMEOUT_SECONDS = 60
 MEGABYTE = 1024 * 1024
 
 
@@ -57,7 +57,7 @@ async def crowd(fleet: Fleet, reading: int, deaf: int) -> AsyncIterator[list[Wat
 
 async def metric(fleet: Fleet, name: str) -> float:
     """Return a series of the only API process."""
-    async with httpx.AsyncClient(timeout=PATIENCE) as client:
+    async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as client:
         text = (await client.get(f"{fleet.url}/metrics")).text
     (line,) = [line for line in text.splitlines() if line.startswith(name)]
     return float(line.rpartition(" ")[2])
@@ -79,7 +79,7 @@ async def scripts_a_second(server: RedisServer, clients: list[Watching]) -> floa
     """Return how many scripts a second the store runs over some frames."""
     before, began = calls(server).get("evalsha", 0), time.monotonic()
     frames = clients[0].frames
-    await wait_until(lambda: clients[0].frames >= frames + 5, PATIENCE, "frames arrive")
+    await wait_until(lambda: clients[0].frames >= frames + 5, TIMEOUT_SECONDS, "frames arrive")
     return (calls(server)["evalsha"] - before) / (time.monotonic() - began)
 
 
@@ -89,14 +89,14 @@ async def test_five_hundred_watch_and_fifty_never_read(fleet: Fleet, valkey_serv
         for_one = await scripts_a_second(valkey_server, clients)
     async with crowd(fleet, SOCKETS - DEAF, DEAF) as clients:
         pid = fleet.pid("api-0")
-        await wait_until(lambda: min(client.frames for client in clients) >= 3, PATIENCE, "all have frames")
+        await wait_until(lambda: min(client.frames for client in clients) >= 3, TIMEOUT_SECONDS, "all have frames")
         assert await metric(fleet, "flash_sale_websocket_connections") == SOCKETS
         assert await metric(fleet, "flash_sale_active_connections") >= SOCKETS
         for_all = await scripts_a_second(valkey_server, clients)
-        await wait_until(lambda: lost(fleet), PATIENCE, "the deaf ones lose frames")
+        await wait_until(lambda: lost(fleet), TIMEOUT_SECONDS, "the deaf ones lose frames")
         before = resident_bytes(pid)
         frames = [client.frames for client in clients]
-        await wait_until(lambda: clients[0].frames >= frames[0] + MORE, PATIENCE, f"{MORE} more frames")
+        await wait_until(lambda: clients[0].frames >= frames[0] + MORE, TIMEOUT_SECONDS, f"{MORE} more frames")
         grown = resident_bytes(pid) - before
         size = len(str(clients[0].newest))
         assert size > 40_000
@@ -122,16 +122,16 @@ async def test_a_client_that_reads_again_is_told_how_many_it_lost(fleet: Fleet) 
     async def has_lost_three() -> bool:
         return await metric(fleet, name) >= 3
 
-    await wait_until(has_lost_three, PATIENCE, "it has lost some")
+    await wait_until(has_lost_three, TIMEOUT_SECONDS, "it has lost some")
     late = await Watching.resumed(client)
-    await wait_until(lambda: late.newest.get("dropped"), PATIENCE, "it is told")
+    await wait_until(lambda: late.newest.get("dropped"), TIMEOUT_SECONDS, "it is told")
     frames = late.frames
-    await wait_until(lambda: late.frames >= frames + 3, PATIENCE, "it goes on")
+    await wait_until(lambda: late.frames >= frames + 3, TIMEOUT_SECONDS, "it goes on")
 
     async def agrees() -> bool:
         return bool(late.newest["dropped"] == await metric(fleet, name))
 
-    await wait_until(agrees, PATIENCE, "the message says what the metric says")
+    await wait_until(agrees, TIMEOUT_SECONDS, "the message says what the metric says")
     Draft202012Validator(schema()).validate(late.newest)
     await late.close()
 
@@ -139,8 +139,8 @@ async def test_a_client_that_reads_again_is_told_how_many_it_lost(fleet: Fleet) 
 async def test_with_all_of_them_open_the_process_ends_in_time(fleet: Fleet) -> None:
     """SIGTERM: those that read are told 1012, those that do not are cut, and nothing is left to be killed."""
     async with crowd(fleet, SOCKETS - DEAF, DEAF) as clients:
-        await wait_until(lambda: min(client.frames for client in clients) >= 2, PATIENCE, "all have frames")
-        await wait_until(lambda: lost(fleet), PATIENCE, "the deaf ones are full")
+        await wait_until(lambda: min(client.frames for client in clients) >= 2, TIMEOUT_SECONDS, "all have frames")
+        await wait_until(lambda: lost(fleet), TIMEOUT_SECONDS, "the deaf ones are full")
         began = time.monotonic()
         status = await asyncio.to_thread(fleet.terminate)
         assert status == 0
@@ -156,7 +156,7 @@ async def test_a_client_that_does_not_read_is_cut(valkey_server: RedisServer) ->
     with Fleet(valkey_server.url, command="api", workers=0, env=env) as fleet:
         stock(fleet)
         client = await open_deaf(fleet.url)
-        await wait_until(lambda: nobody_watches(fleet), PATIENCE, "it is cut")
+        await wait_until(lambda: nobody_watches(fleet), TIMEOUT_SECONDS, "it is cut")
         client.close()
 
 
@@ -171,9 +171,9 @@ async def test_a_client_that_pings_and_does_not_read_is_cut(fleet: Fleet) -> Non
             await asyncio.get_running_loop().sock_sendall(client, flood * 500)
 
     with pytest.raises(ConnectionError):
-        await asyncio.wait_for(send(), PATIENCE)
+        await asyncio.wait_for(send(), TIMEOUT_SECONDS)
     client.close()
-    await wait_until(lambda: nobody_watches(fleet), PATIENCE, "it is cut")
+    await wait_until(lambda: nobody_watches(fleet), TIMEOUT_SECONDS, "it is cut")
     assert resident_bytes(fleet.pid("api-0")) - before < 40 * MEGABYTE
 
 
@@ -194,7 +194,7 @@ async def test_two_replicas_of_two_processes_tell_the_same(valkey_server: RedisS
         Fleet(valkey_server.url, command="api", api=2, workers=0) as two,
     ):
         clients = [await Watching.open(fleet.url) for fleet in (one, two) for _ in range(8)]
-        async with httpx.AsyncClient(timeout=PATIENCE) as shopper:
+        async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as shopper:
             for n in range(60):
                 body = {"product_id": "sticker-pack", "user_id": f"u{n}", "quantity": 0 if n % 10 == 0 else 1}
                 await shopper.post(f"{(one, two)[n % 2].url}/orders", json=body)
@@ -204,12 +204,12 @@ async def test_two_replicas_of_two_processes_tell_the_same(valkey_server: RedisS
                 done = body["orders"]["confirmed"] == 54 and body["rejections"]["invalid"] == 6
                 return body if done else None
 
-            ledger = totals(await wait_until(settled, PATIENCE, "all are settled"))
+            ledger = totals(await wait_until(settled, TIMEOUT_SECONDS, "all are settled"))
             product = (await shopper.get(f"{two.url}/inventory/sticker-pack")).json()
         frames = [client.frames for client in clients]
         await wait_until(
             lambda: all(client.frames >= seen + 2 for client, seen in zip(clients, frames, strict=True)),
-            PATIENCE,
+            TIMEOUT_SECONDS,
             "two ticks",
         )
         for client in clients:

@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from service.settings import Settings, SettingsError
-from tests.monitoring.watchers import PATIENCE, read, upgrade, watch
+from tests.monitoring.watchers import TIMEOUT_SECONDS, read, upgrade, watch
 from tests.support import RedisServer, wait_until
 from tests.support.shop import Shop, open_shop
 
@@ -102,7 +102,7 @@ async def test_more_than_so_many_are_told_to_come_back(valkey_server: RedisServe
         async with watch(shop) as one, watch(shop):
             await refused(shop, 503, "overloaded")
             assert (await read(one))["type"] == "snapshot"
-        await wait_until(lambda: len(shop.service.broadcast) == 0, PATIENCE, "both are gone")
+        await wait_until(lambda: len(shop.service.broadcast) == 0, TIMEOUT_SECONDS, "both are gone")
         async with watch(shop) as client:
             assert (await read(client))["type"] == "snapshot"
         assert shop.seen.value("flash_sale_websocket_refused_total", reason="full") == 1

@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from service.monitoring.messages import schema
 from tests.support.shop import Shop
 
-PATIENCE = 30
+TIMEOUT_SECONDS = 30
 HANDSHAKE = (
     b"GET /monitoring HTTP/1.1\r\nHost: watchers\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -30,7 +30,7 @@ def watch(shop: Shop, **options: Any) -> connect:
 
 async def read(client: ClientConnection) -> dict[str, Any]:
     """Return the next message, having checked that it is as documented."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         text = await client.recv()
     assert isinstance(text, str)
     message: dict[str, Any] = json.loads(text)

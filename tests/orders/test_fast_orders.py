@@ -109,8 +109,8 @@ async def test_a_plain_order_meets_nothing_else_and_the_rest_arrives_untouched(s
         await send({"type": "http.response.start", "status": 299, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    express = OrderFastPathMiddleware(inside, shop.service, lambda *_: None)
-    transport = httpx.ASGITransport(express)
+    layer = OrderFastPathMiddleware(inside, shop.service, lambda *_: None)
+    transport = httpx.ASGITransport(layer)
     odd = [
         ("POST", "/orders", PLAIN, b"{"),
         ("POST", "/orders", PLAIN, b'{"product_id":"lamp","product_id":"lamp","user_id":"ada","quantity":1}'),

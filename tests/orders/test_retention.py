@@ -18,7 +18,7 @@ from tests.support import wait_until
 
 MANY = 6000
 BATCH = 100
-MOST_BYTES = 450
+MAX_BYTES = 450
 
 
 async def bought(sale: Sale, user_id: str = "ann", quantity: int = 1, **kwargs: str) -> Order:
@@ -153,7 +153,7 @@ async def test_an_order_that_ended_takes_little_memory(make_server: MakeServer, 
         await sell(sale, 0, BATCH)
         before = await used(client)
         await sell(sale, BATCH, MANY)
-        assert (await used(client) - before) / MANY <= MOST_BYTES
+        assert (await used(client) - before) / MANY <= MAX_BYTES
 
 
 async def sell(sale: Sale, first: int, orders: int) -> None:

@@ -70,9 +70,9 @@ class HttpGateway:
         if charge.payment_token:
             body["payment_token"] = charge.payment_token
         with client_span(self._tracer, "charge", charge.order_id) as span:
-            response, unsure = await self._post("charges", charge.idempotency_key, body)
+            response, maybe_captured = await self._post("charges", charge.idempotency_key, body)
             if response.status_code == HTTPStatus.PAYMENT_REQUIRED:
-                return answered(span, Declined(_word(_fields(response).get("reason")), unsure))
+                return answered(span, Declined(_word(_fields(response).get("reason")), maybe_captured))
             if not response.is_success:
                 raise _rejected(response)
             return answered(span, _receipt(response))
