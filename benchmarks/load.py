@@ -9,6 +9,7 @@ import asyncio
 import gc
 import itertools
 import math
+import re
 import time
 from array import array
 from collections import Counter, deque
@@ -23,6 +24,10 @@ TICK_SECONDS = 0.001
 WARM_ROUNDS = 5
 """A closed loop is warm when each connection had so many answers: a server may open connections of its own first."""
 MAX_WARM_SECONDS = 10.0
+MAX_LONGER_SECONDS = 30.0
+"""A closed loop is measured for longer than it was asked for while nothing was answered: no answer is no figure."""
+_REFUSED = 400
+_CODE = re.compile(rb'"code": ?"(\w+)"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +42,15 @@ class Shape:
 
 @dataclass(slots=True)
 class Load:
-    """What came back: `statuses` and `latencies` in the measured time, `every` from the first request to the last."""
+    """What came back: `statuses` and `latencies` in the measured time, `every` from the first request to the last.
+
+    `codes` has why orders were refused or failed, as the answers' `code` says it.
+    """
 
     seconds: float = 0.0
     statuses: Counter[int] = field(default_factory=Counter)
     every: Counter[int] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
     latencies: "array[float]" = field(default_factory=lambda: array("d"))
     lost: int = 0
 
@@ -107,7 +116,10 @@ class _Connection(asyncio.Protocol):
             return
         self._got = b""
         self.away = False
-        self._driver.answered(self, int(data[9:12]), self._begun)
+        status = int(data[9:12])
+        if status >= _REFUSED:
+            self._driver.refused(data)
+        self._driver.answered(self, status, self._begun)
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
@@ -168,6 +180,9 @@ class _Driver:
         begun = time.perf_counter()
         self._measuring = True
         await asyncio.sleep(self._shape.seconds)
+        end = time.monotonic() + MAX_LONGER_SECONDS
+        while not self.load.latencies and time.monotonic() < end:  # noqa: ASYNC110 - rare
+            await asyncio.sleep(TICK_SECONDS)
         self._measuring = False
         self.load.seconds = time.perf_counter() - begun
         edge()
@@ -184,6 +199,10 @@ class _Driver:
             while self._due and self._idle:
                 self._idle.popleft().send(next(self._requests), self._due.popleft())
             await asyncio.sleep(TICK_SECONDS)
+
+    def refused(self, answer: bytes) -> None:
+        code = _CODE.search(answer)
+        self.load.codes[code[1].decode() if code else "no code"] += 1
 
     def answered(self, connection: _Connection, status: int, begun: float) -> None:
         now = time.perf_counter()

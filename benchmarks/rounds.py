@@ -153,7 +153,7 @@ def check(subject: Subject, store: Store, got: load.Load, what: Slice, before: i
         UntrueError: They differ.
     """
     if got.lost or not set(got.every) <= what.statuses:
-        raise UntrueError(f"{subject.name}: {dict(got.every)}, {got.lost} connections lost")
+        raise UntrueError(f"{subject.name}: {dict(got.every)}, {dict(got.codes)}, {got.lost} connections lost")
     if subject.kind == "asgi-floor":
         return
     held = _orders(subject, store) - before

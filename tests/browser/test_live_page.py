@@ -17,6 +17,10 @@ from tests.support.stores import RedisServer
 pytestmark = pytest.mark.needs("chromium")
 
 TOKEN = "open/sesame+é"  # noqa: S105 - of a server that lives as long as a test
+NOTE_WHEN_HIDDEN = """() => {
+  const entry = document.getElementById("entry");
+  new MutationObserver(() => { window.wasHidden ||= entry.hidden; }).observe(entry, { attributes: true });
+}"""
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
@@ -135,15 +139,18 @@ async def test_without_a_websocket_it_asks(valkey_server: RedisServer, open_tab:
 
 
 async def test_where_a_token_is_needed_the_page_asks_for_it(valkey_server: RedisServer, open_tab: OpenTab) -> None:
-    """A wrong one is refused; the right one opens both roads and survives a reload."""
+    """A wrong one is refused, and the field stays for another; the right one opens both roads and survives a reload."""
     async with open_shop(valkey_server.url, monitoring_token=TOKEN) as shop:
         tab = await open_tab()
         await tab.page.goto(f"{shop.url}/")
         field = tab.page.get_by_label("These figures need a token")
+        await field.wait_for()
+        await tab.page.evaluate(NOTE_WHEN_HIDDEN)
         await field.fill("wrong")
         tab.away = True
         await field.press("Enter")
-        await tab.page.locator("body[data-state=connecting]").wait_for()
+        await tab.until_text("warning", "This token is refused.")
+        assert not await tab.page.evaluate("window.wasHidden"), "who types another token loses it"
         await field.fill(TOKEN)
         await field.press("Enter")
         await tab.page.locator("body[data-state=live]").wait_for()

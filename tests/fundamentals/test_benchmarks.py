@@ -164,6 +164,29 @@ async def test_the_load_is_counted_exactly() -> None:
     assert abs(got.every[202] - got.every[409]) <= 1
     assert got.every.total() <= 100
     assert len(got.latencies) == got.answers
+    assert got.codes == {"no code": got.every[409]}
+
+
+async def test_a_server_that_is_slower_than_the_slice_is_measured_all_the_same() -> None:
+    """For as long as its first answer takes; why it refused is told."""
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            for kind in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{kind}.complete"})
+            return
+        await asyncio.sleep(0.5)  # what it takes
+        body = b'{"code": "overloaded"}'
+        await send({"type": "http.response.start", "status": 503, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+
+    async with serve(app) as url:
+        shape = load.Shape(connections=1, warm=0.01, seconds=0.1, rate=50)
+        got = await asyncio.to_thread(load.drive, int(url.rpartition(":")[2]), load.orders(), shape)
+    assert got.answers == 1
+    assert got.seconds > 0.4
+    assert set(got.codes) == {"overloaded"}
 
 
 def test_the_last_core_is_the_servers() -> None:

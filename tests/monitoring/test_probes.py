@@ -14,6 +14,7 @@ from service.settings import Settings
 from telemetry import TelemetrySettings
 from telemetry.testing import capture
 from tests.support import RedisServer, serve
+from tests.support.http import http_client
 from tests.support.shop import open_shop
 
 
@@ -41,7 +42,7 @@ class Processes:
         shards = await stack.enter_async_context(open_shards(Settings(), self.store.url, name="order-0"))
         app = create_worker_app(seen.telemetry, WriteCheck(shards, 1), self.stop)
         url = await stack.enter_async_context(serve(app, log_level="critical"))
-        worker = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
+        worker = await stack.enter_async_context(http_client(url))
         self.clients = [self.shop.client, worker]
 
 

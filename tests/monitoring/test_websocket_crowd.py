@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,14 @@ def stock(fleet: Fleet) -> None:
 @asynccontextmanager
 async def crowd(fleet: Fleet, reading: int, deaf: int) -> AsyncIterator[list[Watching]]:
     """Open so many sockets; yields those that read."""
-    silent = [await open_deaf(fleet.url) for _ in range(deaf)]
-    clients = [await Watching.open(fleet.url) for _ in range(reading)]
-    try:
+    async with AsyncExitStack() as opened:
+        for _ in range(deaf):
+            opened.enter_context(await open_deaf(fleet.url))
+        clients = []
+        for _ in range(reading):
+            clients.append(await Watching.open(fleet.url))
+            opened.push_async_callback(clients[-1].close)
         yield clients
-    finally:
-        for client in clients:
-            await client.close()
-        for deaf_one in silent:
-            deaf_one.close()
 
 
 async def metric(fleet: Fleet, name: str) -> float:

@@ -69,9 +69,13 @@ class Watching:
         """Shake hands."""
         parts = urlsplit(url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        writer.write(HANDSHAKE)
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 101"), head
+        try:
+            writer.write(HANDSHAKE)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 101"), head
+        except BaseException:
+            writer.close()
+            raise
         return cls(reader, writer)
 
     @classmethod
@@ -114,16 +118,22 @@ class Watching:
         """Hang up."""
         self.reading.cancel()
         await asyncio.gather(self.reading, return_exceptions=True)
+        self._writer.close()  # one that was cancelled before it began has not
+        await asyncio.gather(self._writer.wait_closed(), return_exceptions=True)
 
 
 async def open_deaf(url: str) -> socket.socket:
     """Shake hands and never read again, with as small a buffer as the kernel allows."""
     parts = urlsplit(url)
     client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-    client.settimeout(0)
-    loop = asyncio.get_running_loop()
-    await loop.sock_connect(client, (parts.hostname, parts.port))
-    await loop.sock_sendall(client, HANDSHAKE)
-    assert (await loop.sock_recv(client, 16)).startswith(b"HTTP/1.1 101")
+    try:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        client.settimeout(0)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, (parts.hostname, parts.port))
+        await loop.sock_sendall(client, HANDSHAKE)
+        assert (await loop.sock_recv(client, 16)).startswith(b"HTTP/1.1 101")
+    except BaseException:
+        client.close()
+        raise
     return client

@@ -8,6 +8,7 @@ import pytest
 from service.processes.worker_app import create_worker_app
 from telemetry.settings import Interceptor
 from tests.support import RedisServer
+from tests.support.http import http_client
 from tests.support.shop import Shop, open_shop
 
 UNKNOWN = "01" * 15
@@ -44,7 +45,7 @@ async def test_head_is_get_without_its_body(valkey_server: RedisServer, intercep
 
 async def test_a_connection_goes_on_after_a_head(valkey_server: RedisServer) -> None:
     """A body that was sent all the same would be read as the next answer."""
-    async with open_shop(valkey_server.url) as shop, httpx.AsyncClient(base_url=shop.url) as client:
+    async with open_shop(valkey_server.url) as shop, http_client(shop.url) as client:
         for _ in range(3):
             assert (await client.head("/inventory")).status_code == httpx.codes.OK
             assert (await client.get("/healthz")).json() == {"status": "ok"}

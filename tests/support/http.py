@@ -16,15 +16,24 @@ TRUST_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """The `verify` of clients that speak no TLS: to read the certificates of the system takes each of them 25 ms of CPU."""
 
 
+PATIENCE_SECONDS = 15.0
+"""How long a client waits for an answer: httpx's 5 s pass on a busy machine."""
+
+
 def http_get(url: str, **options: Any) -> httpx.Response:
     """Ask once, on a connection of its own; `options` are those of `httpx.get`."""
-    with httpx.Client(verify=TRUST_NOBODY) as client:
+    with http_session() as client:
         return client.get(url, **options)
 
 
-def http_client(url: str, **options: Any) -> httpx.AsyncClient:
+def http_session(url: str = "", **options: Any) -> httpx.Client:
+    """Return a client of what serves at a URL, for tests without an event loop."""
+    return httpx.Client(base_url=url, **{"timeout": PATIENCE_SECONDS, "verify": TRUST_NOBODY, **options})
+
+
+def http_client(url: str = "", **options: Any) -> httpx.AsyncClient:
     """Return a client of what serves at a URL."""
-    return httpx.AsyncClient(base_url=url, **{"verify": TRUST_NOBODY, **options})
+    return httpx.AsyncClient(base_url=url, **{"timeout": PATIENCE_SECONDS, "verify": TRUST_NOBODY, **options})
 
 
 @asynccontextmanager

@@ -29,7 +29,8 @@ GET = request("GET /inventory/lamp HTTP/1.1")
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     with Fleet(tmp_path, command="api", api=2, env={"DRAIN_SECONDS": str(DRAIN_SECONDS)}) as running:
-        httpx.put(f"{running.url}/inventory/lamp", json=LAMP, headers=ADMIN).raise_for_status()
+        with running.client(headers=ADMIN) as client:
+            client.put("/inventory/lamp", json=LAMP).raise_for_status()
         yield running
 
 

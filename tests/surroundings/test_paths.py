@@ -85,7 +85,7 @@ def test_a_directory_that_is_no_text_is_shown_with_backslashes(tmp_path: Path) -
     with Program([SCRIPT, "run"], env=env) as program:
         assert "\\udcffk" in program.wait_for_line("store        ", 60)
         url = program.wait_for_line("flash-sale   http").split()[1]
-        eventually(lambda: httpx.get(f"{url}/readyz").is_success, 30, "it is ready")
+        eventually(lambda: http_get(f"{url}/readyz").is_success, 30, "it is ready")
         audit = flash_sale("audit", env=env)
         assert program.terminate() == 0
     assert audit.returncode == 0

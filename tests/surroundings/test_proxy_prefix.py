@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect
 
 from service.settings import Settings, SettingsError
 from tests.support import Program, executable, free_port, wait_until
+from tests.support.http import http_client
 from tests.support.shop import Shop, open_shop
 from tests.support.stores import RedisServer
 
@@ -48,7 +49,7 @@ async def nginx(directory: Path, api: str, *, takes_it_away: bool) -> AsyncItera
     with Program([executable("nginx"), "-e", "stderr", "-c", str(directory / "nginx.conf")]):
 
         async def answers() -> bool:
-            async with httpx.AsyncClient() as client:
+            async with http_client() as client:
                 try:
                     return (await client.get(f"{url}/healthz")).status_code == httpx.codes.OK
                 except httpx.TransportError:
@@ -72,7 +73,7 @@ async def published(
 async def test_what_the_answers_name_is_below_the_prefix(published: tuple[Shop, str]) -> None:
     """An order is found where its `Location` says; a client made from the document asks below the prefix."""
     shop, url = published
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         body = {"product_id": "lamp", "user_id": "ada", "quantity": 1}
         for headers in ({}, {"X-Odd": "1", "Content-Type": "application/json; charset=utf-8"}):
             placed = await client.post(f"{url}/orders", json=body, headers=headers)

@@ -13,6 +13,7 @@ import pytest
 from telemetry import Telemetry, TelemetrySettings
 from telemetry.settings import INTERCEPTORS, BatchSettings, OtlpSettings
 from tests.support import Program, eventually, free_port
+from tests.support.http import http_session
 from tests.support.processes import run
 from tests.telemetry.collector import Collector
 
@@ -56,7 +57,7 @@ def shop(endpoint: str, interceptor: str = "contrib") -> Iterator[tuple[Program,
     }
     with (
         Program.python("-m", "tests.telemetry.shop", str(port), env=environ) as program,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+        http_session(f"http://127.0.0.1:{port}") as client,
     ):
         program.wait_for_line("Uvicorn running")
         yield program, client

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.support import Program, eventually, executable, free_port
-from tests.support.http import http_get
+from tests.support.http import http_get, http_session
 from tests.telemetry.collector import Collector
 
 CONFIG = """
@@ -59,7 +59,7 @@ def test_a_real_prometheus_takes_every_sample_and_exemplar(shop: tuple[int, Coll
     arguments = [f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
     arguments += [f"--web.listen-address=127.0.0.1:{here}", "--enable-feature=exemplar-storage"]
     argv = [executable("prometheus"), *arguments]
-    with Program(argv) as server, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    with Program(argv) as server, http_session(f"http://127.0.0.1:{port}") as client:
         prometheus = Prometheus(here)
         eventually(lambda: prometheus.value("up"), 60, "Prometheus has scraped the shop")
         for item in range(20):

@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from telemetry import CounterSpec, GaugeSpec, Telemetry, TelemetrySettings
 from telemetry.settings import INTERCEPTORS
 from tests.support import Program, eventually, free_port
+from tests.support.http import http_session
 from tests.telemetry.collector import Collector
 
 ROOT = Path(__file__).parents[2]
@@ -234,7 +235,7 @@ def test_under_opentelemetry_instrument_nothing_vanishes_and_nothing_doubles(int
         }
         with (
             Program(command, env=env, cwd=tmp_path) as program,
-            httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+            http_session(f"http://127.0.0.1:{port}") as client,
         ):
             program.wait_for_line("Uvicorn running", 60)
             for _ in range(30):

@@ -4,10 +4,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.support import Program, eventually, free_port
+from tests.support.http import http_get
 from tests.telemetry.collector import Collector
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def test_each_line_is_sent_once(configured: str, by_host: str, tmp_path: Path) -
         with Program(command, env=env, cwd=tmp_path) as program:
             program.wait_for_line("Uvicorn running" if configured == "no" else "running on", 60)
             for item in ("lamp", "vase"):
-                httpx.get(f"http://127.0.0.1:{port}/items/{item}")
+                http_get(f"http://127.0.0.1:{port}/items/{item}")
             if configured == "yes" or by_host == "true":
                 eventually(lambda: len(said(collector)) >= (6 if configured == "yes" else 2), 10, "the lines are there")
             program.terminate()

@@ -5,11 +5,11 @@ import shutil
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
 from telemetry.settings import INTERCEPTORS
 from tests.support import Program, RedisServer, eventually
+from tests.support.http import http_get
 from tests.support.processes import run
 from tests.support.service import START_SECONDS
 from tests.telemetry.collector import Collector
@@ -64,8 +64,8 @@ def test_the_one_call_works_inside_another_package(lifted: Path, interceptor: st
         command = [sys.executable, "-m", "uvicorn", "shop:app", "--port", "0"]
         with Program(command, env=env, cwd=lifted) as program:
             url = re.findall(r"http://\S+:\d+", program.wait_for_line("Uvicorn running", START_SECONDS))[0]
-            assert httpx.get(f"{url}/items/lamp").json() == {"item": "lamp"}
-            text = httpx.get(f"{url}/metrics").text
+            assert http_get(f"{url}/items/lamp").json() == {"item": "lamp"}
+            text = http_get(f"{url}/metrics").text
             program.terminate()
         assert 'http_server_request_duration_seconds_count{http_request_method="GET"' in text
         eventually(lambda: [span.name for span in collector.spans()] == ["GET /items/{item}"], 5, "the span is there")

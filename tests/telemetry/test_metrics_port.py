@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from telemetry import CounterSpec, SettingsError, Telemetry, TelemetrySettings
 from telemetry.prometheus import server
 from tests.support import free_port, serve, wait_until
+from tests.support.http import http_client
 
 SERVED = CounterSpec(name="shop.served", unit="{customer}", description="Served.")
 
@@ -44,7 +45,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_it_is_there_and_nowhere_else() -> None:
     """With what a scraper may ask for: a format, gzip, names."""
     port = free_port()
-    async with worker(port) as url, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with worker(port) as url, http_client(f"http://127.0.0.1:{port}") as client:
         assert (await client.get(f"{url}/x")).status_code == 200
         assert (await client.get(f"{url}/metrics")).status_code == 404
         answer = await client.get("/metrics", headers={"Accept": "application/openmetrics-text"})
@@ -61,8 +62,9 @@ async def test_it_is_there_and_nowhere_else() -> None:
         assert (head.status_code, head.content, int(head.headers["content-length"]) > 100) == (200, b"", True)
         assert (await client.get("/x")).status_code == 404
         assert (await client.post("/metrics")).status_code == 405
-    with pytest.raises(httpx.ConnectError):
-        await httpx.AsyncClient().get(f"http://127.0.0.1:{port}/metrics")
+    async with http_client() as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"http://127.0.0.1:{port}/metrics")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ async def test_what_is_no_request_is_refused(request_bytes: bytes) -> None:
             sock.settimeout(0)
             reader = await _answer(sock, request_bytes)
         assert reader.startswith(b"HTTP/1.1 400 Bad Request") or reader == b""
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             assert (await client.get(f"http://127.0.0.1:{port}/metrics")).status_code == 200
 
 
@@ -97,7 +99,7 @@ async def test_who_says_nothing_holds_no_place() -> None:
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(server.MAX_CONNECTIONS + 8)]
 
         async def answered() -> bool:
-            async with httpx.AsyncClient() as client:
+            async with http_client() as client:
                 try:
                     return (await client.get(f"http://127.0.0.1:{port}/metrics")).status_code == 200
                 except httpx.TransportError:
@@ -117,7 +119,7 @@ async def test_one_of_the_workers_answers_for_all_and_another_takes_its_place(
 ) -> None:
     """Without a word in the log: that several want one port is no mistake."""
     port = free_port()
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
 
         async def workers() -> int:
             try:
@@ -149,7 +151,7 @@ async def both(port: int, directory: Path) -> AsyncIterator[Callable[[], Awaitab
 async def test_a_stranger_on_the_port_is_told_once(other: str, caplog: pytest.LogCaptureFixture) -> None:
     """With whose metrics are not there, for the port does not answer for them; and the service serves without it."""
     port = free_port()
-    async with worker(port, service=other), worker(port) as url, httpx.AsyncClient() as client:
+    async with worker(port, service=other), worker(port) as url, http_client() as client:
         await wait_until(lambda: "is taken by somebody else" in caplog.text, 5, "it is told")
         assert (await client.get(f"{url}/x")).status_code == 200
         assert (await client.get(f"http://127.0.0.1:{port}/metrics")).text.count("shop_served_total{") == 1

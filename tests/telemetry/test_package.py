@@ -7,12 +7,13 @@ from collections.abc import Callable
 from email.parser import HeaderParser
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.support import Program, eventually, free_port
+from tests.support.http import http_get
 from tests.support.machine import cannot_run
 from tests.support.processes import run
+from tests.support.service import START_SECONDS
 from tests.telemetry.collector import Collector
 from tests.telemetry.test_readme_example import EXAMPLES, ROOT
 
@@ -122,9 +123,9 @@ def test_the_readme_in_an_empty_environment(environment: Callable[..., str], tmp
         command = [python, "-m", "uvicorn", "shop:app", "--port", str(port)]
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint}
         with Program(command, env=env, cwd=tmp_path) as program:
-            program.wait_for_line("Uvicorn running")
-            assert httpx.get(f"http://127.0.0.1:{port}/items/lamp").json() == {"item": "lamp"}
-            text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+            program.wait_for_line("Uvicorn running", START_SECONDS)
+            assert http_get(f"http://127.0.0.1:{port}/items/lamp").json() == {"item": "lamp"}
+            text = http_get(f"http://127.0.0.1:{port}/metrics").text
             program.terminate()
         eventually(lambda: [span.name for span in collector.spans()] == ["GET /items/{item}"], 5, "the span is there")
     assert 'http_server_request_duration_seconds_count{http_request_method="GET"' in text

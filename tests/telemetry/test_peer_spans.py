@@ -20,7 +20,7 @@ from telemetry import TelemetrySettings
 from telemetry.settings import INTERCEPTORS
 from telemetry.testing import Capture, capture
 from tests.support import eventually, serve
-from tests.support.http import http_client
+from tests.support.http import http_client, http_session
 from tests.telemetry.peers import COUNT, MODE_NAMES, MODES, World, world
 from tests.telemetry.peers_app import yes
 
@@ -119,7 +119,7 @@ def test_trace_of_a_client_is_joined(app: World) -> None:
 
 def test_no_trace_goes_on_in_the_next_request(app: World) -> None:
     """Two requests of one connection have two traces."""
-    with httpx.Client(base_url=app.client.base_url) as client:
+    with http_session(str(app.client.base_url)) as client:
         spans = app.spans(lambda: [client.get("/items/7") for _ in range(2)], 2 * int(app.recorded))
     assert len({span.context.trace_id for span in spans if span.context}) == 2 * int(app.recorded)
 

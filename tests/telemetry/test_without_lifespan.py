@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from telemetry import Telemetry, TelemetrySettings
 from telemetry.settings import INTERCEPTORS
 from tests.support import Program, eventually, free_port
+from tests.support.http import http_get
 from tests.telemetry.collector import Collector
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +68,7 @@ class Site:
         """Send requests, each over a connection of its own; return whether there is somebody who answers."""
         for _ in range(times):
             try:
-                self.seen[path, int(httpx.get(f"{self._url}{path}/who").text)] += 1
+                self.seen[path, int(http_get(f"{self._url}{path}/who").text)] += 1
             except httpx.TransportError:
                 return False
         return True
@@ -86,9 +87,7 @@ class Site:
 
     def scrape(self, path: str = "") -> float:
         """Return how many requests one scrape says there were."""
-        samples = [
-            sample for family in parse(httpx.get(f"{self._url}{path}/metrics").text) for sample in family.samples
-        ]
+        samples = [sample for family in parse(http_get(f"{self._url}{path}/metrics").text) for sample in family.samples]
         return sum(s.value for s in samples if s.name == COUNT and s.labels["http_route"].endswith("/who"))
 
 

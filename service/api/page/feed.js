@@ -16,7 +16,7 @@ export class Feed {
     this.onSnapshot = onSnapshot;
     this.token = token;
     this.trouble = "";
-    this.refusedToken = needsToken ? "" : null;
+    this.refusedToken = needsToken && !token ? "" : null;
     this.road = "";
     this.heardAt = -Infinity;
     this.toldAt = -Infinity;
@@ -26,6 +26,11 @@ export class Feed {
   /** Whether the token at hand is known not to do, so that there is nothing to try. */
   get refused() {
     return this.token === this.refusedToken;
+  }
+
+  /** Whether a token is needed, and none that was given is known to do. */
+  get needsToken() {
+    return this.refusedToken !== null;
   }
 
   start() {
@@ -88,7 +93,7 @@ export class Feed {
       const { token } = this;
       const headers = token ? { Authorization: `Bearer ${token}` } : {};
       const answer = await fetch("monitoring/metrics", { headers, signal: AbortSignal.timeout(5000), cache: "no-store" });
-      this.refusedToken = answer.status === 401 ? token : null;
+      if (token === this.token) this.refusedToken = answer.status === 401 ? token : null;
       if (answer.ok) this.take(await answer.text(), "asking");
       else this.trouble = await reason(answer);
     } catch {
@@ -121,6 +126,7 @@ export class Feed {
     this.toldAt = performance.now();
     if (message.type === "unavailable") return true;
     this.heardAt = this.toldAt;
+    this.refusedToken = null;
     this.said = message.snapshot_age_seconds;
     this.trouble = "";
     this.onSnapshot(message);

@@ -193,9 +193,10 @@ function tick() {
   put(byId("age"), age === Infinity ? "" : `figures ${elapsed(age)} old`);
   const why = feed.trouble || "Nothing is heard from the service.";
   const old = age === Infinity ? "" : ` These figures are ${elapsed(age)} old.`;
-  show(byId("entry"), feed.refused);
-  put(byId("warning"), `${why}${old} Trying again by itself.`);
-  show(byId("warning"), state === "stale" || (state === "connecting" && feed.trouble !== "" && !feed.refused));
+  show(byId("entry"), feed.needsToken); // not hidden while somebody types another
+  put(byId("warning"), feed.refused ? "This token is refused." : `${why}${old} Trying again by itself.`);
+  const wrong = feed.refused && feed.token !== "";
+  show(byId("warning"), wrong || state === "stale" || (state === "connecting" && feed.trouble !== "" && !feed.refused));
   if (state !== before && before !== "connecting") {
     put(byId("spoken"), state === "live" ? "The figures are live again." : `The figures are no longer live. ${why}`);
     document.title = state === "live" ? "Live · flash-sale" : "No news · flash-sale";
