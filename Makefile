@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test all-tests test-quick coverage lint types format docs dashboards dashboard-pictures pictures lock bench clean stack stack-tools stack-check rules drill ship-test chaos signals attacks failovers hooks newest matrix audit-dependencies bom dist release
+.PHONY: help run test all-tests test-quick coverage lint types format docs dashboards dashboard-pictures pictures lock bench clean stack stack-tools stack-check rules drill ship-test chaos signals attacks failovers faults hooks newest matrix audit-dependencies bom dist release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,16 +58,19 @@ rules: $(VENV)/.dev ## write the rules of Prometheus anew from monitoring/rules 
 	$(BIN)/python -m deploy.kubernetes
 
 chaos: $(VENV)/.dev ## kill, stop, fill and cut everything at random (MINUTES=10, SEED=... repeats one, OTHER=COMMIT sells beside)
-	CHAOS_MINUTES=$(or $(MINUTES),10) CHAOS_OTHER=$(OTHER) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -q -s --timeout=0 -k endless tests/faults/test_chaos.py
+	PUT_DOWN=docs/reliability.md CHAOS_MINUTES=$(or $(MINUTES),10) CHAOS_OTHER=$(OTHER) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -q -s --timeout=0 -k endless tests/faults/test_chaos.py
 
 signals: $(VENV)/.dev ## kill, stop and end processes and the store at random (ROUNDS=20, SEED=... repeats one) and send each order again
-	SIGNAL_ROUNDS=$(or $(ROUNDS),20) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -q -s --timeout=0 tests/faults/test_random_signals.py
+	PUT_DOWN=docs/reliability.md SIGNAL_ROUNDS=$(or $(ROUNDS),20) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -q -s --timeout=0 tests/faults/test_random_signals.py
 
 failovers: $(VENV)/.dev ## let clusters and sentinels fail over ten times each in mid-sale, and write what came of it into docs/reliability.md (SEED=...)
 	FAILOVERS=10 FAILOVER_COUNTS=docs/reliability.md FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/faults/test_failovers.py
 
 attacks: $(VENV)/.dev ## attack the service as docs/reliability.md says, and write there what was sent and answered (SEED=... repeats one)
-	ATTACK_COUNTS=docs/reliability.md ATTACK_SEED=$(SEED) $(BIN)/python -m pytest -q tests/security
+	COUNTS=docs/reliability.md ATTACK_SEED=$(SEED) $(BIN)/python -m pytest -q tests/security
+
+faults: $(VENV)/.dev ## run each fault of docs/reliability.md, and write there what was injected, lost and doubled (SEED=... repeats one)
+	COUNTS=docs/reliability.md FAULTS_SEED=$(SEED) $(PYTEST) -n 2 -q tests/faults
 
 drill: $(VENV)/.dev ## break the stack on purpose and see every alert fire (needs what `make stack` needs)
 	$(BIN)/python -m monitoring.drill

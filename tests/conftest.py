@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import settings
 from redis.asyncio import Redis
 
 from service.store.client import connect
+from tests.support.counts import Counting
 from tests.support.machine import executable
 from tests.support.processes import end_with_parent
 from tests.support.stores import RedisServer, Servers
@@ -46,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*programs): skip where a program is neither built nor on the PATH")
     config.addinivalue_line("markers", "slow: left out by `make coverage` and `test-quick`; set by tests/conftest.py")
     config.addinivalue_line("markers", "starts: left out by `make test-quick`; set by tests/conftest.py")
+    if "COUNTS" in os.environ:
+        config.pluginmanager.register(Counting(), "counts")
     settings.register_profile("untimed", deadline=None)
     settings.load_profile("untimed")
     if hasattr(config, "workerinput"):

@@ -17,11 +17,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.support.counts import count
 from tests.support.processes import send_signal
 from tests.support.program import Program
 from tests.support.waiting import free_port
 
 PAYMENT_REQUIRED, CONFLICT, NOT_FOUND, UNAVAILABLE = 402, 409, 404, 503
+
+
+def _broken() -> Response:
+    count("injected")
+    return JSONResponse({}, UNAVAILABLE)
 
 
 class Bank:
@@ -77,7 +83,7 @@ class Bank:
             return Response()
         self.asked[key] += 1
         if self.down:
-            return JSONResponse({}, UNAVAILABLE)
+            return _broken()
         if key in self._under_way:
             return JSONResponse({}, CONFLICT)
         self._under_way.add(key)
@@ -99,7 +105,7 @@ class Bank:
         if self.fickle and self.asked[key] > 1:
             return JSONResponse({"status": "declined", "reason": "limit_exceeded"}, PAYMENT_REQUIRED)
         if self.lossy or self.fickle:
-            return JSONResponse({}, UNAVAILABLE)
+            return _broken()
         if self._random.random() < self.late:
             await asyncio.sleep(self.late_seconds)  # the fault itself
         if self._random.random() < self.held:
@@ -113,7 +119,7 @@ class Bank:
         except ClientDisconnect:
             return Response()
         if self.down or self.lossy:
-            return JSONResponse({}, UNAVAILABLE)
+            return _broken()
         key = body["charge_key"]
         if key not in self.captured:
             return JSONResponse({}, NOT_FOUND)

@@ -12,6 +12,7 @@ from tests.conftest import MakeServer
 from tests.faults.bank import Bank
 from tests.faults.kit import Auditor
 from tests.support import RedisServer, serve
+from tests.support.counts import drawn
 from tests.support.hardware import Hardware, build
 
 
@@ -27,6 +28,7 @@ def seed() -> int:
     """Print and return the seed of the test; `FAULTS_SEED` repeats one."""
     chosen = int(os.environ.get("FAULTS_SEED") or secrets.randbelow(2**32))
     print(f"FAULTS_SEED={chosen}")  # noqa: T201 - pytest shows it with a failure
+    drawn(chosen)
     return chosen
 
 

@@ -3,9 +3,10 @@
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
+from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from service.ledger.orders import Status
 from service.ledger.snapshot import take_snapshot
 from service.store import STORE_ERRORS, Shards, connect, keys
 from tests.faults.bank import Bank
+from tests.support.counts import BACK, PLACED, compared, count, longest, sold
 from tests.support.http import http_client
 from tests.support.service import ADMIN, Fleet
 from tests.support.waiting import wait_until
@@ -28,6 +30,16 @@ from tests.support.waiting import wait_until
 PRODUCT = "phone"
 SETTLE_SECONDS = 60
 SHUTDOWN_SECONDS = 4
+
+
+@contextmanager
+def back(within_seconds: float, what: str) -> Iterator[None]:
+    """Assert that what comes back by itself after a fault does so in time; the time is told."""
+    began = perf_counter()
+    yield
+    took = perf_counter() - began
+    longest(BACK, took)
+    assert took < within_seconds, what
 
 
 @asynccontextmanager
@@ -144,6 +156,7 @@ class Auditor:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{await self._what_waits()}") from None
         dump = await self.dump()
+        compared(dump.orders.keys())
         assert [order for order in dump.orders.values() if order.status in LIVE] == []
         return dump
 
@@ -156,10 +169,13 @@ def statuses(dump: LedgerDump) -> Counter[str]:
 def assert_kept(dump: LedgerDump, *reports: CrowdReport) -> None:
     """Assert that each order that a client of a crowd saw accepted is there, and none that nobody asked for."""
     seen = {order_id for report in reports for order_id in report.order_ids}
-    assert sorted(seen - dump.orders.keys()) == []
     accepted, unknown = sum(report.accepted for report in reports), sum(report.unknown for report in reports)
+    twice = sum(report.idempotency_violations for report in reports)
+    compared(dump.orders.keys())
+    count("doubled", twice)
+    assert sorted(seen - dump.orders.keys()) == []
     assert accepted <= len(dump.orders) <= accepted + unknown, reports
-    assert sum(report.idempotency_violations for report in reports) == 0
+    assert twice == 0
 
 
 def assert_paid_once(bank: Bank, dump: LedgerDump) -> None:
@@ -214,6 +230,7 @@ class Load:
         self._plan = plan
         self._progress: Progress | None = None
         self._over = asyncio.Event()
+        self._told = 0
         self.report: CrowdReport
 
     @property
@@ -228,6 +245,8 @@ class Load:
 
     def _note(self, progress: Progress) -> None:
         self._progress = progress
+        sold(progress.accepted - self._told)
+        self._told = progress.accepted
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(run_crowd(self._plan, self._note, self._over))
@@ -241,3 +260,7 @@ class Load:
         else:
             self._task.cancel()
         self.report = await self._task
+        count("sent", self.report.orders)
+        sold(self.report.accepted - self._told)
+        count("unsure", self.report.unknown)
+        PLACED.update(self.report.order_ids)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tests.support.counts import injected
+
 CHUNK = 65_536
 NOTHING = (b"*-1\r\n", b"_\r\n", b"*0\r\n")
 
@@ -64,6 +66,7 @@ class Proxy:
                 if self._needle and self._needle in call and data not in NOTHING:
                     self._needle = b""
                     self.lost += 1
+                    injected()
                     return
                 call.clear()
                 answers.write(data)

@@ -18,6 +18,7 @@ from service.store.embedded import EmbeddedStore
 from service.store.server_process import socket_path
 from tests.faults.kit import PRODUCT, Auditor, buy, fleet, put_product
 from tests.support import eventually, wait_until
+from tests.support.counts import injected, mended
 from tests.support.hardware import Hardware
 from tests.support.http import http_client
 from tests.support.processes import run
@@ -77,6 +78,7 @@ async def test_what_is_removed_is_written_anew(tmp_path: Path, kind: str, name: 
             async with Auditor.of(store.url) as auditor:
                 await auditor.client.set(f"before {number}", 1)
                 remove(store.data_dir)
+                injected()
                 await auditor.client.set(f"meanwhile {number}", 1)  # a connection that is open goes on
 
             async def written_anew() -> bool:
@@ -156,6 +158,7 @@ async def broken_and_mended(
     async with http_client(running.url, timeout=15) as client:
         await put_product(running.url, stock=1000)
         accepted = await buy(running.url, 20, keys="before")
+        injected(lasts=True)
         await asyncio.to_thread(break_it)
         tried = await retried(client)
         most = SAID_OF_SILENCE_WITHIN_SECONDS if reason == "timeout" else SAID_WITHIN_SECONDS
@@ -164,6 +167,7 @@ async def broken_and_mended(
         assert (refused.status_code, refused.json()["code"]) == (503, "store_unavailable")
         eventually(lambda: f'"reason":"{reason}"' in running.log.replace(" ", ""), 5, "the log says so")
         await asyncio.to_thread(mend)
+        mended()
         assert await says(client, None) < BACK_WITHIN_SECONDS
         again = await retried(client)
         again.append(await ordered(client, "meanwhile"))  # what came to its end unheard may have been done
@@ -239,10 +243,12 @@ async def test_a_directory_that_is_removed_and_cannot_be_made(tmp_path: Path) ->
     async with fleet(data) as running, http_client(running.url, timeout=15) as client:
         await put_product(running.url, stock=1000)
         accepted = await buy(running.url, 20)
+        injected(lasts=True)
         await asyncio.to_thread(remove)
         assert await says(client, "directory_gone") < SAID_WITHIN_SECONDS
         eventually(lambda: "the files of the store were removed" in running.log, 5, "the log says so")
         data.unlink()
+        mended()
         await wait_until(lambda: "were written anew, nothing is lost" in running.log, BACK_WITHIN_SECONDS, "it is made")
         assert await says(client, None) < BACK_WITHIN_SECONDS
         accepted += await buy(running.url, 20, keys="after")

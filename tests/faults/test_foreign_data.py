@@ -12,6 +12,7 @@ from service.ledger.order_table import LIVE
 from tests.faults.conftest import Paid
 from tests.faults.kit import PRODUCT, Auditor, buy, put_product, sale, statuses
 from tests.support import RedisServer, wait_until
+from tests.support.counts import compared, injected
 from tests.support.http import http_client
 
 PREFIX = "{fs:00}:"
@@ -34,6 +35,7 @@ async def at_rest(auditor: Auditor) -> dict[str, str]:
     dump = await dump_ledger(auditor.shards)
     assert [found for found in violations(dump) if found.invariant != "nothing_was_set_aside"] == []
     assert statuses(dump).keys() == {"confirmed"}
+    compared(dump.orders.keys())
     return dump.damaged
 
 
@@ -64,6 +66,7 @@ async def test_a_queue_that_somebody_took_away(
         await buy(api.url, ORDERS)
         await wait_until(lambda: bank.waiting == ORDERS, 30, "all are begun")
         worker.kill("order-0")
+        injected()
         await harm(auditor.client)
         bank.gate.set()
         found = await at_rest(auditor)
@@ -81,6 +84,7 @@ async def test_entries_and_refunds_that_are_not_ours(durable: RedisServer, seed:
         await auditor.client.xadd(QUEUE, {b"\xff\xfe": b"\x00\xff", "o": b"\xff"})
         await auditor.client.xadd(QUEUE, {"o": "", "t": "\r\n" * 1000})
         await auditor.client.zadd(PREFIX + "refunds", {"00" + "a" * 28: 0, "": 0, "x" * 500: 0})
+        injected(6)
         await buy(api.url, ORDERS)
         found = await at_rest(auditor)
 
@@ -105,6 +109,7 @@ async def test_a_store_that_was_emptied_is_not_clean(durable: RedisServer) -> No
         await buy(api.url, ORDERS)
         await at_rest(auditor)
         await auditor.client.flushall()
+        injected()
 
         async def told() -> bool:
             return "store emptied" in (await dump_ledger(auditor.shards)).damaged

@@ -16,6 +16,7 @@ from service.store import STORE_ERRORS, Shards, connect, keys
 from tests.faults.kit import fleet, put_product
 from tests.support.cli import flash_sale
 from tests.support.clusters import Cluster
+from tests.support.counts import injected
 from tests.support.http import http_client
 from tests.support.waiting import wait_until
 
@@ -112,6 +113,7 @@ async def test_each_slot_has_its_own_harm_and_harms_no_other(shards: tuple[str, 
         first = [(await ordered(client, product, "before")).json()["order_id"] for product in products.values()]
         for (shard, harm), order_id in zip(harmed.items(), first, strict=False):
             await harm(store.client, keys.prefix(shard), order_id)
+            injected()
         await store.client.set(f"{keys.prefix(NUMBERS[0])}product:{spare}", "mine now")
         answers = await asyncio.gather(*(ordered(client, well, f"beside-{n}") for n in range(20)))
         assert {answer.status_code for answer in answers} == {202}

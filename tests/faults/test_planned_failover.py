@@ -9,6 +9,7 @@ from tests.conftest import MakeServer
 from tests.faults.kit import Auditor, Load, assert_kept, buy, crowd_plan, put_product, sale, statuses
 from tests.faults.proxy import Proxy
 from tests.support import RedisServer, wait_until
+from tests.support.counts import injected
 from tests.support.http import http_client
 from tests.support.stores import Kind
 
@@ -44,6 +45,7 @@ async def test_a_planned_failover_behind_one_address(make_server: MakeServer, ki
             await load.more(100)
             await fail_over(primary, replica)
             proxy.lead_to(replica.url)
+            injected()
             began = perf_counter()
             await load.more(50, 15)
             assert perf_counter() - began < BACK_WITHIN_SECONDS, "orders go on"

@@ -17,6 +17,8 @@ import httpx
 
 from tests.faults.kit import PRODUCT, Auditor, fleet, put_product
 from tests.support import free_port, wait_until
+from tests.support.counts import PUT_DOWN, put_line
+from tests.support.http import http_client
 from tests.support.processes import alive, descendants, send_signal
 from tests.support.service import Fleet
 
@@ -152,7 +154,7 @@ async def rounds(target: Target, attempts: Attempts, chance: Random, struck: Cou
         await wait_until(lambda: attempts.accepted >= goal, 90, "orders are taken")
         return perf_counter() - began
 
-    longest = 0.0
+    most = 0.0
     await more(50)
     for _ in range(ROUNDS):
         victim, number = chance.choice(VICTIMS), chance.choice(SIGNALS)
@@ -160,14 +162,14 @@ async def rounds(target: Target, attempts: Attempts, chance: Random, struck: Cou
         print("signals:", victim, number.name, stopped if number is signal.SIGSTOP else "")  # noqa: T201
         struck[f"{victim.partition('-')[0]} {number.name}"] += 1
         await target.strike(victim, number, stopped)
-        longest = max(longest, await more(10))
+        most = max(most, await more(10))
         await more(chance.randrange(10, 50))
-    return longest
+    return most
 
 
 async def test_signals_at_random(tmp_path: Path, seed: int) -> None:
     struck: Counter[str] = Counter()
-    async with AsyncExitStack() as stack, httpx.AsyncClient(timeout=5) as client:
+    async with AsyncExitStack() as stack, http_client(timeout=5) as client:
         target = Target(stack, tmp_path / "data")
         await target.start()
         await put_product(target.running.url, stock=10_000_000)
@@ -180,8 +182,17 @@ async def test_signals_at_random(tmp_path: Path, seed: int) -> None:
         unanswered = len(attempts.made) - attempts.accepted
         auditor = await stack.enter_async_context(Auditor.of(f"unix://{tmp_path}/data/store.sock"))
         orders = await assert_one_order_each(attempts, auditor, client)
-    print(  # noqa: T201 - what `make signals` is run for
-        f"signals: seed {seed}, {ROUNDS} rounds, attempts {len(attempts.made)}, unanswered {unanswered}, "
-        f"orders {orders}, lost 0, doubled 0, orders taken again after {back:.1f} s at most: "
-        f"{dict(sorted(struck.items()))}"
-    )
+    told = {
+        "seed": str(seed),
+        "rounds": str(ROUNDS),
+        "faults": ", ".join(f"{what} {times}" for what, times in sorted(struck.items())),
+        "attempts": str(len(attempts.made)),
+        "without an answer": str(unanswered),
+        "orders at the end": str(orders),
+        "lost": "0",
+        "doubled": "0",
+        "orders taken again after, s": f"{back:.1f}",
+    }
+    print("signals:", told)  # noqa: T201 - what `make signals` is run for
+    if path := os.environ.get(PUT_DOWN):
+        put_line(Path(path), "signals", told)

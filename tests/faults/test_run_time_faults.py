@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.faults import Fault
 from service.ledger.snapshot import STALE_SECONDS
 from tests.support import RedisServer, eventually
+from tests.support.counts import injected
 from tests.support.service import ADMIN, Fleet
 
 SOON_SECONDS = 20
@@ -39,6 +40,7 @@ def admin(fleet: Fleet) -> Iterator[httpx.Client]:
 
 def switch(admin: httpx.Client, fault: Fault, **strike: Any) -> None:
     """Switch a fault on."""
+    injected(lasts=True)
     answer = admin.put(f"/monitoring/faults/{fault}", json=strike)
     assert answer.status_code == httpx.codes.OK, answer.text
 

@@ -15,6 +15,7 @@ from service.store.preflight import StoreRefused, check
 from tests.conftest import MakeServer
 from tests.faults.kit import PRODUCT, Auditor, buy, metric, put_product, sale
 from tests.support import RedisServer, wait_until
+from tests.support.counts import BACK, injected, longest, mended
 from tests.support.http import http_client
 from tests.support.stores import Kind
 
@@ -36,14 +37,16 @@ class Refusal:
 def setting(name: str, wrong: str, right: str) -> tuple[Callable[[RedisServer], Any], Callable[[RedisServer], Any]]:
     """Set a directive to a value under which nothing is written, and back."""
 
-    def give(value: str) -> Callable[[RedisServer], Any]:
-        return lambda store: store.sync_client().config_set(name, value)
+    def begin(store: RedisServer) -> None:
+        injected(lasts=True)
+        store.sync_client().config_set(name, wrong)
 
-    return give(wrong), give(right)
+    return begin, lambda store: store.sync_client().config_set(name, right)
 
 
 def replicate(store: RedisServer) -> None:
     """Make the store a replica of nobody who is there."""
+    injected(lasts=True)
     store.sync_client().replicaof(*NOBODY)
 
 
@@ -60,6 +63,7 @@ def promote(store: RedisServer) -> None:
 
 def fail_to_save(store: RedisServer) -> None:
     """Let the store fail to write a snapshot, as on a full disk: the file's place is taken by a directory."""
+    injected(lasts=True)
     (store.directory / "dump.rdb").mkdir()
     (store.directory / "dump.rdb" / "x").touch()
     client = store.sync_client()
@@ -128,6 +132,7 @@ async def refuse_and_recover(store: RedisServer, auditor: Auditor, refusal: Refu
         await wait_until(is_old, 15, "the snapshot grows old though probes go on")
         assert await metric(api, "flash_sale_orders_total", "status") == {}, "nothing stale is exported"
         await asyncio.to_thread(refusal.end, store)
+        mended()
         began = perf_counter()
 
         async def ordered() -> bool:
@@ -149,12 +154,13 @@ async def test_an_eviction_policy_that_is_switched_on_while_it_runs(make_server:
     """Accepted orders might go without a word: the service is not ready until the store keeps every key again."""
     store = make_server("valkey")
     async with sale(store.url) as (api, _), http_client(api.url, timeout=15) as client:
+        injected(lasts=True)
         store.sync_client().config_set("maxmemory-policy", "allkeys-lru")
         await until(client, 503)
         health = (await client.get("/monitoring/health")).json()
         assert (health["store"], health["store_reason"]) == ("unavailable", "may_evict")
         store.sync_client().config_set("maxmemory-policy", "noeviction")
-        await until(client, 200)
+        longest(BACK, await until(client, 200))
 
 
 @pytest.mark.parametrize(("fsync", "aof"), [("everysec", True), ("no", True), ("always", False)])

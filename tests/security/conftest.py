@@ -5,68 +5,24 @@
 
 import os
 import random
-from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.security import wire
-from tests.support.figures import as_table, write_counts
+from tests.support.counts import drawn
 from tests.support.service import ADMIN, Fleet
 
 SHIRT = {"name": "A shirt", "price": 1000, "currency": "EUR", "stock": 1_000_000, "per_user_limit": None}
 CLIENT_SECONDS = 1.0
 
-COLUMNS = ("connections", "sent", "2xx", "4xx", "5xx", "beside")
-
-_cases: Counter[str] = Counter()
-_counts: dict[str, Counter[str]] = defaultdict(Counter)
-_seeds: dict[str, int] = {}
-
-
-@pytest.fixture(autouse=True)
-def _counted(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Add what one test sends and is answered to the figures of `make attacks`."""
-    wire.SEEN.clear()
-    yield
-    name = _name(request)
-    _counts[name] += wire.SEEN
-    _cases[name] += 1
-
-
-def _name(request: pytest.FixtureRequest) -> str:
-    return f"{request.node.path.name}::{request.node.originalname}"
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
-    """Print the figures when they are asked for, and put them into a document when all tests have passed."""
-    if not (document := os.environ.get("ATTACK_COUNTS")):
-        return
-    made = attack_table()
-    terminalreporter.write_line(made)
-    if exitstatus == 0:
-        write_counts(Path(document), "attacks", made)
-
-
-def attack_table() -> str:
-    """Return what was sent and answered, as Markdown, for each test that has sent anything."""
-    rows = []
-    for name, seen in _counts.items():
-        if seen:
-            module, _, test = name.partition("::")
-            attack = test.removeprefix("test_").replace("_", " ")
-            figures = (seen[column] for column in COLUMNS)
-            rows.append((attack, f"`{module}`", _cases[name], *figures, str(_seeds.get(name, ""))))
-    return as_table(("attack", "test", "cases", *COLUMNS, "seed"), rows, words=2)
-
 
 @pytest.fixture
-def chance(request: pytest.FixtureRequest) -> random.Random:
+def chance() -> random.Random:
     """Print the seed of the test and return its chance; `ATTACK_SEED` repeats one."""
     seed = int(os.environ.get("ATTACK_SEED") or random.SystemRandom().randrange(2**32))
     print(f"ATTACK_SEED={seed}")  # noqa: T201 - pytest shows it with a failure
-    _seeds[_name(request)] = seed
+    drawn(seed)
     return random.Random(seed)
 
 

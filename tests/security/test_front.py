@@ -14,9 +14,10 @@ from deploy.stack import Stack
 from service.settings import Settings
 from tests.architecture.repository import ROOT
 from tests.security.test_framing import JSON, UPGRADES, WS
-from tests.security.wire import SEEN, chunked, connected, request, statuses
+from tests.security.wire import chunked, connected, request, statuses
 from tests.stack.sale import LAMP, Sale
 from tests.support import executable
+from tests.support.counts import count
 from tests.support.http import http_get
 
 PARTS = ("redis", "api-1", "api-2", "front")
@@ -84,7 +85,7 @@ def test_nobody_reads_what_is_forbidden_or_gets_the_answer_of_another(stack: Sta
         over.set()
         for thread in threads:
             thread.join()
-    SEEN["beside"] += sum(asked)
+    count("beside", sum(asked))
     assert not wrong, f"{len(wrong)} of {sum(asked)} were given another's answer: {wrong[:3]}"
     assert sum(asked) > 100, "the victims were hardly there"
     assert b"# HELP" not in read, "the forbidden page was read"

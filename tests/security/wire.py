@@ -2,7 +2,6 @@
 
 import io
 import socket
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,13 +9,10 @@ from http.client import HTTPResponse
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
+from tests.support.counts import count
+
 LAST = b"GET /healthz HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"
 """A request after which the server closes the connection: whoever reads to the end has every answer."""
-
-
-SEEN: Counter[str] = Counter()
-"""What went over the wire: `connections`, bytes `sent` by `exchange`, answers by their class, such as `4xx`; and the
-answers that others got `beside`."""
 
 
 class Answer(NamedTuple):
@@ -50,7 +46,7 @@ def chunked(*pieces: bytes, trailer: bytes = b"") -> bytes:
 def connected(url: str, timeout: float = 20) -> Iterator[socket.socket]:
     """Open a connection to the server of a URL."""
     address = urlsplit(url)
-    SEEN["connections"] += 1
+    count("connections")
     with socket.create_connection((address.hostname or "", address.port or 80), timeout=timeout) as open_socket:
         yield open_socket
 
@@ -104,7 +100,7 @@ def answers(data: bytes, methods: Iterable[str] = ()) -> list[Answer]:
         response.begin()
         headers = {name.lower(): value for name, value in response.getheaders()}
         found.append(Answer(response.status, headers, response.read()))
-        SEEN[f"{response.status // 100}xx"] += 1
+        count(f"{response.status // 100}xx")
     return found
 
 
@@ -115,7 +111,7 @@ def exchange(url: str, *pieces: bytes, half_close: bool = False) -> list[Answer]
         try:
             for piece in pieces:
                 connection.sendall(piece)
-                SEEN["sent"] += len(piece)
+                count("sent", len(piece))
             if half_close:
                 connection.shutdown(socket.SHUT_WR)
         except (ConnectionResetError, BrokenPipeError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support.counts import injected, mended
 from tests.support.machine import cannot_run, executable
 from tests.support.processes import run
 
@@ -44,10 +45,19 @@ class Hardware:
     def set_clock(self, seconds: float) -> None:
         """Let the time of day be so much later than it is."""
         self._clock = seconds
-        self.set_disk()
+        self._write(0.0, 0)
+        if seconds:
+            injected()
 
     def set_disk(self, *, seconds: float = 0.0, error: int = 0) -> None:
         """Let each fsync take so much longer, or fail with an errno."""
+        self._write(seconds, error)
+        if seconds or error:
+            injected(lasts=True)
+        else:
+            mended()
+
+    def _write(self, seconds: float, error: int) -> None:
         _NUMBERS.pack_into(self._shared, 0, int(self._clock * 1e6), int(seconds * 1e6), error)
 
     def __enter__(self) -> Self:

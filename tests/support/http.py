@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from tests.support.counts import PLACED, count, sold
 from tests.support.waiting import wait_until
 
 TRUST_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -27,13 +28,48 @@ def http_get(url: str, **options: Any) -> httpx.Response:
 
 
 def http_session(url: str = "", **options: Any) -> httpx.Client:
-    """Return a client of what serves at a URL, for tests without an event loop."""
-    return httpx.Client(base_url=url, **{"timeout": PATIENCE_SECONDS, "verify": TRUST_NOBODY, **options})
+    """Return a client of what serves at a URL, for tests without an event loop; its orders are counted."""
+    shared = {"timeout": PATIENCE_SECONDS, "verify": TRUST_NOBODY}
+    hooks = {"request": [_count_sent], "response": [_count_answered]}
+    return httpx.Client(base_url=url, **{**shared, "event_hooks": hooks, **options})
 
 
 def http_client(url: str = "", **options: Any) -> httpx.AsyncClient:
-    """Return a client of what serves at a URL."""
-    return httpx.AsyncClient(base_url=url, **{"timeout": PATIENCE_SECONDS, "verify": TRUST_NOBODY, **options})
+    """Return a client of what serves at a URL; its orders are counted."""
+
+    async def sent(request: httpx.Request) -> None:
+        _count_sent(request)
+
+    async def answered(response: httpx.Response) -> None:
+        if _is_order(response.request):
+            await response.aread()
+            _count_answered(response)
+
+    hooks = {"request": [sent], "response": [answered]}
+    shared = {"timeout": PATIENCE_SECONDS, "verify": TRUST_NOBODY, "event_hooks": hooks}
+    return httpx.AsyncClient(base_url=url, **{**shared, **options})
+
+
+def _is_order(request: httpx.Request) -> bool:
+    return request.method == "POST" and request.url.path == "/orders"
+
+
+def _count_sent(request: httpx.Request) -> None:
+    if _is_order(request):
+        count("sent")
+        count("unsure")  # until it is answered
+
+
+def _count_answered(response: httpx.Response) -> None:
+    if not _is_order(response.request):
+        return
+    response.read()
+    accepted = response.status_code == httpx.codes.ACCEPTED
+    if accepted:
+        PLACED.add(response.json()["order_id"])
+    if b'"store_unavailable"' not in response.content:  # else it may have been placed
+        count("unsure", -1)
+    sold(int(accepted))
 
 
 @asynccontextmanager

