@@ -12,6 +12,7 @@ from time import monotonic
 import structlog
 
 from service.cancellation import cancel_and_wait
+from service.deadline import within
 from service.ledger.turns import FleetTurns, Siblings, Told
 from service.store import STORE_ERRORS, BatchTrace, Shards, SharedRead, data_directory, keys, outage_reason
 from service.store.connection import StoreUnsafe, outage_code
@@ -182,7 +183,7 @@ class WriteCheck:
 
     async def _try(self, shard: int) -> Exception | None:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with within(self._timeout):
                 await self._shards.run("beat", shard, "1" if shard in self._known else "")
                 self._known.add(shard)
                 if self._shards.replicas_wait_seconds:

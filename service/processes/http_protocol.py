@@ -12,7 +12,7 @@ import structlog
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from service.api.errors import raw_answer
-from service.deadline import Deadline
+from service.deadline import GRACE_SECONDS, LATE_SECONDS, Deadline
 from service.problems import Problem
 from service.processes.connections import PROBES, Connections
 from service.processes.http_framing import BETWEEN, BODY, HEAD, FramedProtocol
@@ -168,8 +168,12 @@ class HttpProtocol(FramedProtocol):
             self._all.waiting(self)
 
     def timeout_keep_alive_handler(self) -> None:
-        """End a connection that was idle for long enough."""
-        self._close()
+        """End a connection that was idle for long enough, unless a request may have come while we stood still."""
+        timer = self.timeout_keep_alive_task
+        if timer is not None and self.loop.time() > timer.when() + LATE_SECONDS:
+            self.timeout_keep_alive_task = self.loop.call_later(GRACE_SECONDS, self.timeout_keep_alive_handler)
+        else:
+            self._close()
 
     def _feed(self, data: bytes) -> None:
         """Parse, a slice at a time, as long as no request waits for another; what is left is held."""

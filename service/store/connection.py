@@ -6,12 +6,16 @@ whoever listens there now. And a call whose connection redis-py closes under it 
 of them) finds `None` or a closed transport in its hands: that is a connection lost, as any other.
 """
 
+import asyncio
+import time
 from collections.abc import Iterable
 from typing import Any, Final
 
 from redis import exceptions
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
+
+from service.deadline import GRACE_SECONDS, LATE_SECONDS
 
 OUTAGES: Final = {
     "OOM": "out_of_memory",
@@ -73,7 +77,7 @@ class _EndsWithAnOutage(AbstractConnection):
     async def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - redis-py's
         """Read an answer, as redis-py does."""
         try:
-            return await super().read_response(*args, **options)
+            return await self._read(*args, **options)
         except _CLOSED as error:
             await self.disconnect(nowait=True)
             raise _lost(error) from error
@@ -89,6 +93,34 @@ class _EndsWithAnOutage(AbstractConnection):
             if outage_code(error) in _ELSEWHERE:  # not closed here: other answers of a pipeline may follow
                 self.mark_for_reconnect()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
             raise
+
+    async def _read(self, *args: Any, disconnect_on_error: bool = True, **options: Any) -> Any:  # noqa: ANN401 - redis-py's
+        """Read; an answer that came in time is one, although the process stood still until its time was over."""
+        began = time.monotonic()
+        try:
+            return await super().read_response(*args, disconnect_on_error=False, **options)
+        except exceptions.ResponseError:  # an answer
+            raise
+        except exceptions.TimeoutError:
+            if time.monotonic() - began < (self.socket_timeout or 0) + LATE_SECONDS:
+                await self._close_if(disconnect_on_error)
+                raise
+        except BaseException:
+            await self._close_if(disconnect_on_error)
+            raise
+        return await self._read_late(*args, disconnect_on_error=disconnect_on_error, **options)
+
+    async def _read_late(self, *args: Any, disconnect_on_error: bool, **options: Any) -> Any:  # noqa: ANN401 - redis-py's
+        try:
+            async with asyncio.timeout(GRACE_SECONDS):
+                return await super().read_response(*args, disconnect_on_error=disconnect_on_error, **options)
+        except TimeoutError as error:
+            await self._close_if(disconnect_on_error)
+            raise exceptions.TimeoutError("the store did not answer in time") from error
+
+    async def _close_if(self, wanted: bool) -> None:
+        if wanted:
+            await self.disconnect(nowait=True)
 
 
 def _lost(error: Exception) -> exceptions.ConnectionError:
