@@ -25,6 +25,13 @@ ORDERS = CounterSpec(
     attributes={"status": tuple(COUNTED)},
     scope="fleet",
 )
+PLACED = CounterSpec(
+    name="flash_sale.orders.placed",
+    unit="{order}",
+    description="Orders accepted, by how their product was sold: with a ticket, or open to all without one.",
+    attributes={"admission": ("open", "ticket")},
+    scope="fleet",
+)
 REVENUE = GaugeSpec(
     name="flash_sale.revenue.minor_units",
     unit="{minor_unit}",
@@ -290,6 +297,6 @@ SPECS = (
     *(HELD, SOLD, OPEN, DRIFT, OLDEST_AGE, DEAD_LETTERS, DAMAGED, LOST, ETA_ERROR, REJECTIONS, EVENTS),
     *(ORDER_WAIT, ORDER_PROCESSING, PREDICTED_WAIT, LIVE_WORKERS, ORDER_DURATION, WORKER_PROGRESS_AGE, CHARGES),
     *(HTTP_REFUSED, WATCHERS, FRAMES, WATCHERS_REFUSED, SNAPSHOT_AGE, PAYMENTS_REFUNDED, WINDOWS_DROPPED),
-    *(STORE_MEMORY, STORE_MEMORY_LIMIT, MISSING_SHARDS, TICKETS_GIVEN, TICKETS_ADMITTED, EVENT_STREAMS),
+    *(STORE_MEMORY, STORE_MEMORY_LIMIT, MISSING_SHARDS, TICKETS_GIVEN, TICKETS_ADMITTED, PLACED, EVENT_STREAMS),
     *(WEBHOOK_DELIVERIES, WEBHOOK_LAG, WEBHOOK_EXPIRED),
 )

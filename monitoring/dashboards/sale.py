@@ -5,7 +5,7 @@ from monitoring.dashboards.ledger import now, rate
 from monitoring.dashboards.model import Annotation, Dashboard, Query, Row, Variable
 from monitoring.dashboards.panels import BAD, GOOD, NEVER, WARN, Bars, Column, Figure, Graph, Table, lower, upper
 from monitoring.dashboards.revenue import MONEY
-from monitoring.dashboards.tickets import TICKETS
+from monitoring.dashboards.tickets import PLACED, TICKETS
 
 OF = '{product_id=~"$product"}'
 LEFT = now(f"flash_sale_inventory_levels{OF}", "product_id")
@@ -131,7 +131,7 @@ ORDERS = Row(
             title="Orders",
             description="Orders per second that reached each status, all products.",
             unit="suffix:/s",
-            width=12,
+            width=9,
             minimum=0,
             colors=STATUSES,
             queries=(
@@ -144,7 +144,7 @@ ORDERS = Row(
             description="Orders refused per second, by the code of the answer; reasons that never occurred are left"
             " out.",
             unit="suffix:/s",
-            width=12,
+            width=9,
             minimum=0,
             stacked=True,
             queries=(
@@ -155,6 +155,7 @@ ORDERS = Row(
                 ),
             ),
         ),
+        PLACED,
     ),
 )
 

@@ -215,7 +215,7 @@ def totals_match_orders(dump: LedgerDump) -> Iterator[str]:
     """Each total is the number of orders that reached the status; every accepted order has one status."""
     totals, now = dump.snapshot.orders, dump.orders.sums.statuses.copy()
     now.update(dump.snapshot.archived)
-    accepted, known = totals[Status.PENDING] - dump.snapshot.requeued, sum(now.values())
+    accepted, known = dump.snapshot.placed, sum(now.values())
     if accepted != known:
         yield f"{accepted} orders were accepted, {known} are there or were forgotten in time"
     now[Status.CONFIRMED] += now[Status.REFUNDED]  # it was confirmed before

@@ -45,6 +45,7 @@ class Snapshot:
     `waiting` are the orders that no worker has in hand; the first has waited `waited_seconds`. `capacity` is how
     many orders the workers settle while some wait, 0 until that was seen. `revenue` is by currency, in minor units:
     what was confirmed less what was refunded; `archived_revenue` is that of the orders that were forgotten.
+    `placed` are the orders that were accepted, and of those `placed_by_ticket` the ones that had to show a ticket.
     `webhook_expired` are the changes that are no longer kept and that the webhook had not been told of.
     `missing_shards` did not answer: the figures are of the others, but what is counted (`orders`, `revenue`,
     `rejections`, `archived`, `events`) is as they last said, and not `complete` where one was never heard.
@@ -71,6 +72,7 @@ class Snapshot:
     archived_revenue: dict[str, int] = with_default(default_factory=dict)
     damaged: int = 0
     lost: int = 0
+    placed_by_ticket: int = 0
     waiting: int = 0
     capacity: float = 0.0
     waited_seconds: float = 0.0
@@ -82,6 +84,11 @@ class Snapshot:
     def live_workers(self, silence: timedelta) -> list[str]:
         """Name the workers whose heartbeat is not older than `silence`: those that nobody relieves of their orders."""
         return [consumer for consumer, age in self.workers.items() if age < silence.total_seconds()]
+
+    @property
+    def placed(self) -> int:
+        """How many orders were accepted: a dead letter that is requeued is pending again, and is no other order."""
+        return self.orders[Status.PENDING] - self.requeued
 
     @property
     def estimated_wait_seconds(self) -> float | None:
@@ -149,6 +156,7 @@ def _of_totals(totals: Counter[str]) -> dict[str, Any]:
     return {
         "orders": {status: totals[status] for status in COUNTED},
         "requeued": totals["requeued"],
+        "placed_by_ticket": totals["by_ticket"],
         "lost": totals["lost"],
         "webhook_expired": totals["webhook_expired"],
         "archived": {status: count for status in COUNTED if (count := totals[f"archived:{status}"])},

@@ -21,6 +21,7 @@ from service.metrics import (
     OLDEST_AGE,
     OPEN,
     ORDERS,
+    PLACED,
     PREDICTED_WAIT,
     PROCESSING_TIME,
     QUEUE_LENGTH,
@@ -64,6 +65,10 @@ _OF_PRODUCTS: tuple[tuple[GaugeSpec, Callable[[Snapshot], Iterable[float]]], ...
 )
 
 
+def _by_admission(snapshot: Snapshot) -> dict[str, int]:
+    return {"open": snapshot.placed - snapshot.placed_by_ticket, "ticket": snapshot.placed_by_ticket}
+
+
 def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None], *, silence: timedelta) -> None:
     """Export what `latest` returns at each scrape; nothing while it returns None.
 
@@ -95,6 +100,7 @@ def observe_ledger(telemetry: Telemetry, latest: Callable[[], Snapshot | None], 
         return read
 
     telemetry.observe(ORDERS, counts("status", attrgetter("orders")))
+    telemetry.observe(PLACED, counts("admission", _by_admission))
     telemetry.observe(REVENUE, counts("currency", attrgetter("revenue")))
     telemetry.observe(REJECTIONS, counts("reason", lambda s: {why: s.rejections.get(why, 0) for why in REASONS}))
     telemetry.observe(LOST, lambda: [(one.lost, {})] if (one := latest()) and one.complete else [])

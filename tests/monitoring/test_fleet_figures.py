@@ -5,6 +5,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -103,6 +104,39 @@ def test_all_processes_of_all_replicas_sum_up_to_what_was_sent(replicas: list[Fl
     for fleet in replicas:
         benchmark = http_get(f"{fleet.url}/monitoring/benchmark?window_seconds=600", timeout=30).json()
         assert benchmark["requests"] >= 400
+
+
+def test_orders_are_counted_by_their_admission(replicas: list[Fleet]) -> None:
+    """With a ticket or without one: exact over the processes of all replicas, refusals, repeats and kills left out."""
+    with replicas[0].client() as client:
+        phone = {**LAMP, "name": "Phone", "opens_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
+        assert client.put("/inventory/phone", json=phone, headers=ADMIN).status_code == httpx.codes.CREATED
+        client.patch("/inventory/phone", json={"admission": "ticket"}, headers=ADMIN).raise_for_status()
+        asked = {f"u{n}": client.post("/inventory/phone/tickets", json={"user_id": f"u{n}"}).json() for n in range(12)}
+        client.patch("/inventory/phone", json={"opens_at": None}, headers=ADMIN).raise_for_status()
+
+    def order(n: int) -> int:
+        """Order a phone with the ticket of one user, twice under one key, and without, and a lamp."""
+        user, url = f"u{n}", f"{replicas[n % 2].url}/orders"
+        key = {"Idempotency-Key": user, "Sale-Ticket": asked[user]["ticket"]}
+        phone, lamp = ({"product_id": product, "user_id": user, "quantity": 1} for product in ("phone", "lamp"))
+        assert httpx.post(url, json=phone, timeout=30).json()["code"] == "ticket_required"
+        with_ticket = [httpx.post(url, json=phone, headers=key, timeout=30).status_code for _ in range(2)]
+        assert with_ticket == [httpx.codes.ACCEPTED, httpx.codes.OK]
+        return httpx.post(url, json=lamp, headers={"Sale-Ticket": "of-no-account"}, timeout=30).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(order, range(8)))
+    assert answers == [httpx.codes.ACCEPTED] * 8
+    replicas[0].wait_for_restart("api-0", replicas[0].kill("api-0"))
+    replicas[0].wait_until_ready()
+    order(8)
+    counted = {"open": 9, "ticket": 9}
+    eventually(
+        lambda: scraped(replicas, "flash_sale_orders_placed_total", "admission") == counted,
+        15,
+        f"a scrape of all says {counted}",
+    )
 
 
 def test_a_killed_process_loses_a_second_of_windows_and_no_refusal_of_the_ledger(valkey_server: RedisServer) -> None:

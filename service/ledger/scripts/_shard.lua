@@ -43,8 +43,8 @@
 --   lost               sorted set: short ids of orders that were acknowledged and are gone -> when that was found
 --   totals             hash: how many orders reached each status, `requeued`, `lost`, `refunds` (also of a part), and of the orders
 --                      that were forgotten how many had which: `archived:<status>`; `revenue:<currency>`, confirmed minus
---                      refunded in minor units, and `archived:revenue:<currency>`, that of forgotten orders; `drain` and
---                      `capacity`, rates as last known; `busy`, see `pace`; `webhook_expired`, see `_trim.lua`
+--                      refunded in minor units, and `archived:revenue:<currency>`, that of forgotten orders; `by_ticket`, how
+--                      many were placed with a ticket; `drain` and `capacity`, rates as last known; `busy`, see `pace`; `webhook_expired`, see `_trim.lua`
 --   refused            hash: how many orders were refused for each reason, by the ledger or by an API process (shard 0)
 --   call:<id>          string: the refusals of one call of `place`, ends with its time to live
 --   refusals:<process> string: number of the last lot of refusals that the process sent, ends with its time to live

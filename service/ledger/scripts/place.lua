@@ -118,6 +118,7 @@ local function accept(i, product, has)
   gather('ZADD', 'deadlines', UNTIL, id)
   accepted[#accepted + 1] = short(id)
   note_change(order, 'pending', 0)
+  if product.by_ticket then count('by_ticket') end
   if digest ~= '' then
     local value = short(id) .. half(ARGV[i + 5])
     redis.call('SET', P .. 'idem:' .. digest, value, 'PX', IDEMPOTENCY)
