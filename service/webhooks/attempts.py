@@ -1,12 +1,13 @@
 """When an endpoint is tried, and when it is left alone.
 
-An endpoint that fails is tried by one event at a time, after pauses that double. An event that it refuses while it
-takes others has longer pauses of its own, so that it costs the others nothing.
+An endpoint that fails is tried by few events, after pauses that double. An event that it refuses, or never answers,
+while it takes others has longer pauses of its own, and costs the others nothing.
 """
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from time import monotonic
@@ -28,6 +29,7 @@ GONE_SECONDS = 3600.0
 ATTEMPTS_BEFORE_GIVING_UP = 20
 """More than an hour of pauses, for one event."""
 MAX_CONNECTIONS = 16
+"""How many attempts are under way at most; half of them may be of events that failed before."""
 LOOK_SECONDS = 0.5
 
 
@@ -80,7 +82,8 @@ class Attempts:
     def __init__(self, endpoint: Endpoint, telemetry: Telemetry, clock: Callable[[], float] = monotonic) -> None:
         self._endpoint = endpoint
         self._clock = clock
-        self._many, self._one = asyncio.Semaphore(MAX_CONNECTIONS), asyncio.Semaphore(1)
+        self._under_way, self._again = asyncio.Semaphore(MAX_CONNECTIONS), asyncio.Semaphore(MAX_CONNECTIONS // 2)
+        self._trial = {is_first: asyncio.Semaphore(1) for is_first in (True, False)}
         self._failures = 0
         self._delivered = 0
         self._not_before = self._asked_until = 0.0
@@ -93,14 +96,32 @@ class Attempts:
 
     async def make(self, pending: Pending, allowed: Callable[[], bool]) -> bool:
         """Make an attempt if it is time, for as long as that is allowed; return whether the event is done with."""
-        async with self._one if self._failures else self._many:
+        async with self._turn(pending):
             if not self.is_due(pending) or not allowed():
                 return False
+            delivered_before = self._delivered
             attempt = await self._while(allowed, pending)
         if attempt is None:
             return False
-        self._learn(attempt, pending)
+        self._learn(attempt, pending, delivered_before)
         return pending.done
+
+    @asynccontextmanager
+    async def _turn(self, pending: Pending) -> AsyncIterator[None]:
+        """Wait until one more attempt may be under way.
+
+        An event that hangs is tried beside those that never were: one of each kind while the endpoint fails.
+        """
+        async with AsyncExitStack() as stack:
+            if self._failures:
+                async with AsyncExitStack() as trial:
+                    await trial.enter_async_context(self._trial[pending.attempts == 0])
+                    if self._failures:  # else it takes events again, and many at a time
+                        stack.push_async_exit(trial.pop_all())
+            if pending.attempts:
+                await stack.enter_async_context(self._again)
+            await stack.enter_async_context(self._under_way)
+            yield
 
     def give_up(self, pending: Pending) -> bool:
         """Be done with an event that the endpoint goes on refusing while it takes others; return whether it is one."""
@@ -123,7 +144,7 @@ class Attempts:
         finally:
             await cancel_and_wait([posting])
 
-    def _learn(self, attempt: Attempt, pending: Pending) -> None:
+    def _learn(self, attempt: Attempt, pending: Pending, delivered_before: int) -> None:
         self._count.add(1, {"result": attempt.outcome})
         if attempt.outcome is Outcome.DELIVERED:
             if self._failures:
@@ -132,24 +153,44 @@ class Attempts:
             self._delivered += 1
             pending.done, pending.body = True, b""
             return
-        pending.delivered_before = pending.delivered_before if pending.attempts else self._delivered
+        is_first = not pending.attempts
+        if is_first:
+            pending.delivered_before = delivered_before
         pending.attempts += 1
-        pending.not_before = self._clock() + pause_after(pending.attempts, MAX_EVENT_PAUSE_SECONDS)
-        self._leave_alone(attempt, pending)
-
-    def _leave_alone(self, attempt: Attempt, pending: Pending) -> None:
-        """Pause: as long as the endpoint asks for, or longer each time; of several failures at one time one counts."""
-        now = self._clock()
+        takes_others = self._delivered > pending.delivered_before
+        most = MAX_EVENT_PAUSE_SECONDS if takes_others else MAX_ENDPOINT_PAUSE_SECONDS
+        pause = pause_after(pending.attempts, most)
+        pending.not_before = self._clock() + pause
         if attempt.outcome is Outcome.GONE or attempt.retry_after is not None:
-            asked = GONE_SECONDS if attempt.outcome is Outcome.GONE else attempt.retry_after or 0.0
-            pause = min(asked, MAX_RETRY_AFTER_SECONDS)
-            self._asked_until = max(self._asked_until, now + pause)
-        elif now >= self._not_before:
-            pause = pause_after(self._failures + 1, MAX_ENDPOINT_PAUSE_SECONDS)
-            self._not_before = now + pause
+            pause = self._keep_to(attempt)
+        elif takes_others:
+            event_id = pending.change.event_id
+            self._log.warning(
+                "the webhook's endpoint takes others and not this event",
+                why=attempt.why,
+                event_id=event_id,
+                pause_seconds=round(pause, 1),
+            )
+            return
+        elif self._clock() >= self._not_before:  # of several failures at one time one counts
+            pause = self._leave_alone(is_first)
         else:
             return
-        self._failures += 1
         log = self._log.error if attempt.outcome is Outcome.GONE else self._log.warning
         event_id = pending.change.event_id
         log("the webhook's endpoint failed", why=attempt.why, event_id=event_id, pause_seconds=round(pause, 1))
+
+    def _keep_to(self, attempt: Attempt) -> float:
+        """Pause for as long as the endpoint asks for."""
+        asked = GONE_SECONDS if attempt.outcome is Outcome.GONE else attempt.retry_after or 0.0
+        pause = min(asked, MAX_RETRY_AFTER_SECONDS)
+        self._asked_until = max(self._asked_until, self._clock() + pause)
+        self._failures = max(self._failures, 1)
+        return pause
+
+    def _leave_alone(self, is_first: bool) -> float:
+        """Pause: longer each time that the endpoint takes no other event, either; one alone may be at fault itself."""
+        self._failures = max(self._failures + is_first, 1)
+        pause = pause_after(self._failures, MAX_ENDPOINT_PAUSE_SECONDS)
+        self._not_before = self._clock() + pause
+        return pause

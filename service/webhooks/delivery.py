@@ -13,6 +13,7 @@ from typing import Protocol
 import structlog
 
 from service.background import Work, every
+from service.cancellation import cancel_and_wait
 from service.ledger.feed import Change, CursorExpiredError, Feed, Place
 from service.ledger.lease import Lease
 from service.ledger.webhook_places import WebhookPlaces
@@ -22,8 +23,8 @@ from telemetry import suppressed
 
 INTERVAL_SECONDS = 0.5
 RENEW_SECONDS = 1.0
-ROUND_SECONDS = 600.0
-"""Of one shard: no attempt takes longer than its timeout, and those of one order come one after the other."""
+WAIT_SECONDS = 0.5
+"""How long a round waits for the attempts that it began. Those that take longer go on beside the next rounds."""
 WINDOW = 256
 """Changes of a shard that are read and not yet delivered, at most."""
 READ_AHEAD = 2048
@@ -55,10 +56,7 @@ class WebhookDelivery:
 
     def works(self) -> list[Work]:
         """Return what is to be kept going; a shard that is down delays no other."""
-        rounds = [
-            partial(every, INTERVAL_SECONDS, shard.round, outage=STORE_ERRORS, limit=ROUND_SECONDS)
-            for shard in self._shards
-        ]
+        rounds = [shard.keep_delivering for shard in self._shards]
         return [partial(every, RENEW_SECONDS, self._renew, outage=STORE_ERRORS), *rounds]
 
     async def _renew(self) -> None:
@@ -67,7 +65,7 @@ class WebhookDelivery:
 
 
 class _ShardDelivery:
-    """The changes of one shard: some are read ahead, so that an order which the endpoint refuses holds no other up."""
+    """The changes of one shard, read ahead: an order whose events are refused or never answered holds no other up."""
 
     def __init__(
         self, shard: int, feed: Feed, places: WebhookPlaces, attempts: Attempts, render: Renderer, lease: Lease
@@ -82,11 +80,20 @@ class _ShardDelivery:
         self._read_to: Place | None = None
         self._noted: Place | None = None
         self._window: list[Pending] = []
+        self._told: dict[str, asyncio.Task[bool]] = {}
+        """Of the orders whose changes are being told now."""
+
+    async def keep_delivering(self) -> None:
+        """Deliver until cancelled, and leave no attempt behind."""
+        try:
+            await every(INTERVAL_SECONDS, self.round, outage=STORE_ERRORS)
+        finally:
+            await self._forget()
 
     async def round(self) -> bool:
         """Deliver what is due; return whether to go on at once."""
         if not self._lease.held():
-            self._forget()
+            await self._forget()
             return False
         try:
             with suppressed():
@@ -94,12 +101,14 @@ class _ShardDelivery:
                 moved = await self._deliver()
                 await self._note()
         except STORE_ERRORS:  # one that comes back may have lost what we have read of it
-            self._forget()
+            await self._forget()
             raise
         return moved
 
-    def _forget(self) -> None:
+    async def _forget(self) -> None:
         self._known, self._window = False, []
+        told, self._told = self._told, {}
+        await cancel_and_wait(told.values())
 
     async def _fill(self) -> None:
         if not self._known:
@@ -107,7 +116,8 @@ class _ShardDelivery:
             self._known = True
         if (room := self._room()) <= 0:
             for pending in self._window:
-                self._attempts.give_up(pending)
+                if pending.change.order.order_id not in self._told:
+                    self._attempts.give_up(pending)
             return
         try:
             page = await self._feed.read_shard(self._shard, self._read_to, room)
@@ -125,16 +135,26 @@ class _ShardDelivery:
         return min(WINDOW - undone, READ_AHEAD - len(self._window))
 
     async def _deliver(self) -> bool:
-        """Make an attempt at each order's first change that is due, and at its next ones if that goes well."""
+        """Make attempts at what is due, and wait for them a little; return whether any was delivered."""
+        begun = self._begin()
+        if begun:
+            await asyncio.wait(begun, timeout=WAIT_SECONDS)
+        done = {order_id: task for order_id, task in self._told.items() if task.done()}
+        self._told = {order_id: task for order_id, task in self._told.items() if order_id not in done}
+        moved = [task.result() for task in done.values()]
+        return any(moved)
+
+    def _begin(self) -> list["asyncio.Task[bool]"]:
+        """Begin with each order's first change that is due, and its next ones if that goes well."""
         orders: dict[str, list[Pending]] = {}
         for pending in self._window:
-            if not pending.done:
+            if not pending.done and pending.change.order.order_id not in self._told:
                 orders.setdefault(pending.change.order.order_id, []).append(pending)
-        due = [chain for chain in orders.values() if self._attempts.is_due(chain[0])]
-        due.sort(key=lambda chain: chain[0].attempts)
-        async with asyncio.TaskGroup() as group:  # where one breaks off none is left to go on by itself
-            told = [group.create_task(self._deliver_order(chain)) for chain in due]
-        return any(task.result() for task in told)
+        due = [(order_id, chain) for order_id, chain in orders.items() if self._attempts.is_due(chain[0])]
+        due.sort(key=lambda one: one[1][0].attempts)
+        begun = {order_id: asyncio.create_task(self._deliver_order(chain)) for order_id, chain in due}
+        self._told |= begun
+        return list(begun.values())
 
     async def _deliver_order(self, chain: list[Pending]) -> bool:
         done = False

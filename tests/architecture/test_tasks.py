@@ -14,7 +14,7 @@ LOOKED_AFTER = {
     "service/ledger/write_check.py": "looked at by each round, which begins the next",
     "service/ledger/feed_tail.py": "who waits for it is told how it ended, and begins another",
     "service/webhooks/attempts.py": "awaited in the same call",
-    "service/webhooks/delivery.py": "awaited in the same call, and all end where one breaks off",
+    "service/webhooks/delivery.py": "looked at by each round, which ends them where it breaks off",
     "service/orders/worker.py": "a loop that ends, ends the process; an order's is found again in the pending list",
     "service/processes/server.py": "a server that ends, ends the process",
     "service/processes/supervisor.py": "a keeper that ends, ends the fleet",

@@ -1,7 +1,9 @@
 """Webhooks: order changes at the merchant's endpoint, whatever it answers; verified by a library of another maker."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -185,6 +187,89 @@ async def test_an_endpoint_that_hangs(sale: Sale, receiver: tuple[Receiver, str]
         mended.set()
         wanted = {order.order_id: ["pending", "confirmed"] for order in orders}
         await wait_until(lambda: told.told() == wanted, 20, "all is told")
+
+
+def hangs_for(order: Order, end: asyncio.Event) -> Mood:
+    """Answer nothing about one order until the end, and take all others."""
+
+    async def answer(event: dict[str, Any]) -> Response:
+        if event["subject"] == order.order_id:
+            await end.wait()
+        return takes(event)
+
+    return answer
+
+
+async def test_an_answer_that_hangs_holds_up_its_order_alone(
+    sale: Sale, receiver: tuple[Receiver, str], seen: Capture
+) -> None:
+    """What is sold while the endpoint is silent about one order is told at once; then that order, in its order."""
+    told, url = receiver
+    await sale.product(stock=1000)
+    (silent,) = await sell(sale, "ann")
+    told.mood = hangs_for(silent, end := asyncio.Event())
+    async with telling(sale, url, seen, within=60):
+        await wait_until(lambda: told.asked, 10, "it was asked")
+        orders = [silent]
+        for part in range(3):
+            orders += await sell(sale, *(f"user-{part}-{number}" for number in range(pauses.MAX_CONNECTIONS)))
+            await wait_until(lambda: len(told.taken) == 2 * len(orders) - 2, 10, "the others are told meanwhile")  # noqa: B023
+        assert [event["subject"] for event in told.asked].count(silent.order_id) == 1, "one attempt is under way"
+        assert await lag(sale) > 0, "the place does not move past what was not told"
+        end.set()
+        await wait_until(lambda: none_behind(sale), 10, "all is told")
+    assert told.told() == {order.order_id: ["pending", "confirmed"] for order in orders}
+    assert len(told.asked) == len(told.taken) == 2 * len(orders)
+
+
+async def test_an_order_that_is_never_answered_costs_the_others_nothing(
+    sale: Sale, receiver: tuple[Receiver, str], seen: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is tried again: pauses are its own once others were taken, and it takes no turn of theirs."""
+    told, url = receiver
+    await sale.product(stock=1000)
+    (silent,) = await sell(sale, "ann")
+    told.mood = hangs_for(silent, end := asyncio.Event())
+    failed = partial(seen.value, "flash_sale_webhook_deliveries_total", result="failed")
+    async with telling(sale, url, seen, within=1):
+        await wait_until(lambda: (failed() or 0) >= 2, 10, "the endpoint answers nobody, as far as is known")
+        await sell(sale, "bob")
+        await wait_until(lambda: len(told.told()) == 1, 10, "it answers others")
+        monkeypatch.setattr(pauses, "MAX_ENDPOINT_PAUSE_SECONDS", 60.0)
+        monkeypatch.setattr(pauses, "FIRST_PAUSE_SECONDS", 60.0)  # of an endpoint that were left alone now
+        before = failed() or 0
+        await wait_until(lambda: (failed() or 0) > before, 10, "it was tried once more")
+        await sell(sale, *(f"user-{number}" for number in range(20)))
+        await wait_until(lambda: len(told.told()) == 21, 10, "the others are told at once")
+    end.set()
+
+
+async def test_no_more_attempts_are_under_way_than_there_are_connections(
+    sale: Sale, receiver: tuple[Receiver, str], seen: Capture
+) -> None:
+    """Of events that failed before half as many: those that never were tried have room, too."""
+    told, url = receiver
+    most, now = Counter[str](), Counter[str]()
+
+    async def slow_to_refuse(event: dict[str, Any]) -> Response:
+        kind = "again" if [one["id"] for one in told.asked].count(event["id"]) > 1 else "first"
+        now[kind] += 1
+        most[kind] = max(most[kind], now[kind])
+        most["all"] = max(most["all"], now.total())
+        refused = event["data"]["user_id"].startswith("refused")
+        await asyncio.sleep(0.3 if refused else 0.01)  # it is an endpoint that takes its time
+        now[kind] -= 1
+        return Response(status_code=500) if refused else takes(event)
+
+    told.mood = slow_to_refuse
+    await sale.product(stock=1000)
+    await sell(sale, *(f"refused-{number}" for number in range(12)))
+    async with telling(sale, url, seen):
+        for number in range(6):
+            await sell(sale, *(f"user-{number}-{n}" for n in range(10)))
+            await wait_until(lambda: len(told.taken) == 20 * (number + 1), 10, "the others are told")  # noqa: B023
+    assert 0 < most["again"] <= pauses.MAX_CONNECTIONS // 2
+    assert most["all"] <= pauses.MAX_CONNECTIONS
 
 
 async def test_two_workers_tell_one_at_a_time(
