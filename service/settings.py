@@ -266,8 +266,8 @@ def _is_secret(field: FieldInfo) -> bool:
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Return a line for each variable that looks like one of ours and is none: most likely a typing mistake.
 
-    It looks so if it begins with the first word of one of ours, or is nearly one. What Kubernetes sets for each service
-    of a namespace (`REDIS_PORT`, `REDIS_SERVICE_HOST`) does not.
+    It looks so if it begins with the first word of one of ours, is nearly one, or is one in small letters. What
+    Kubernetes sets for each service of a namespace (`REDIS_PORT`, `REDIS_SERVICE_HOST`) does not.
     """
     known = {name.upper() for name in Settings.model_fields if name not in _GROUPS} | _READ_ELSEWHERE
     known |= {start + name.upper() for group, start in _GROUPS.items() for name in _fields_of(group)}
@@ -277,7 +277,8 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     for name in sorted(environ):
         if name in known or not environ[name].strip() or _SERVICE_LINK.fullmatch(name):
             continue
-        close = get_close_matches(name, known, 1, _NEARLY)
+        other_case = [name.upper()] if "_" in name and name.upper() in known else []
+        close = other_case or get_close_matches(name, known, 1, _NEARLY)
         if close or name.startswith(ours):
             close = close or get_close_matches(name, known, 1)
             lines.append(f"{name} is not a setting" + (f"; did you mean {close[0]}?" if close else ""))

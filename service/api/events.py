@@ -19,6 +19,7 @@ from service.api.context import ApiContext, Context
 from service.api.errors import describe
 from service.api.media_types import preferred
 from service.api.middleware.head import BODY_LEFT_OUT
+from service.api.strict_json import StrictRoute
 from service.ledger.feed import CURSOR_LETTERS, MAX_CURSOR, Cursor, CursorExpiredError, FeedPage
 from service.ledger.snapshot import MissingShards
 from service.problems import FieldProblem, Problem
@@ -30,7 +31,7 @@ STREAM_PAGE = 100
 HEARTBEAT_SECONDS = 5.0
 """How long a stream is silent, so that either side notices when the other is gone; proxies allow a minute."""
 RETRY = b"retry: 1000\n\n"
-router = APIRouter(tags=["events"])
+router = APIRouter(tags=["events"], route_class=StrictRoute)
 
 
 class EventPage(BaseModel):

@@ -12,6 +12,7 @@ from service.api.context import Context
 from service.api.errors import describe
 from service.api.orders import IdempotencyKey
 from service.api.service_health import ServiceHealth, service_health
+from service.api.strict_json import StrictRoute
 from service.api.watch_auth import WatcherAuth
 from service.ledger.once_only import claim
 from service.monitoring.live import Benchmark, ErrorEntry, MetricsData, errors_of
@@ -19,7 +20,7 @@ from service.monitoring.past import Past
 from service.problems import Problem
 from telemetry.windows import KEEP_SECONDS, MAX_ERRORS
 
-router = APIRouter(prefix="/monitoring", tags=["monitoring"])
+router = APIRouter(prefix="/monitoring", tags=["monitoring"], route_class=StrictRoute)
 
 
 class ErrorList(BaseModel):

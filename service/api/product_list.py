@@ -7,6 +7,7 @@ from service.api.conditional import POLLED
 from service.api.context import Context
 from service.api.errors import describe
 from service.api.inventory import ProductView
+from service.api.strict_json import StrictRoute
 from service.ledger.snapshot import MissingShards
 from service.problems import Problem
 
@@ -41,7 +42,7 @@ class InventoryFigures(BaseModel):
     missing_shards: MissingShards = None
 
 
-router = APIRouter(tags=["inventory"])
+router = APIRouter(tags=["inventory"], route_class=StrictRoute)
 
 
 @router.get("/inventory", response_model=ProductList, responses=POLLED | describe("store_unavailable"))

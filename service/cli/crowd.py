@@ -83,7 +83,8 @@ def crowd(
         )
     except ValidationError as error:
         first = error.errors()[0]
-        raise typer.BadParameter(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        place = ".".join(map(str, first["loc"]))
+        raise typer.BadParameter(f"{_OPTIONS.get(place, place)}: {first['msg']}") from None
     if demo:
         from service.cli.ledger import offer_demo
 
@@ -93,6 +94,10 @@ def crowd(
 
         raise typer.Exit(truth_command(plan, target or [], receive, as_json=json))
     raise typer.Exit(crowd_command(plan, as_json=json, watch=watch))
+
+
+_OPTIONS = {"base_url": "--url", "mix": "--product"}
+"""What the fields of a plan are called here, where it is another word."""
 
 
 def _mix(products: list[str]) -> dict[str, float]:

@@ -116,9 +116,10 @@ def _report(dump: "LedgerDump", found: "list[Violation]", where: str, told: "Com
 
     write_line(f"{'store':<7} {where}")
     broken = {violation.invariant for violation in found}
+    width = max(len(check.__name__) for check in INVARIANTS)
     for check in INVARIANTS:
         rule = (check.__doc__ or "").strip().splitlines()[0]
-        write_line(f"{'BROKEN' if check.__name__ in broken else 'ok':<7} {check.__name__:<28} {rule}")
+        write_line(f"{'BROKEN' if check.__name__ in broken else 'ok':<7} {check.__name__:<{width}} {rule}")
         for violation in found:
             if violation.invariant == check.__name__:
                 write_line(f"{'':<7} {violation.detail}")

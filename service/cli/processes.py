@@ -101,7 +101,7 @@ def process(
     from service.processes.heartbeat import with_heartbeat
     from service.processes.signals import until_signalled
 
-    settings = _settings()
+    settings = _settings(tell=False)
     listener = socket.socket(fileno=fd) if fd is not None else None
     # The telemetry makes many short-lived objects: a collector run for every 700 of them costs a quarter of a request.
     gc.set_threshold(50_000, 20, 100)
@@ -158,7 +158,8 @@ async def _shop(url: str, rate: float) -> None:
         await task
 
 
-def _settings() -> "Settings":
+def _settings(*, tell: bool = True) -> "Settings":
+    """Read the settings; who starts the fleet tells of slips, and none of its processes does again."""
     from service.settings import Settings, unknown_variables
     from telemetry import configure_logging
 
@@ -166,7 +167,7 @@ def _settings() -> "Settings":
     json = settings.log_format == "json"
     configure_logging(level=settings.log_level.upper(), stream=sys.stdout, json=json, wait=False)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes a line for each payment
-    for line in unknown_variables(os.environ):
+    for line in unknown_variables(os.environ) if tell else ():
         complain(line, 0)
     return settings
 

@@ -44,7 +44,7 @@ async def _opened(*, create: bool, prepare: bool) -> "AsyncIterator[tuple[Shards
     from service.processes.fleet import store_name, store_of
     from service.processes.startup import StoreUnreachableError, open_shards
     from service.settings import Settings
-    from service.store import CLIENT_ERRORS, StoreUnusedError
+    from service.store import CLIENT_ERRORS, StoreUnusedError, plain_words
     from service.store.disk import holds_data
     from telemetry import configure_logging
 
@@ -66,7 +66,7 @@ async def _opened(*, create: bool, prepare: bool) -> "AsyncIterator[tuple[Shards
         except StoreUnreachableError:
             raise
         except CLIENT_ERRORS as error:
-            raise OperatorError(f"{store_name(settings)}: the store does not answer: {error}") from None
+            raise OperatorError(f"{store_name(settings)}: the store does not answer: {plain_words(error)}") from None
 
 
 def not_there(settings: "Settings") -> OperatorError:

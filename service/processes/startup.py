@@ -16,7 +16,7 @@ from service.cancellation import cancel_and_wait, unless_stopped
 from service.ledger.ledger import ledger_scripts
 from service.secret_files import OF_TELEMETRY, with_secret_files
 from service.settings import Settings, SettingsError
-from service.store import STORE_ERRORS, Shards, StoreConnectionError, connect
+from service.store import STORE_ERRORS, Shards, StoreConnectionError, connect, plain_words
 from service.store.preflight import Durability, check, refusal
 from service.store.replication import WAIT_SHARE
 from telemetry import TelemetrySettings
@@ -148,7 +148,7 @@ class _Start:
         except STORE_ERRORS as error:
             if (never := refusal(error)) is not None:
                 raise never from None
-            self._error = str(error)
+            self._error = plain_words(error)
             return False
         if away:
             why = str(next(iter(away.values())))

@@ -11,6 +11,7 @@ from service.store.client import (
     data_directory,
     is_store_down,
     outage_reason,
+    plain_words,
 )
 from service.store.scripts import Arg, load_scripts, named
 from service.store.shard_batcher import ShardBatcher
@@ -38,4 +39,5 @@ __all__ = [
     "load_scripts",
     "named",
     "outage_reason",
+    "plain_words",
 ]

@@ -123,6 +123,11 @@ def is_store_down(error: BaseException) -> bool:
     return outage_code(error) is not None
 
 
+def plain_words(error: Exception) -> str:
+    """Return what an error says, without the objects of the library that it shows behind."""
+    return str(error).partition(" : <")[0]
+
+
 def outage_reason(error: BaseException) -> str:
     """Return why a store that is down is down, as one word: `out_of_memory`, `read_only`, `timeout`, `unreachable`."""
     if code := outage_code(error):

@@ -236,3 +236,22 @@ def test_a_wrong_option_points_at_the_help_of_its_command() -> None:
         "(see `flash-sale dead-letters drop --help`)"
     )
     assert complaint(flash_sale("nope")).endswith("(see `flash-sale --help`)")
+
+
+def test_a_sentinel_that_does_not_answer_is_told_in_plain_words() -> None:
+    """The library's own words go on with its objects, over thousands of letters."""
+    done = run([SCRIPT, "audit"], env={**os.environ, "REDIS_URL": "redis+sentinel://127.0.0.1:1/mymaster"})
+    assert (done.returncode, done.stderr) == (
+        1,
+        "flash-sale: REDIS_URL: the store does not answer: No master found for 'mymaster'\n",
+    )
+
+
+def test_a_slip_is_told_once_by_who_starts_the_processes(tmp_path: Path) -> None:
+    with Fleet(tmp_path, api=2, env={"rate_limit_per_second": "5"}) as fleet:
+        told = [line for line in fleet.log.splitlines() if "rate_limit_per_second" in line]
+    assert told == ["flash-sale: rate_limit_per_second is not a setting; did you mean RATE_LIMIT_PER_SECOND?"]
+
+
+def test_a_crowd_names_the_option_that_is_wrong() -> None:
+    assert "--url: URL scheme should be 'http' or 'https'" in complaint(flash_sale("crowd", "--url", "ftp://x"))

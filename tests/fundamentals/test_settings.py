@@ -140,6 +140,8 @@ SLIPS = {
     "ALLOW_ANONYMOS": "ALLOW_ANONYMOUS",
     "CORS_ORIGIN": "CORS_ORIGINS",
     "ADMIN_TOKEN_FILES": "ADMIN_TOKEN_FILE",
+    "rate_limit_per_second": "RATE_LIMIT_PER_SECOND",
+    "Redis_Url": "REDIS_URL",
 }
 
 

@@ -252,3 +252,23 @@ async def test_an_export_that_breaks_off_is_no_whole_file(make_server: MakeServe
             await follow(shop)
         assert 0 < read < MANY
         problem(await shop.client.get("/orders/export", headers=ADMIN), 503, "store_unavailable")
+
+
+@pytest.mark.parametrize("path", ["/orders", "/orders/export", "/events", "/dead-letters", "/monitoring/benchmark"])
+async def test_a_filter_that_is_misspelt_is_refused(shop: Shop, path: str) -> None:
+    """It would ask for everything else: whoever refunds what was listed would refund all."""
+    assert (await shop.client.get(path, headers=ADMIN)).status_code == 200
+    for name in ("productid", "Limit", "a/b", ""):
+        body = problem(await shop.client.get(path, params={name: "1"}, headers=ADMIN), 422, "invalid")
+        assert [(field["location"], field["detail"]) for field in body["errors"]] == [
+            ("query", "there is no such parameter")
+        ]
+
+
+async def test_no_cache_keeps_what_is_of_one_shopper(shop: Shop) -> None:
+    """Nor what is of the merchant, or of this second."""
+    order_id = (await shop.order()).json()["order_id"]
+    personal = [f"/orders/{order_id}", "/orders?user_id=ada", "/orders", "/orders/export", "/events", "/dead-letters"]
+    for path in (*personal, "/orders/queue", "/inventory/lamp", "/inventory/metrics", "/monitoring/metrics"):
+        answer = await shop.client.get(path, headers=ADMIN)
+        assert (answer.status_code, answer.headers.get("cache-control")) == (200, "no-store"), path
