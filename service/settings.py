@@ -181,7 +181,7 @@ class Settings(BaseModel):
     def _origins(cls, given: Any) -> Any:  # noqa: ANN401 - what the environment holds
         if not isinstance(given, str):
             return given
-        origins = tuple(origin.strip().lower() for origin in given.split(","))
+        origins = tuple(_without_default_port(origin.strip().lower()) for origin in given.split(","))
         for origin in origins:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is not an origin such as https://shop.example")
@@ -238,6 +238,12 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(_one_line(error)) from None
+
+
+def _without_default_port(origin: str) -> str:
+    """Return an origin as browsers write it: `https://shop.example:443` would be nobody's."""
+    scheme = origin.partition(":")[0]
+    return origin.removesuffix({"http": ":80", "https": ":443"}.get(scheme, "\0"))
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from http import HTTPStatus
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Send
+from starlette.types import ASGIApp
 
 from service.api.errors import respond
 from service.problems import Problem
@@ -24,7 +24,7 @@ PREFLIGHT_SECONDS = 600
 
 
 class CorsMiddleware(CORSMiddleware):
-    """Starlette's, which tells of a refused preflight as the API tells of everything, and of `Vary` in every answer.
+    """Starlette's, which tells of a refused preflight as the API tells of everything.
 
     No credentials are allowed: the API knows no cookie, and who sends a token sends it in a header.
     """
@@ -47,10 +47,3 @@ class CorsMiddleware(CORSMiddleware):
         refused = respond(Problem("bad_request", f"{bytes(response.body).decode()}: see CORS_ORIGINS."))
         refused.headers.update({n: v for n, v in response.headers.items() if not n.startswith("content-")})
         return refused
-
-    async def send(self, message: Message, send: Send, request_headers: Headers) -> None:
-        """Send a message of the answer. A cache must not give what was answered to one origin to another."""
-        if message["type"] == "http.response.start" and not self.allow_all_origins and "origin" not in request_headers:
-            message.setdefault("headers", [])
-            MutableHeaders(scope=message).add_vary_header("Origin")
-        await super().send(message, send, request_headers)
