@@ -65,3 +65,8 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def as_browsers_write(origin: str) -> str:
+    """Return an origin without the port that is the scheme's own: `https://shop.example:443` would be nobody's."""
+    return origin.removesuffix(":443" if origin.startswith("https:") else ":80")

@@ -1,7 +1,6 @@
-"""Every instrument of this service; how those of the ledger are read is in `service.monitoring.ledger_metrics`.
+"""Every instrument of this service; `service.monitoring.ledger_metrics` reads those of the ledger.
 
-What the ledger counts is read from the ledger, so no crash, restart or replica can make it wrong; such series have
-scope `fleet`. What a process alone knows has scope `process` and carries the label `worker`.
+Those have scope `fleet`: no crash, restart or replica can make them wrong. Of a process alone: scope `process`.
 """
 
 from service.ledger.feed import EVENT_TYPES
@@ -282,8 +281,7 @@ WEBHOOK_LAG = GaugeSpec(
 WEBHOOK_EXPIRED = CounterSpec(
     name="flash_sale.webhook.expired",
     unit="{event}",
-    description="Changes of orders that went after EVENTS_RETENTION_SECONDS and before the webhook was told of them: "
-    "its endpoint never hears of them. Left out without WEBHOOK_URL.",
+    description="Changes of orders that were not kept until the webhook was told; left out without WEBHOOK_URL.",
     scope="fleet",
 )
 WINDOWS_DROPPED = CounterSpec(

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from service.host_names import parse_host_names
+from service.host_names import as_browsers_write, parse_host_names
 from service.ledger.ledger import LedgerPolicy
 from service.orders.payments import PaymentSettings
 from service.secret_files import SUFFIX, with_secret_files
@@ -181,7 +181,7 @@ class Settings(BaseModel):
     def _origins(cls, given: Any) -> Any:  # noqa: ANN401 - what the environment holds
         if not isinstance(given, str):
             return given
-        origins = tuple(_without_default_port(origin.strip().lower()) for origin in given.split(","))
+        origins = tuple(as_browsers_write(origin.strip().lower()) for origin in given.split(","))
         for origin in origins:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is not an origin such as https://shop.example")
@@ -238,12 +238,6 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(_one_line(error)) from None
-
-
-def _without_default_port(origin: str) -> str:
-    """Return an origin as browsers write it: `https://shop.example:443` would be nobody's."""
-    scheme = origin.partition(":")[0]
-    return origin.removesuffix({"http": ":80", "https": ":443"}.get(scheme, "\0"))
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:
