@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from service.store import Shards
 
 
-class Witness(StrEnum):
+class ReconciliationSource(StrEnum):
     """Who was told of orders."""
 
     BANK = "bank"
@@ -30,7 +30,7 @@ class Witness(StrEnum):
 class Comparison:
     """What the comparison found, and what was done about it."""
 
-    witness: Witness
+    source: ReconciliationSource
     missing: "Missing"
     captures: "dict[str, list[Capture]]"
     """What the bank has captured of orders that are gone and has not given back, by order."""
@@ -44,19 +44,19 @@ class Comparison:
 
 
 async def compare(
-    shards: "Shards", settings: "Settings", witness: Witness, source: Path | None, *, refund: bool
+    shards: "Shards", settings: "Settings", source: ReconciliationSource, file: Path | None, *, refund: bool
 ) -> Comparison:
-    """Hold the store against a witness.
+    """Hold the store against what somebody else was told.
 
     Args:
         shards: The store.
         settings: The service's settings.
-        witness: Who was told of orders.
-        source: A file of what it was told; None: the payment gateway is asked.
+        source: Who was told of orders.
+        file: What it was told, in a file; None: the payment gateway is asked.
         refund: Whether the captures of orders that are gone are given back, and the orders booked as lost.
 
     Raises:
-        OperatorError: The witness cannot be heard.
+        OperatorError: The source cannot be read.
     """
     from service.ledger.lost import find_missing
     from service.orders.payments.captures import CapturesUnreadableError
@@ -64,26 +64,26 @@ async def compare(
     retention = settings.order_retention_seconds
     before = None if retention is None else datetime.now(UTC) - timedelta(seconds=retention)
     try:
-        told = [capture async for capture in _told(settings, witness, source)]
+        told = [capture async for capture in _told(settings, source, file)]
     except CapturesUnreadableError as error:
-        raise OperatorError(f"{source or 'PAYMENT_GATEWAY_URL'}: {error}") from None
+        raise OperatorError(f"{file or 'PAYMENT_GATEWAY_URL'}: {error}") from None
     ids = [capture.order_id for capture in told]
     missing = await find_missing(shards, ids, forgotten_before=before)
     gone = {*missing.gone, *missing.booked}
     captures: dict[str, list[Capture]] = {}
     for capture in told:
-        if capture.order_id in gone and not capture.refunded and witness is Witness.BANK:
+        if capture.order_id in gone and not capture.refunded and source is ReconciliationSource.BANK:
             captures.setdefault(capture.order_id, []).append(capture)
-    found = Comparison(witness, missing, captures)
+    found = Comparison(source, missing, captures)
     if refund and gone:
-        with admin_act(f"audit --against {witness} --refund", "booked") as results:
+        with admin_act(f"audit --against {source} --refund", "booked") as results:
             await _give_back(settings, found)
             found.missing = await find_missing(shards, ids, forgotten_before=before, book=True)
             results.update(dict.fromkeys(found.missing.booked, "booked"))
     return found
 
 
-async def _told(settings: "Settings", witness: Witness, source: Path | None) -> "AsyncIterator[Capture]":
+async def _told(settings: "Settings", source: ReconciliationSource, file: Path | None) -> "AsyncIterator[Capture]":
     from service.orders.payments.captures import (
         captures_in,
         captures_of_gateway,
@@ -91,21 +91,25 @@ async def _told(settings: "Settings", witness: Witness, source: Path | None) -> 
         orders_in_traces,
     )
 
-    if source is None:
-        if witness is not Witness.BANK:
-            raise OperatorError(f"--against {witness} needs --from FILE")
+    if file is None:
+        if source is not ReconciliationSource.BANK:
+            raise OperatorError(f"--against {source} needs --from FILE")
         if settings.payment.gateway_url is None:
             raise OperatorError("PAYMENT_GATEWAY_URL: the simulated gateway keeps no books; name a file with --from")
         async for capture in captures_of_gateway(settings.payment.gateway_url.get_secret_value()):
             yield capture
         return
-    readers = {Witness.BANK: captures_in, Witness.EVENTS: orders_in_events, Witness.TRACES: orders_in_traces}
+    readers = {
+        ReconciliationSource.BANK: captures_in,
+        ReconciliationSource.EVENTS: orders_in_events,
+        ReconciliationSource.TRACES: orders_in_traces,
+    }
     try:
-        with source.open(encoding="utf-8") as lines:
-            for capture in readers[witness](lines):
+        with file.open(encoding="utf-8") as lines:
+            for capture in readers[source](lines):
                 yield capture
     except (OSError, UnicodeDecodeError) as error:
-        raise OperatorError(f"{source}: {getattr(error, 'strerror', None) or 'is no text'}") from None
+        raise OperatorError(f"{file}: {getattr(error, 'strerror', None) or 'is no text'}") from None
 
 
 async def _give_back(settings: "Settings", found: Comparison) -> None:
@@ -141,7 +145,7 @@ def report(found: Comparison) -> None:
     missing = found.missing
     gone = len(missing.gone) + len(missing.booked)
     write_line("")
-    write_line(f"against {found.witness}: {missing.asked} orders, {missing.there} are there, {gone} are gone")
+    write_line(f"against {found.source}: {missing.asked} orders, {missing.there} are there, {gone} are gone")
     for word, ids in (("GONE", missing.gone), ("lost", missing.booked)):
         for order_id in ids:
             kept = [f"{capture.amount} {capture.currency}" for capture in found.captures.get(order_id, ())]
@@ -162,7 +166,7 @@ def as_json(found: Comparison) -> dict[str, object]:
     """Return what was found as JSON has it."""
     captured = {order_id: [one.model_dump() for one in several] for order_id, several in found.captures.items()}
     return {
-        "against": str(found.witness),
+        "against": str(found.source),
         "there": found.missing.there,
         "gone": found.missing.gone,
         "booked": found.missing.booked,

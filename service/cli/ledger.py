@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.admin_log import admin_act
-from service.cli.against import Witness
+from service.cli.against import ReconciliationSource
 from service.cli.errors import OperatorError
 from service.cli.store import check_order_ids, in_store, time_text
 from service.cli.streams import write_line
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 OrderIds = Annotated[list[str] | None, typer.Argument(metavar="ORDER_ID", help="which; or --all")]
 All = Annotated[bool, typer.Option("--all", help="all of them")]
 Json = Annotated[bool, typer.Option("--json", help="as JSON")]
-Against = Annotated[Witness | None, typer.Option("--against", help="who was told of orders, for those that are gone")]
-Source = Annotated[
+Against = Annotated[
+    ReconciliationSource | None, typer.Option("--against", help="who was told of orders, for those that are gone")
+]
+FromFile = Annotated[
     Path | None,
     typer.Option(
         "--from",
@@ -53,12 +55,12 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(letters, name="dead-letters")
 
 
-def audit(as_json: Json = False, witness: Against = None, source: Source = None, refund: Refund = False) -> None:
+def audit(as_json: Json = False, source: Against = None, file: FromFile = None, refund: Refund = False) -> None:
     """Check every invariant in the store and print it; status 1 when one is broken, or when an order is gone.
 
     Looks into REDIS_URL, or into the embedded store in DATA_DIR, whether a service runs on it or not.
     """
-    if witness is None and (source is not None or refund):
+    if source is None and (file is not None or refund):
         raise typer.BadParameter("--from and --refund go with --against")
 
     async def audited(
@@ -69,7 +71,7 @@ def audit(as_json: Json = False, witness: Against = None, source: Source = None,
         from service.processes.fleet import store_name
 
         dump = await dump_ledger(shards)
-        told = await compare(shards, settings, witness, source, refund=refund) if witness else None
+        told = await compare(shards, settings, source, file, refund=refund) if source else None
         return dump, violations(dump), store_name(settings), told
 
     dump, found, where, told = asyncio.run(in_store(audited))
@@ -99,11 +101,11 @@ def migrate(as_json: Json = False) -> None:
 
 
 async def _migrate(shards: "Shards", settings: "Settings") -> "tuple[Migration, str]":
-    from service.ledger.migration import StoreInUseError, bring_forward, form_of
+    from service.ledger.migration import StoreInUseError, bring_forward, schema_version_of
     from service.processes.fleet import store_name
 
     try:
-        form = await form_of(shards)
+        form = await schema_version_of(shards)
     except StoreInUseError as error:
         raise OperatorError(f"{store_name(settings)}: {error}") from None
     with admin_act("migrate", ""):

@@ -75,10 +75,10 @@ def _report(report: "CrowdReport", rows: "list[Row]", *, interrupted: bool) -> N
         write_line(f"{what:<{label}}{figures}{mark}")
     end = " (interrupted)" if interrupted else ""
     write_line("")
-    write_line(f"{report.requests} requests, {report.orders} orders, seed {report.seed}{end}: {_verdict(rows)}")
+    write_line(f"{report.requests} requests, {report.orders} orders, seed {report.seed}{end}: {_conclusion(rows)}")
 
 
-def _verdict(rows: "list[Row]") -> str:
+def _conclusion(rows: "list[Row]") -> str:
     unproven = sum(row.explained for row in rows)
     wrong = sum(not row.agrees for row in rows) - unproven
     if wrong:

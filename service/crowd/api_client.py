@@ -21,7 +21,7 @@ NEVER_PLACED = frozenset({"overloaded"})
 PLACED = frozenset({"accepted", "replayed"})
 
 
-class Verdict(StrEnum):
+class Decision(StrEnum):
     """What an answer means to a shopper: yes, no (and the order does not exist), or a broken service."""
 
     ACCEPTED = "accepted"
@@ -38,13 +38,13 @@ class Answer:
     order_id: str | None = None
 
     @property
-    def verdict(self) -> Verdict:
+    def decision(self) -> Decision:
         """A 5xx leaves open whether there is an order, unless the store was never asked."""
         if self.order_id is not None:
-            return Verdict.ACCEPTED
+            return Decision.ACCEPTED
         if self.status < HTTPStatus.INTERNAL_SERVER_ERROR or self.code in NEVER_PLACED:
-            return Verdict.REFUSED
-        return Verdict.FAILED
+            return Decision.REFUSED
+        return Decision.FAILED
 
 
 @dataclass(frozen=True, slots=True)

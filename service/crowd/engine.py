@@ -15,7 +15,7 @@ from http import HTTPStatus
 from time import perf_counter
 
 from service.cancellation import cancel_and_wait
-from service.crowd.api_client import Answer, ApiClient, NoResponse, Verdict
+from service.crowd.api_client import Answer, ApiClient, Decision, NoResponse
 from service.crowd.plan import CrowdPlan, PlannedOrder, planned_orders
 from service.crowd.report import CrowdReport, Fate, Progress, Tally, fate_of
 
@@ -182,9 +182,9 @@ class _Crowd:
 
     def _found(self, answer: Answer | NoResponse) -> bool:
         """Whether an answer tells what became of the order: that of the ledger, which was asked for its key."""
-        if isinstance(answer, NoResponse) or answer.verdict is Verdict.FAILED:
+        if isinstance(answer, NoResponse) or answer.decision is Decision.FAILED:
             return False
-        if answer.verdict is Verdict.REFUSED and (
+        if answer.decision is Decision.REFUSED and (
             answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.code in FROM_MEMORY
         ):
             return False

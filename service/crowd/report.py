@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.crowd.api_client import PLACED, Answer, NoResponse, Verdict
+from service.crowd.api_client import PLACED, Answer, Decision, NoResponse
 from service.crowd.figures import Latencies, OrderIds, Percentiles
 from service.crowd.plan import CrowdPlan
 
@@ -120,7 +120,7 @@ class Tally:
         self._errors: Counter[str] = Counter()
         self._cancellations: Counter[tuple[int, str]] = Counter()
         self._cancellation_errors: Counter[str] = Counter()
-        self._latencies = {verdict: Latencies() for verdict in Verdict}
+        self._latencies = {decision: Latencies() for decision in Decision}
         self._order_ids = OrderIds()
         self._fates: Counter[Fate] = Counter()
         self._violations = self._found = 0
@@ -132,7 +132,7 @@ class Tally:
             self._errors[answer.kind] += 1
         else:
             self._outcomes[answer.status, answer.code] += 1
-            self._latencies[answer.verdict].add(seconds)
+            self._latencies[answer.decision].add(seconds)
 
     def decided(self, answers: list[Answer | NoResponse]) -> str | None:
         """Count the fate of one order, given all the answers to it; return its id if it was accepted."""
@@ -192,8 +192,8 @@ class Tally:
             cancellations=_outcomes(self._cancellations),
             cancellation_errors=dict(sorted(self._cancellation_errors.items())),
             idempotency_violations=self._violations,
-            accepted_latency_ms=self._latencies[Verdict.ACCEPTED].percentiles(),
-            refused_latency_ms=self._latencies[Verdict.REFUSED].percentiles(),
+            accepted_latency_ms=self._latencies[Decision.ACCEPTED].percentiles(),
+            refused_latency_ms=self._latencies[Decision.REFUSED].percentiles(),
             order_ids=self._order_ids,
         )
 
@@ -205,7 +205,7 @@ class Tally:
 
 
 def _surely_no_order(answer: Answer | NoResponse) -> bool:
-    return not answer.arrived if isinstance(answer, NoResponse) else answer.verdict is Verdict.REFUSED
+    return not answer.arrived if isinstance(answer, NoResponse) else answer.decision is Decision.REFUSED
 
 
 def _outcomes(counts: Counter[tuple[int, str]]) -> list[Outcome]:

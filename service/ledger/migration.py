@@ -36,10 +36,10 @@ class StoreInUseError(Exception):
 
 async def migrate(shards: Shards) -> Migration:
     """Bring a store forward to the form of this version; raises what its two halves do."""
-    return await bring_forward(shards, await form_of(shards))
+    return await bring_forward(shards, await schema_version_of(shards))
 
 
-async def form_of(shards: Shards) -> str:
+async def schema_version_of(shards: Shards) -> str:
     """Return the form of a store that can be brought forward, or is in the form of this version already.
 
     Raises:
@@ -65,7 +65,7 @@ async def form_of(shards: Shards) -> str:
 
 
 async def bring_forward(shards: Shards, form: str) -> Migration:
-    """Bring a store of a form that `form_of` has said forward.
+    """Bring a store of a form that `schema_version_of` has said forward.
 
     Raises:
         redis.exceptions.RedisError: The store is down; do it again.

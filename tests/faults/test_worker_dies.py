@@ -163,7 +163,7 @@ async def wait_until_gone_on(worker: Fleet, auditor: Auditor, name: str) -> None
 async def test_a_paused_worker_changes_nothing(
     durable: RedisServer, auditor: Auditor, paid: Paid, attempts: int
 ) -> None:
-    """Its verdict comes when another stands. A payment that then has no order is given back."""
+    """Its settlement comes when another stands. A payment that then has no order is given back."""
     bank, env = paid
     env |= PATIENT | {"WORKER_SILENCE_SECONDS": str(SILENCE_SECONDS), "ORDER_ATTEMPTS": str(attempts)}
     async with sale(durable.url, env=env) as (api, paused):
@@ -193,8 +193,8 @@ async def test_a_paused_worker_changes_nothing(
         assert_paid_once(bank, after)
 
 
-async def test_a_paused_worker_cannot_pay_for_the_next_life(durable: RedisServer, auditor: Auditor, paid: Paid) -> None:
-    """An order that was given up and requeued is under way again when the verdict of its first life arrives."""
+async def test_a_paused_worker_cannot_pay_for_the_next_generation(durable: RedisServer, auditor: Auditor, paid: Paid) -> None:
+    """One that was given up and requeued is under way again when the settlement of its first generation arrives."""
     bank, env = paid
     env |= PATIENT | {"WORKER_SILENCE_SECONDS": str(SILENCE_SECONDS), "ORDER_ATTEMPTS": "1"}
     async with sale(durable.url, env=env) as (api, paused):
@@ -206,12 +206,12 @@ async def test_a_paused_worker_cannot_pay_for_the_next_life(durable: RedisServer
         async with fleet(durable.url, command="worker", env=env):
             await auditor.at_rest()
             await wait_until(lambda: len(bank.refunded) == ORDERS, 15, "the first payments are given back")
-            bank.late_gate.set()  # the receipts of the first life wait for the paused worker
+            bank.late_gate.set()  # the receipts of the first generation wait for the paused worker
             await wait_until(lambda: bank.waiting == 0, 15, "the bank has answered")
             bank.late_gate.clear()
             letters = DeadLetters(auditor.shards)
             assert set((await letters.requeue(order_ids, timedelta(minutes=5))).values()) == {Requeued.REQUEUED}
-            await wait_until(lambda: bank.waiting == ORDERS, 15, "all are paid for in their second life")
+            await wait_until(lambda: bank.waiting == ORDERS, 15, "all are paid for in their second generation")
             await wait_until_gone_on(paused, auditor, name)
             await wait_until(lambda: sum(bank.refunded.values()) >= 2 * ORDERS, 15, "late receipts are given back")
             assert statuses(await auditor.dump()) == {"processing": ORDERS}

@@ -68,7 +68,7 @@ async def test_a_requeued_order_can_be_cancelled_expire_and_die_again(sale: Sale
     assert await sale.units() == (9, 1, 0)
 
 
-async def test_a_verdict_on_an_earlier_life_is_refused(sale: Sale) -> None:
+async def test_a_settlement_on_an_earlier_generation_is_refused(sale: Sale) -> None:
     """Its payment was given back, so neither it confirms the order nor its failure ends what is processed now."""
     await sale.product()
     letter = await sale.dead_letter()

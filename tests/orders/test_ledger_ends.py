@@ -145,8 +145,8 @@ async def test_one_of_many_ends_an_order(sale: Sale, store_server: RedisServer, 
     assert {status: totals[status] for status in ends} == ends
 
 
-async def test_two_verdicts_at_one_moment_are_one(sale: Sale) -> None:
-    """Two workers that hold the same order confirm and fail it at once: one verdict stands, units move once."""
+async def test_two_settlements_at_one_moment_are_one(sale: Sale) -> None:
+    """Two workers that hold the same order confirm and fail it at once: one settlement stands, units move once."""
     await sale.product(stock=100)
     for _ in range(ROUNDS):
         order = await sale.buy()

@@ -131,7 +131,7 @@ class LedgerMachine(SaleMachine):
     @precondition(SaleMachine.some_order)
     @rule(number=NUMBERS, good=st.booleans(), late=SELDOM, sending=SENDINGS)
     def settle(self, number: int, good: bool, late: bool, sending: tuple[int, int]) -> None:
-        """A verdict on any order, whether or not anybody began it, and perhaps on an earlier generation of it."""
+        """A settlement of any order, whether or not anybody began it, and perhaps on an earlier generation of it."""
         name = self.order(number, "processing")
         self.end(name, "confirmed" if good else "failed", sending, max(self.model.orders[name].generation - late, 0))
 

@@ -96,8 +96,8 @@ async def test_a_worker_without_a_heartbeat_is_found_too(sale: Sale) -> None:
     assert await reclaimed(sale, "w2") == [entry]
 
 
-async def test_the_dead_workers_verdict_still_counts_if_it_comes_first(sale: Sale) -> None:
-    """A worker that was only slow and the one that took over: one verdict, whoever gives it."""
+async def test_the_dead_workers_settlement_still_counts_if_it_comes_first(sale: Sale) -> None:
+    """A worker that was only slow and the one that took over: one settlement, whoever gives it."""
     await sale.product()
     order = await sale.buy()
     await sale.ledger.reclaim(0, "slow", LONG, 10)

@@ -80,7 +80,7 @@ async def begin_what_is_over(sale: Sale, twice: Sale) -> Any:
 
 
 async def confirm(sale: Sale, twice: Sale) -> Any:
-    """The second time the verdict stands already."""
+    """The second time the settlement stands already."""
     order = await sale.buy(user_id="a")
     await sale.take()
     return (await twice.settle(order, payment_id="p")).status

@@ -102,7 +102,7 @@ class TestBegin:
 
 
 class TestSettle:
-    """The first verdict on an order stands; units, totals and queue follow it."""
+    """The first settlement of an order stands; units, totals and queue follow it."""
 
     async def test_a_confirmed_order_is_sold(self, sale: Sale) -> None:
         """Held becomes sold; the payment is kept; the entry is out of the queue; both times are told."""
@@ -133,8 +133,8 @@ class TestSettle:
         assert await sale.units() == (10, 0, 0)
         await sale.buy()
 
-    async def test_the_first_verdict_stands(self, sale: Sale) -> None:
-        """The same verdict again is `repeated`, another one is `refused`, and neither moves a unit."""
+    async def test_the_first_settlement_stands(self, sale: Sale) -> None:
+        """The same settlement again is `repeated`, another one is `refused`, and neither moves a unit."""
         await sale.product()
         order = await sale.buy()
         await sale.take()
@@ -147,7 +147,7 @@ class TestSettle:
         assert await sale.units() == (9, 0, 1)
 
     async def test_an_order_that_nobody_began_is_not_settled(self, sale: Sale) -> None:
-        """A verdict on a pending order is refused, on a cancelled one too; a ghost is gone."""
+        """A settlement of a pending order is refused, on a cancelled one too; a ghost is gone."""
         await sale.product()
         pending, cancelled = await sale.buy(), await sale.buy()
         await sale.ledger.cancel(cancelled.order_id)
@@ -162,7 +162,7 @@ class TestSettle:
         ]
 
     async def test_a_list_is_settled_order_by_order(self, sale: Sale) -> None:
-        """One verdict that does not count changes nothing about the others."""
+        """One settlement that does not count changes nothing about the others."""
         await sale.product()
         first, second, third = [await sale.buy() for _ in range(3)]
         await sale.take(limit=2)
@@ -208,7 +208,7 @@ class TestDefer:
         assert (await sale.dump()).deadlines == frozenset()
         assert (await sale.order(order)).reason == "timeout"
 
-    async def test_a_verdict_ends_it_also_while_it_waits(self, sale: Sale) -> None:
+    async def test_a_settlement_ends_it_also_while_it_waits(self, sale: Sale) -> None:
         """A worker that learns the outcome late settles it; it does not come back, and no old reason stays."""
         await sale.product()
         order = await sale.buy()

@@ -120,7 +120,7 @@ async def test_an_order_whose_money_is_owed_stays_until_it_is_given_back(sale: S
 
 
 async def test_an_entry_of_a_forgotten_order_is_nobody_s(sale: Sale) -> None:
-    """A worker that was asleep all the time finds nothing to do, and its verdict is no order's."""
+    """A worker that was asleep all the time finds nothing to do, and its settlement is no order's."""
     await sale.product()
     order = await sale.buy()
     (entry,) = await sale.deliver()

@@ -3,13 +3,13 @@
 
 -- An order as the scripts have it: all its fields, so that the table never grows. `settled` is 0 until it ends, `begun` until it is
 -- begun. `parts` has the units of each refund of a confirmed order, below 0 those that did not return to stock; `refunded` is
--- when the last one was, 0 if there is none. `lives` has what the order was in each generation before, until it was requeued;
+-- when the last one was, 0 if there is none. `generations` has what the order was in each generation before, until it was requeued;
 -- false if it never was. A step that goes through many orders has one such table and fills it again and again.
 local NO_PARTS = {}
 local function blank_order()
   return {id = '', state = '', product = '', user = '', quantity = 0, price = 0, currency = '', accepted = 0, expires = 0,
           position = 0, eta = 0, attempts = 0, generation = 0, reason = '', payment = '', settled = 0, begun = 0, entry = '',
-          call = '', trace = '', reference = '', token = '', parts = NO_PARTS, refunded = 0, lives = false}
+          call = '', trace = '', reference = '', token = '', parts = NO_PARTS, refunded = 0, generations = false}
 end
 
 -- An order in bytes: an array, packed. One that ended keeps what a caller can ask for and no more, and a dead letter what it
@@ -17,7 +17,7 @@ end
 -- What most orders lack comes last.
 local live, ended = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 local function encode(order)
-  local accepted, reference, token, lives = order.accepted, order.reference, order.token, order.lives or nil
+  local accepted, reference, token, generations = order.accepted, order.reference, order.token, order.generations or nil
   local v = order.settled > 0 and ended or live
   v[1], v[2], v[3], v[4], v[5] = STATE[order.state], order.product, order.user, order.quantity, order.price
   v[6], v[7], v[8] = order.currency, accepted - made(order.id), order.expires - accepted
@@ -25,15 +25,15 @@ local function encode(order)
   v[13], v[14] = order.reason, order.payment
   if v == ended then
     v[15] = math.max(order.settled - accepted, 0) -- the clock of another server may be behind
-    local parts = #order.parts > 0 or lives
+    local parts = #order.parts > 0 or generations
     local more = reference ~= '' or token ~= '' or parts
     v[16], v[17] = more and reference or nil, more and token or nil
     v[18], v[19], v[20] = parts and order.parts or nil, nil, parts and order.refunded or nil
-    if parts then v[19] = lives or false end
+    if parts then v[19] = generations or false end
   else
     v[15], v[16], v[17], v[18], v[19] = -1, order.begun, order.entry, order.call, order.trace
-    local more = reference ~= '' or token ~= '' or lives
-    v[20], v[21], v[22] = more and reference or nil, more and token or nil, lives
+    local more = reference ~= '' or token ~= '' or generations
+    v[20], v[21], v[22] = more and reference or nil, more and token or nil, generations
   end
   return cmsgpack.pack(v)
 end
@@ -56,10 +56,10 @@ local function decode(id, bytes, order)
   order.reason, order.payment = reason, payment
   if took >= 0 then
     order.settled, order.begun, order.entry, order.call, order.trace = accepted + took, 0, '', '', ''
-    order.reference, order.token, order.parts, order.lives, order.refunded = a or '', b or '', c or {}, d or false, e or 0
+    order.reference, order.token, order.parts, order.generations, order.refunded = a or '', b or '', c or {}, d or false, e or 0
   else
     order.settled, order.begun, order.entry, order.call, order.trace = 0, a or 0, b or '', c or '', d or ''
-    order.reference, order.token, order.parts, order.lives, order.refunded = e or '', f or '', NO_PARTS, g or false, 0
+    order.reference, order.token, order.parts, order.generations, order.refunded = e or '', f or '', NO_PARTS, g or false, 0
   end
   return order
 end

@@ -35,9 +35,9 @@ local function as_it_was(bytes, status, number, reason)
     order.state, order.reason = refunded(order) < order.quantity and 'confirmed' or 'refunded', reason
     return row(order)
   end
-  local life = order.lives and order.lives[number + 1]
-  if life then
-    order.accepted, order.expires, order.position, order.eta, order.attempts, order.settled, order.reason = unpack(life)
+  local earlier = order.generations and order.generations[number + 1]
+  if earlier then
+    order.accepted, order.expires, order.position, order.eta, order.attempts, order.settled, order.reason = unpack(earlier)
     order.payment = ''
   end
   if #order.parts > 0 then order.reason = '' end -- it is that of the last refund

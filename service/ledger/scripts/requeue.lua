@@ -22,8 +22,8 @@ return commit_after(function()
   add(product_key(order.product), 'stock', -order.quantity)
   add(product_key(order.product), 'held', order.quantity)
   redis.call('ZREM', P .. 'dead', id)
-  order.lives = order.lives or {}
-  order.lives[order.generation + 1] = {order.accepted, order.expires, order.position, order.eta, order.attempts,
+  order.generations = order.generations or {}
+  order.generations[order.generation + 1] = {order.accepted, order.expires, order.position, order.eta, order.attempts,
                                        order.settled, order.reason}
   order.position, order.eta = promise()
   order.state, order.accepted, order.expires, order.generation = 'pending', NOW, NOW + ARGV[6], order.generation + 1

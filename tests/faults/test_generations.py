@@ -27,7 +27,7 @@ async def dead_letters(store_url: str, *arguments: str) -> str:
 async def test_orders_outlive_a_gateway_that_is_out(
     durable: RedisServer, auditor: Auditor, paid: Paid, mood: str
 ) -> None:
-    """Deferred, given up, their units for sale again; requeued they are confirmed. One charge a life is kept."""
+    """Deferred, given up, their units for sale again; requeued they are confirmed. One charge a generation is kept."""
     bank, env = paid
     setattr(bank, mood, True)
     env |= {"ORDER_ATTEMPTS": str(ATTEMPTS), "ORDER_RETRY_SECONDS": "0.1", "PAYMENT_ATTEMPTS": "1"}
@@ -46,14 +46,14 @@ async def test_orders_outlive_a_gateway_that_is_out(
         assert bank.asked == dict.fromkeys(order_ids, ATTEMPTS)
         assert f"{ORDERS} dead letters" in await dead_letters(durable.url, "list")
         setattr(bank, mood, False)
-        await wait_until(lambda: bank.kept() == {}, 15, "what was captured in the first life is given back")
+        await wait_until(lambda: bank.kept() == {}, 15, "what was captured in the first generation is given back")
         assert f"{ORDERS} requeued" in await dead_letters(durable.url, "requeue", "--all")
         dump = await auditor.at_rest()
         assert statuses(dump) == {"confirmed": ORDERS}
         assert dump.products[PRODUCT].stock == STOCK - ORDERS
         assert_paid_once(bank, dump)
-        lives = Counter(body["order_id"] for body in bank.captured.values())
-        assert lives == dict.fromkeys(order_ids, 1 if mood == "down" else 2)
+        generations = Counter(body["order_id"] for body in bank.captured.values())
+        assert generations == dict.fromkeys(order_ids, 1 if mood == "down" else 2)
 
 
 async def test_reservations_end_once_though_two_processes_keep_house(durable: RedisServer, auditor: Auditor) -> None:
