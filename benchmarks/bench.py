@@ -2,7 +2,8 @@
 
 import json
 import statistics
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,6 +76,14 @@ def prepared(scale: Scale) -> Iterator[Bench]:
         stack.enter_context(machine.on(machine.other_cores()))
         store = stack.enter_context(open_store())
         yield Bench(store, stack.enter_context(rounds.receiving()), scale)
+
+
+def measure_part(run: Callable[[Bench], list[Row]], tables: Callable[[list[Row]], str], *, quick: bool) -> None:
+    """Measure a part by itself, and print its tables."""
+    busy = machine.busy_share()
+    with prepared(QUICK if quick else FULL) as bench:
+        rows = run(bench)
+    sys.stdout.write(f"load of the machine for each core before: {busy:.2f}\n\n{tables(rows)}\n")
 
 
 def results(mode: str, rows: list[Row], busy_before: float) -> Results:

@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 
 from benchmarks import load, machine, shop
-from benchmarks.bench import FULL, QUICK, Bench, Row, prepared, select, values
+from benchmarks.bench import Bench, Row, measure_part, select, values
 from benchmarks.program import Program, python
 from benchmarks.report import spread, table
 from benchmarks.rounds import Slice, check, serving
@@ -147,10 +147,7 @@ def tables(rows: Sequence[Row]) -> str:
 @app.command()
 def measure(quick: Annotated[bool, typer.Option("--quick", help="two short rounds")] = False) -> None:
     """Measure, and print the tables."""
-    busy = machine.busy_share()
-    with prepared(QUICK if quick else FULL) as bench:
-        rows = run(bench)
-    sys.stdout.write(f"load of the machine for each core before: {busy:.2f}\n\n{tables(rows)}\n")
+    measure_part(run, tables, quick=quick)
 
 
 @app.command(hidden=True)

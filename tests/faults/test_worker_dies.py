@@ -193,7 +193,9 @@ async def test_a_paused_worker_changes_nothing(
         assert_paid_once(bank, after)
 
 
-async def test_a_paused_worker_cannot_pay_for_the_next_generation(durable: RedisServer, auditor: Auditor, paid: Paid) -> None:
+async def test_a_paused_worker_cannot_pay_for_the_next_generation(
+    durable: RedisServer, auditor: Auditor, paid: Paid
+) -> None:
     """One that was given up and requeued is under way again when the settlement of its first generation arrives."""
     bank, env = paid
     env |= PATIENT | {"WORKER_SILENCE_SECONDS": str(SILENCE_SECONDS), "ORDER_ATTEMPTS": "1"}

@@ -3,6 +3,9 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from redis.asyncio import Redis
 
 from service.ledger import lease
@@ -27,6 +30,20 @@ def seen() -> Iterator[Capture]:
     """Yield the telemetry of a worker."""
     with capture(TelemetrySettings(service_name="test", worker="order-0")) as captured:
         yield captured
+
+
+@pytest.fixture
+def exporter() -> InMemorySpanExporter:
+    """Return what keeps the spans of the test."""
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def provider(exporter: InMemorySpanExporter) -> TracerProvider:
+    """Return a real tracer provider that exports to `exporter`."""
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return provider
 
 
 @pytest.fixture

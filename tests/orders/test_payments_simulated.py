@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
@@ -25,20 +24,6 @@ from service.orders.payments import (
 from service.orders.payments.simulated import LATENCY_BOUND, draw_latency
 
 CHARGE = Charge(order_id="07abc", user_id="ann", amount=2598, currency="EUR")
-
-
-@pytest.fixture
-def exporter() -> InMemorySpanExporter:
-    """Return what keeps the spans of the test."""
-    return InMemorySpanExporter()
-
-
-@pytest.fixture
-def provider(exporter: InMemorySpanExporter) -> TracerProvider:
-    """Return a real tracer provider that exports to `exporter`."""
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return provider
 
 
 def simulator(provider: TracerProvider, **settings: float) -> SimulatedGateway:
