@@ -30,11 +30,19 @@ OUTAGES: Final = {
     "LOADING": "loading",
     "BUSY": "busy",
     "WRONGTYPE": "wrong_type",
+    "NOPERM": "access_refused",
+    "MOVED": "another_node",
+    "REFUSED": "refused",
 }
 """The answers of a server that cannot do its work now, by the first word of the error, and what we call them."""
 
 _ELSEWHERE: Final = frozenset({"READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "LOADING"})
 """Of these, those to which another server may be the answer: whoever listens at the same address by now."""
+
+IN_A_SCRIPT: Final = "user executing the script can't"  # what NOPERM is called there
+
+_OURS: Final = frozenset({"ERR", "NOSCRIPT", "NOGROUP", "BUSYGROUP", "CROSSSLOT", "EXECABORT", "NOAUTH", "WRONGPASS"})
+"""The words of mistakes, ours or the operator's; any other tells of a server that does not do its work now."""
 
 _CLOSED: Final = (AttributeError, RuntimeError)
 _FOREIGN_SLOT: Final = "non local key"
@@ -55,6 +63,10 @@ def outage_code(error: BaseException) -> str | None:
     word = error.status_code or str(error).partition(" ")[0]
     if word in OUTAGES:
         return word
+    if IN_A_SCRIPT in str(error) or "ACL failure in script" in str(error):
+        return "NOPERM"
+    if isinstance(error, exceptions.ResponseError) and word.isalpha() and word.isupper() and word not in _OURS:
+        return "REFUSED"  # a word of another server's, or of a version to come
     if isinstance(error, exceptions.ClusterError) or _FOREIGN_SLOT in str(error):
         return "TRYAGAIN"  # redirected or put off for as long as redis-py has patience
     return None

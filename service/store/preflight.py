@@ -21,7 +21,7 @@ from redis.exceptions import (
 
 from service.store.client import StoreClient, is_store_down
 from service.store.cluster import ClusterClient
-from service.store.connection import StoreUnsafe
+from service.store.connection import IN_A_SCRIPT, StoreUnsafe, outage_code
 from service.store.memory import StoreMemory, fullest, memory_info
 
 OLDEST_VERSION: Final = (7, 0)
@@ -38,7 +38,6 @@ ASYNCHRONOUS: Final = (
 )
 
 _WRONG_CREDENTIALS: Final = "the store refuses the username or the password of REDIS_URL"
-_IN_A_SCRIPT: Final = "user executing the script can't"  # what NOPERM is called there
 _INTERRUPTED: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
@@ -137,7 +136,7 @@ def _not_let_in(error: BaseException) -> str | None:
 
 def _not_understood(error: BaseException) -> str | None:
     match error:
-        case ResponseError() if isinstance(error, NoPermissionError) or _IN_A_SCRIPT in str(error):
+        case ResponseError() if isinstance(error, NoPermissionError) or IN_A_SCRIPT in str(error):
             return f"the user of REDIS_URL lacks a right in the store: {error}"
         case InvalidResponse():
             return "REDIS_URL: what listens there does not speak the protocol of Redis (or only inside TLS)"
@@ -145,7 +144,7 @@ def _not_understood(error: BaseException) -> str | None:
             return "REDIS_URL: the store is a cluster; the address must be redis+cluster://"
         case RedisClusterException() if "not enabled" in str(error):
             return "REDIS_URL: the store is no cluster; the address must be redis:// or rediss://"
-        case ResponseError() if not is_store_down(error):
+        case ResponseError() if not is_store_down(error) or outage_code(error) == "REFUSED":
             return f"REDIS_URL: the store refuses: {error}"
         case _:
             return None
