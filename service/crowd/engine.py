@@ -99,6 +99,8 @@ class _Crowd:
                 await self._last_answers(workers)
         finally:
             await cancel_and_wait(workers)
+        if self._over.is_set():
+            self._line.close()  # one without an end has no last order
         seconds = self._seconds()
         if self._plan.rate:  # the line of a closed loop may have no end
             self._tally.unsent += sum(1 for _ in self._line)

@@ -226,6 +226,18 @@ async def test_cancelled_run_reports_what_it_has() -> None:
     check_sums(report)
 
 
+async def test_an_open_loop_without_an_end_ends_when_it_is_told() -> None:
+    """As it does when it is cancelled; nobody who was due later is counted as unsent for ever."""
+    script, over = Script(), asyncio.Event()
+    async with serve(script) as url:
+        crowd = asyncio.create_task(run_crowd(plan_for(url, orders=None, rate=200.0), over=over))
+        await wait_until(lambda: script.accepted >= 5, 10, "shoppers order")
+        over.set()
+        report = await asyncio.wait_for(crowd, 10)
+    assert not report.interrupted
+    assert report.orders == report.accepted + report.refused
+
+
 async def test_orders_without_an_answer_at_the_end_are_unknown() -> None:
     """A service that hangs does not hold up the end, and its orders are not forgotten."""
     script = Script()
