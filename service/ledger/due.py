@@ -15,6 +15,11 @@ class Due(NamedTuple):
     trim: float
     forget: float
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether no order is under way that could be due soon."""
+        return min(self.expire, self.promote) == inf
+
 
 async def due(ledger: Ledger, shard: int) -> Due:
     """Say when each of the steps that are taken by the clock has something to do, in one look.

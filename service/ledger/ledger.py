@@ -216,13 +216,13 @@ class Ledger:
         promoted: int = await self.shards.run("promote", shard, limit)
         return promoted
 
-    async def mend(self, shard: int, limit: int = 1000) -> int:
-        """Put live orders that stand nowhere back into the queue; return how many."""
-        total, start = 0, 0
+    async def mend(self, shard: int, limit: int = 1000) -> tuple[int, bool]:
+        """Put live orders that stand nowhere back into the queue; return how many, and whether the shard is at rest."""
+        total, start, at_rest = 0, 0, 0
         while start >= 0:
-            mended, start = await self.shards.run("mend", shard, start, limit)
+            mended, start, at_rest = await self.shards.run("mend", shard, start, limit)
             total += mended
-        return total
+        return total, bool(at_rest)
 
     async def expire(self, shard: int, limit: int = 1000) -> list[str]:
         """End reservations that nobody began in time; return whose."""

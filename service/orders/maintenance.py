@@ -17,7 +17,10 @@ from telemetry import suppressed
 
 AGAIN_SECONDS = 0.25
 """Until the next look where something was due: more of its kind may be soon."""
+LOOK_SECONDS = 1.0
 MEND_SECONDS = 2.0
+AT_REST_SECONDS = 2.0
+MEND_AT_REST_SECONDS = 10.0
 MAX_BATCH = 500
 
 
@@ -28,9 +31,12 @@ def maintenance(ledger: Ledger, siblings: Siblings) -> list[Work]:
         ledger: What is looked after.
         siblings: The fleet.
     """
-    turns = [FleetTurns(siblings, f"due:{shard}", partial(_do_what_is_due, ledger, shard)) for shard in ledger.shards]
+    turns = [
+        FleetTurns(siblings, f"due:{shard}", partial(_do_what_is_due, ledger, shard), seconds=AT_REST_SECONDS)
+        for shard in ledger.shards
+    ]
     turns += [
-        FleetTurns(siblings, f"mend:{shard}", partial(_mend, ledger, shard), seconds=MEND_SECONDS)
+        FleetTurns(siblings, f"mend:{shard}", partial(_mend, ledger, shard), seconds=MEND_AT_REST_SECONDS)
         for shard in ledger.shards
     ]
     return [partial(one.run, outage=STORE_ERRORS) for one in turns]
@@ -39,12 +45,12 @@ def maintenance(ledger: Ledger, siblings: Siblings) -> list[Work]:
 async def _mend(ledger: Ledger, shard: int) -> Told:
     """Put back orders that somebody took out of the queue."""
     with suppressed():
-        mended = await ledger.mend(shard)
+        mended, at_rest = await ledger.mend(shard)
     if mended:
         structlog.get_logger("service.orders.maintenance").error(
             "orders were missing in the queue and were put back", shard=shard, orders=mended
         )
-    return {}
+    return {} if at_rest else {NEXT: MEND_SECONDS}
 
 
 async def _do_what_is_due(ledger: Ledger, shard: int) -> Told:
@@ -61,4 +67,7 @@ async def _do_what_is_due(ledger: Ledger, shard: int) -> Told:
     if forgotten:
         log.info("orders were forgotten after their retention", shard=shard, orders=forgotten)
     more = trimmed or MAX_BATCH in (len(expired), promoted, forgotten)
-    return {MORE: True} if more else {NEXT: max(min(until), AGAIN_SECONDS)}
+    if more:
+        return {MORE: True}
+    look = AT_REST_SECONDS if until.at_rest else LOOK_SECONDS
+    return {NEXT: max(min(look, *until), AGAIN_SECONDS)}

@@ -207,6 +207,11 @@ async def lease(_: Sale, twice: Sale) -> Any:
     return [await twice.shards.run("lease", 0, "name", holder, 60_000) for holder in ("me", "you")]
 
 
+async def turn(_: Sale, twice: Sale) -> Any:
+    """As the lease, which a turn keeps before it reads."""
+    return [(await twice.shards.run("turn", 0, "name", holder, 60_000))[0] for holder in ("me", "you")]
+
+
 async def beat(_: Sale, twice: Sale) -> Any:
     """A sign of life changes nothing that the books hold."""
     return await twice.shards.run("beat", 0)
@@ -226,7 +231,7 @@ async def mend(sale: Sale, twice: Sale) -> Any:
 STEPS: tuple[Step, ...] = (
     *(place, claim, begin, begin_again, begin_the_last, begin_one_too_many, begin_what_is_over, confirm, fail),
     *(defer, defer_the_last, promote, cancel, expire, reclaim, leave, requeue, drop),
-    *(restock, take_units_out, put, patch, refuse, refund, refunds, lease, forget, beat, mend),
+    *(restock, take_units_out, put, patch, refuse, refund, refunds, lease, turn, forget, beat, mend),
 )
 
 
@@ -288,7 +293,7 @@ def test_every_step_is_told_twice() -> None:
     reads = {*("dump", "dead", "due", "events", "order", "orders", "past", "product", "products", "snapshot")}
     reads |= {"ticket_key"}
     told_here = {*("beat", "begin", "cancel", "claim", "defer", "drop", "expire", "forget", "lease", "leave", "mend")}
-    told_here |= {"place", "promote", "reclaim", "refund", "refunds", "refuse", "requeue", "settle", "stock"}
+    told_here |= {"place", "promote", "reclaim", "refund", "refunds", "refuse", "requeue", "settle", "stock", "turn"}
     # at each start; counts twice on purpose; test_feed, test_migration, test_lost_orders, test_ledger_reads; tickets
     elsewhere = {"group", "rate", "trim", "migrate", "lose", "note_past", "ticket"}
     elsewhere |= {"webhook"}  # test_webhook_places

@@ -4,7 +4,8 @@ from tests.support import RedisServer, eventually
 from tests.support.service import Fleet
 from tests.support.steps import the_one_that_runs
 
-WATCHED_SECONDS = 1.5
+WATCHED_SECONDS = 3.0
+"""A process looks each two seconds where no order is under way."""
 
 
 def test_one_process_looks_and_another_goes_on(valkey_server: RedisServer) -> None:

@@ -1,12 +1,14 @@
 -- The pace of the queue: docs/decisions/orders-pace.md says why it is measured so.
 -- Needs:   time, writes
 
--- Notes whether anything happened in this second and the n before: a step that needs many reads none at rest.
+-- Notes whether anything happened in this second and the n before: a step that needs many reads none at rest. Returns whether
+-- there is one of them, or of other keys.
 local at_rest = false
-local function look_for_seconds(n)
-  local keys, this = {}, math.floor(NOW / 1000)
+local function look_for_seconds(n, ...)
+  local keys, this = {...}, math.floor(NOW / 1000)
   for s = this - n, this do keys[#keys + 1] = P .. 'second:' .. s end
   at_rest = redis.call('EXISTS', unpack(keys)) == 0
+  return not at_rest
 end
 
 -- Sums the fields over the last n whole seconds.
@@ -34,9 +36,9 @@ end
 
 -- Orders per 1000 s: drain (by which waits are predicted), capacity, and what was settled in the last 10 s. Capacity is what the
 -- workers settle while a line waits, by `busy_n` and `busy_ms`; else as last known, else 0. The last 10 s are whole seconds, so
--- that their sums are the same all through the present one: a step that writes may keep them there, as `before`.
+-- that their sums are the same all through the present one: a step that writes may keep them there, as `before`. `known`: the capacity and the drain of the totals, where they were read.
 local EVIDENCE, ENOUGH = 200, 10000
-local function rates(keep)
+local function rates(keep, known)
   local now = at_rest and {} or redis.call('HMGET', SECOND, 'before', 'busy_n', 'busy_ms')
   local settled, n, ms = string.match(now[1] or '', '^(%d+) (%d+) (%d+)$')
   if settled then
@@ -49,7 +51,7 @@ local function rates(keep)
     end
   end
   n, ms = n + (tonumber(now[2]) or 0), ms + (tonumber(now[3]) or 0)
-  local last = redis.call('HMGET', TOTALS, 'capacity', 'drain')
+  local last = known or redis.call('HMGET', TOTALS, 'capacity', 'drain')
   local capacity, seen = tonumber(last[1]) or 0, 0
   if ms >= EVIDENCE then capacity, seen = math.floor(n * 1000000 / ms), ms end
   local drain = seen >= ENOUGH and capacity or math.max(capacity, settled * 100)

@@ -27,8 +27,9 @@ local function snapshot()
   local products = {}
   for _, id in ipairs(redis.call('SMEMBERS', P .. 'catalogue')) do products[#products + 1] = product_row(id) end
 
-  -- Most of the time there is nothing in any of these.
-  local some = redis.call('EXISTS', P .. 'delayed', P .. 'retried', P .. 'dead', P .. 'damaged') > 0
+  -- Most of the time there is nothing in any of these, and at rest no second either.
+  local seldom = {P .. 'delayed', P .. 'retried', P .. 'dead', P .. 'damaged'}
+  local some = look_for_seconds(60, unpack(seldom)) and redis.call('EXISTS', unpack(seldom)) > 0
   local function in_some(count, list) return some and redis.call(count, P .. list) or 0 end
 
   local queued, delayed = redis.call('XLEN', P .. 'queue'), in_some('ZCARD', 'delayed')
@@ -41,13 +42,14 @@ local function snapshot()
 
   local workers = redis.call('ZRANGE', P .. 'workers', 0, -1, 'WITHSCORES')
   for i = 2, #workers, 2 do workers[i] = tostring(since(workers[i])) end
-  look_for_seconds(60)
   local recent = window(10, 'settled')
-  local drain, capacity = rates()
+  local totals, known = redis.call('HGETALL', P .. 'totals'), {}
+  for i = 1, #totals, 2 do known[({capacity = 1, drain = 2})[totals[i]] or 3] = totals[i + 1] end
+  local drain, capacity = rates(false, known)
   local settled, failed, took, promised, eta_error = window(60, 'settled', 'failed', 'took', 'promised', 'eta_error')
-  return {'now', NOW, 'totals', redis.call('HGETALL', P .. 'totals'), 'products', products,
+  return {'now', NOW, 'totals', totals, 'products', products,
           'queue_length', queued + delayed, 'waiting', math.max(queued - held, 0), 'processing', held + delayed,
-          'oldest_ms', since(oldest), 'waited_ms', queued > 0 and waited(last) or 0, 'dead_letters', in_some('ZCARD', 'dead'),
+          'oldest_ms', oldest < NOW and since(oldest) or 0, 'waited_ms', queued > 0 and waited(last) or 0, 'dead_letters', in_some('ZCARD', 'dead'),
           'drain', drain, 'capacity', capacity, 'settled_10s', recent, 'settled', settled, 'failed', failed,
           'took_ms', took, 'promised', promised, 'eta_error_ms', eta_error,
           'webhook_lag_ms', webhook_lag(), 'damaged', in_some('HLEN', 'damaged'),

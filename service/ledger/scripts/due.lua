@@ -7,6 +7,8 @@
 local function from_now(time) return time and math.max(math.ceil(time - NOW), 0) or -1 end
 local function first_of(list) return tonumber(redis.call('ZRANGE', P .. list, 0, 0, 'WITHSCORES')[2]) end
 
+-- At rest there is neither.
+local some = redis.call('EXISTS', P .. 'deadlines', P .. 'delayed') > 0
 local change = feed('-', '+', 1)[1]
 local forget
 local ended = tonumber(ARGV[2]) >= 0 and redis.call('LINDEX', P .. 'ended', 0)
@@ -14,5 +16,5 @@ if ended then
   local order = load_order(long(ended))
   forget = order and order.settled + ARGV[2] or NOW
 end
-return {from_now(first_of('deadlines')), from_now(first_of('delayed')),
+return {from_now(some and first_of('deadlines')), from_now(some and first_of('delayed')),
         from_now(change and tonumber(string.match(change[1], '^%d+')) + ARGV[1]), from_now(forget)}

@@ -3,7 +3,8 @@
 -- Needs:   pace, products
 -- Keys:    1 the shard's prefix, 2 its key `store`
 -- Args:    1 where to begin: 0, then what the call before said; 2 how many orders to look at, at most
--- Returns: {how many were put back, where the next call begins or -1 after the last}
+-- Returns: {how many were put back, where the next call begins or -1 after the last, 1 if nothing happened for a minute and
+--          no order is under way}
 local queue, from, most = P .. 'queue', tonumber(ARGV[1]), tonumber(ARGV[2])
 local KINDS = {
   damaged = 'hash', queue = 'stream', accepted = 'stream', events = 'stream', ended = 'list', workers = 'zset',
@@ -16,6 +17,15 @@ local function check_kind(name, wanted)
   redis.call('RENAME', P .. name, P .. 'damaged:' .. name .. ':' .. NOW)
   return kind
 end
+-- Most of the time there is nothing in any of these.
+local SELDOM = {'damaged', 'deadlines', 'begun', 'delayed', 'retried', 'dead', 'refunds'}
+local function there_is_some()
+  local keys = {}
+  for i, name in ipairs(SELDOM) do keys[i] = P .. name end
+  return redis.call('EXISTS', unpack(keys)) > 0
+end
+local some = there_is_some()
+if not some then for _, name in ipairs(SELDOM) do KINDS[name] = nil end end
 local wrong = {}
 for name, wanted in pairs(KINDS) do wrong[name] = check_kind(name, wanted) end
 for name, kind in pairs(wrong) do set_aside('key', name, 'a ' .. kind) end
@@ -44,8 +54,9 @@ if from == 0 then
   end
 end
 
+if not some then return {0, -1, at_rest and 1 or 0} end
 local pending, begun = redis.call('ZCARD', P .. 'deadlines'), redis.call('ZCARD', P .. 'begun')
-if pending + begun <= queue_length() then return {0, -1} end
+if pending + begun <= queue_length() then return {0, -1, 0} end
 
 -- A list of live orders may name one that is not there or ended: then a hand that is not ours was in the store.
 local function mend(list, id)
@@ -79,4 +90,4 @@ if mended > 0 then
   set_aside('queue', 'entries missing', mended .. ' orders were put back')
 end
 commit()
-return {mended, from + most < pending + begun and from + most or -1}
+return {mended, from + most < pending + begun and from + most or -1, 0}

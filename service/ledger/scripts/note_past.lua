@@ -7,9 +7,14 @@
 local APART, AHEAD = 600, 10000 -- what is further ahead was noted before the clock was set back
 local past, when = P .. 'past', tonumber(ARGV[1])
 local function at(time) return string.format('%.0f', time) end
-redis.call('ZREMRANGEBYSCORE', past, at(when + AHEAD), '+inf')
-redis.call('ZREMRANGEBYSCORE', past, '-inf', '(' .. at(when - ARGV[3]))
-if redis.call('ZCOUNT', past, at(when - APART), '+inf') > 0 then return 0 end
+local function has_point() return redis.call('ZCOUNT', past, at(when - APART), '+inf') > 0 end
+if has_point() then
+  redis.call('ZREMRANGEBYSCORE', past, at(when + AHEAD), '+inf')
+  if has_point() then return 0 end
+end
 redis.call('ZADD', past, at(when), ARGV[2])
-redis.call('PEXPIRE', past, ARGV[3])
+if math.floor(when / 1000) % 10 == 0 then -- is often enough
+  redis.call('ZREMRANGEBYSCORE', past, '-inf', '(' .. at(when - ARGV[3]))
+  redis.call('PEXPIRE', past, ARGV[3])
+end
 return 1
