@@ -72,11 +72,37 @@ SATURATION = Row(
             title="Memory of the store",
             description="Used, and how much it may use (maxmemory; 0: no limit). A full store takes no order.",
             unit="bytes",
-            width=24,
+            width=8,
             minimum=0,
             queries=(
                 Query(expr=now("flash_sale_store_memory_bytes"), legend="used"),
                 Query(expr=now("flash_sale_store_memory_limit_bytes"), legend="limit"),
+            ),
+        ),
+        Graph(
+            title="Refused by the HTTP server",
+            description="Requests per second that were refused before the application saw them, and connections that"
+            " made room for others (evicted).",
+            unit="suffix:/s",
+            width=8,
+            minimum=0,
+            stacked=True,
+            queries=(
+                Query(
+                    expr=f"sum by (reason) (rate(flash_sale_http_refused_total{{{OF}}}{WINDOW}))", legend="{{reason}}"
+                ),
+            ),
+        ),
+        Graph(
+            title="What the store lacks",
+            description="Shards that do not answer, and orders that were accepted and that `flash-sale audit --against`"
+            " has booked as lost, ever.",
+            unit="short",
+            width=8,
+            minimum=0,
+            queries=(
+                Query(expr=now("flash_sale_missing_shards"), legend="shards that do not answer"),
+                Query(expr=now("flash_sale_orders_lost_total"), legend="orders lost"),
             ),
         ),
     ),
