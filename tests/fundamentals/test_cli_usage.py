@@ -53,7 +53,7 @@ def test_the_help_of_each_command_says_what_there_is() -> None:
         (["crowd", "--rate", "abc"], "--rate"),
         (["crowd", "--orders", "0"], "--orders"),
         (["crowd", "--idempotency", "1.5"], "--idempotency"),
-        (["crowd", "--url", "nonsense"], "base_url"),
+        (["crowd", "--url", "nonsense"], "--url: Input should be a valid URL"),
         (["crowd", "--product", "a=b"], "'b' is not a number"),
         (["audit", "--xml"], "--xml"),
         (["orders", "list", "--status", "lost"], "'lost' is no status of an order"),
