@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from service.orders.payments import Charge, PaymentUnavailable
+from service.orders.payments import Charge, PaymentUnavailable, Receipt
 from service.orders.payments.http import MAX_BODY_BYTES, HttpGateway
 from tests.faults.conftest import Paid
 from tests.faults.kit import Auditor, assert_paid_once, buy, put_product, sale, statuses
@@ -108,6 +108,29 @@ async def test_an_answer_of_a_gigabyte_is_not_read() -> None:
     assert str(MAX_BODY_BYTES) in str(found)
     assert sent < GIGABYTE / 8
     assert perf_counter() - began < 5
+
+
+async def test_a_header_that_is_no_ascii_is_no_reason_to_lose_a_receipt() -> None:
+    """The money was taken: the name of a bank, or an odd pause, must not break the order."""
+    captured = {"status": "captured", "payment_id": "pay-1"}
+    async with gateway_that(always(captured, headers={"Server": "B\xe4nk \xff"})) as url:
+        assert await charged(url) == Receipt("pay-1")
+    for pause in ("\xb2", "\xe4", "9" * 5000, "-1", "1e9", "NaN", "Fri, 31 Dec 99999 23:59:59 GMT"):
+        async with gateway_that(always({}, 503, {"Retry-After": pause})) as url:
+            assert isinstance(await charged(url), PaymentUnavailable), pause
+
+
+@pytest.mark.parametrize(
+    "body", ["[" * 60_000, '{"status":' + "9" * 30_000 + "}", "null", "[]", "1e999", "\ud800", ""], ids=range(7)
+)
+async def test_a_body_of_any_form_is_no_receipt(body: str) -> None:
+    """Deep, long, of another type, or none: it is asked again under the same key."""
+
+    async def charge(_: Request) -> Response:
+        return Response(body.encode("utf-8", "surrogatepass"), media_type="application/json")
+
+    async with gateway_that(charge) as url:
+        assert isinstance(await charged(url), PaymentUnavailable)
 
 
 @pytest.mark.parametrize("payment_id", ["", " ", "a\nb", "p\x00", "\u202epay", "x" * 256, 7, None])

@@ -66,7 +66,7 @@ async def _page(client: httpx.AsyncClient, cursor: str) -> dict[str, Any]:
         answer = await client.get("charges", params={"after": cursor, "limit": LIMIT})
         answer.raise_for_status()
         page = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
+    except (httpx.HTTPError, ValueError, RecursionError) as error:
         told = f" {error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else ""
         why = f"{type(error).__name__}{told}"
         raise CapturesUnreadableError(f"the gateway does not list its charges (GET /charges): {why}") from None

@@ -149,7 +149,8 @@ async def _bounded(client: httpx.AsyncClient, path: str, key: str, body: Mapping
                 raise PaymentUnavailable(
                     f"the gateway answered {response.status_code} with over {MAX_BODY_BYTES} bytes"
                 )
-    kept = {name: value for name, value in response.headers.items() if name != "content-encoding"}
+    # As bytes: what is no ASCII, such as the name of a bank, cannot be given to httpx as text.
+    kept = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-encoding"]
     return httpx.Response(response.status_code, headers=kept, content=bytes(content), request=response.request)
 
 
@@ -179,7 +180,7 @@ def _backoff(deadline: float) -> Backoff:
 def _fields(response: httpx.Response) -> Mapping[str, Any]:
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 
