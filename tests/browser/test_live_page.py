@@ -226,6 +226,21 @@ async def test_a_page_that_is_opened_in_the_midst_of_a_sale_shows_what_was_befor
         await wait_until(shown_at_once, 4, "the past is drawn")
 
 
+async def test_amounts_have_the_decimals_of_iso_4217(valkey_server: RedisServer, open_tab: OpenTab) -> None:
+    """As the page writes them: a browser's own decimals are those of cash, and 100 times too many for a forint."""
+    async with open_shop(valkey_server.url) as shop:
+        tab = await open_tab()
+        await live(tab, shop.url)
+        written = await tab.page.evaluate(
+            "async (codes) => { const { price } = await import('./page/catalogue.js'); "
+            "return codes.map((code) => price(1234500, code)); }",
+            ["HUF", "IQD", "JPY", "KWD", "EUR"],
+        )
+    assert [re.sub(r"[^\d.,]", "", text) for text in written] == [
+        *("12,345.00", "1,234.500", "1,234,500", "1,234.500", "12,345.00")
+    ]
+
+
 async def test_revenue_and_how_each_sale_stands_are_shown(valkey_server: RedisServer, open_tab: OpenTab) -> None:
     """Money as its currency writes it; windows count down by the store's clock."""
     now = datetime.now(UTC)

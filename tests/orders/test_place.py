@@ -154,6 +154,8 @@ async def test_a_sale_without_times_stays_open_when_the_clock_steps_back(sale: S
     _, again = await sale.product(opens=None, closes=None)
     assert again is not None
     assert (again.opens_at, again.revision) == (product.opens_at, product.revision), "the same again changes nothing"
+    written = await sale.shards.client.hget("{fs:00}:product:phone", "opens")
+    assert str(written).startswith("-"), "below zero: open, whatever the clock says"
     ahead = str(round((datetime.now(UTC) + timedelta(hours=1)).timestamp() * 1000))
     await sale.shards.client.hset("{fs:00}:product:phone", "opens", f"-{ahead}")
     assert await sale.try_buy() is Outcome.ACCEPTED
