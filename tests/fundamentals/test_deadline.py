@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 import uvloop
+from redis import exceptions
 
 from service.deadline import GRACE_SECONDS, LATE_SECONDS, Deadline, within
+from service.store import connect
+from tests.support import RedisServer
 
 SECONDS = 0.05
 STOOD_SECONDS = SECONDS + LATE_SECONDS + 0.1
+SHORT_SECONDS = 0.3
 Run = Callable[[Any], Any]
 
 
@@ -89,3 +93,30 @@ def test_a_cancellation_is_no_timeout(run: Run) -> None:
         return "ended"
 
     assert run(cancelled()) == "cancelled"
+
+
+def test_an_answer_of_the_store_that_came_in_time_is_one(run: Run, valkey_server: RedisServer) -> None:
+    """Whatever the loop looks at first; the next call finds a connection that works."""
+
+    async def ask() -> tuple[object, object]:
+        async with connect(valkey_server.url, name="test", timeout_seconds=SHORT_SECONDS) as client:
+            await client.ping()
+            call = asyncio.ensure_future(client.blpop(["nothing"], timeout=SHORT_SECONDS / 3))
+            await asyncio.sleep(SHORT_SECONDS / 10)  # it is away, and its answer is not there yet
+            time.sleep(SHORT_SECONDS + LATE_SECONDS + 0.2)  # noqa: ASYNC251 - this is the fault itself
+            return await call, await client.ping()
+
+    assert run(ask()) == (None, True)
+
+
+def test_a_store_that_did_not_answer_meanwhile_is_given_up(run: Run, valkey_server: RedisServer) -> None:
+    async def ask() -> None:
+        async with connect(valkey_server.url, name="test", timeout_seconds=SHORT_SECONDS) as client:
+            await client.ping()
+            call = asyncio.ensure_future(client.blpop(["nothing"], timeout=60))
+            await asyncio.sleep(SHORT_SECONDS / 10)
+            time.sleep(SHORT_SECONDS + LATE_SECONDS + 0.2)  # noqa: ASYNC251 - this is the fault itself
+            with pytest.raises(exceptions.TimeoutError):
+                await asyncio.wait_for(call, 5)
+
+    run(ask())
