@@ -144,7 +144,7 @@ class Counting:
         file, _, rest = nodeid.partition("::")
         directory, _, module = file.rpartition("/")
         if directory in TABLES:
-            row = self._rows[directory].setdefault(f"{module}::{rest.partition('[')[0]}", Row())
+            row = self._rows[directory].setdefault(f"{module}::{_name(rest)}", Row())
             row.cases += 1
             for what, number in figures["seen"].items():
                 row.seen[what] += int(number)
@@ -159,6 +159,11 @@ class Counting:
             terminalreporter.write_line(made)
             if exitstatus == 0:
                 write_counts(Path(os.environ["COUNTS"]), TABLES[directory].name, made)
+
+
+def _name(test: str) -> str:
+    """Return a test without its case, and without the group that pytest-xdist puts behind it."""
+    return test.partition("[")[0].partition("@")[0]
 
 
 def written(table: Table, rows: dict[str, Row]) -> str:
