@@ -25,6 +25,7 @@ from service.store.address import StoreAddress, Topology, parse_url
 from service.store.cluster import ClusterClient
 from service.store.connection import (
     OUTAGES,
+    RESENT,
     SentinelConnection,
     SentinelTlsConnection,
     StoreUnsafe,
@@ -57,7 +58,6 @@ _DOWN: Final = (
     exceptions.InvalidResponse,  # something else listens there
     OSError,
 )
-_RESENT: Final = (exceptions.ConnectionError, exceptions.ReadOnlyError, exceptions.MasterDownError)
 
 
 def connect(
@@ -89,7 +89,7 @@ def connect(
         "encoding_errors": "replace",  # what is no text is not ours, and must not end who reads it
         "socket_connect_timeout": timeout_seconds,
         "socket_timeout": timeout_seconds + block_seconds,
-        "retry": Retry(NoBackoff(), RESENDS, supported_errors=_RESENT),
+        "retry": Retry(NoBackoff(), RESENDS, supported_errors=RESENT),
         "max_connections": max_connections,
         # A service of Redis Cloud; elsewhere only another round trip per connection.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),

@@ -18,6 +18,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from service.store import keys
 from service.store.client import StoreClient, is_spread, is_store_down
+from service.store.pipe import pipe_of
 from service.store.replication import ReplicaCount, run_replicated
 from service.store.scripts import Arg
 from telemetry import store_span
@@ -28,6 +29,9 @@ ACKNOWLEDGING = frozenset(
 """The steps that somebody goes by once they are done: under `DURABILITY=replicated` not before replicas have them.
 
 What was refused is one of them: who has sent a lot does not count it again, so a lot that is lost stays uncounted."""
+
+FREQUENT = frozenset({"place", "claim", "begin", "settle"})
+"""The steps of every order: they share a connection, see `service.store.pipe`."""
 
 
 class SchemaMismatchError(ValueError):
@@ -95,6 +99,7 @@ class Shards:
         self.prefix = prefix
         self.settings_key = keys.settings(prefix)
         self.blocking_client = blocking_client or client
+        self._pipe = pipe_of(client)
         self.count = count
         self.numbers: tuple[int, ...] = tuple(range(count))  # until the store was looked at
         self.server = "unknown"  # its name and version, once it was looked at
@@ -143,8 +148,11 @@ class Shards:
             (keys.prefix(shard, self.prefix), there, there) if empty_too else (keys.prefix(shard, self.prefix), there)
         )
         durable = self.replicas_wait_seconds > 0 and step in ACKNOWLEDGING
-        direct: Callable[..., Awaitable[Any]] = self.client.execute_command
-        call = partial(self._replicated, shard) if durable else direct
+        call: Callable[..., Awaitable[Any]] = self.client.execute_command
+        if durable:
+            call = partial(self._replicated, shard)
+        elif self._pipe is not None and step in FREQUENT:
+            call = self._pipe.call
         with store_span(self.tracer, "EVALSHA", step, batch, context=trace.context, links=trace.links):
             try:
                 return await call("EVALSHA", self._digests[step], len(names), *names, *args)

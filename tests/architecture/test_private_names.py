@@ -10,13 +10,15 @@ from fastapi import FastAPI
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor
 from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.connection import Connection
+from redis.exceptions import ReadOnlyError
 from starlette.background import BackgroundTask
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from service import _private
-from service.api.websocket_protocol import Connection
+from service.api.websocket_protocol import Connection as WebSocketConnection
 from service.processes.http_protocol import HttpProtocol
 from tests.architecture.repository import ROOT
 
@@ -32,6 +34,7 @@ MEMBERS = {
     "_unset_keepalive_if_required": "service/processes/http_protocol.py",
     "_initialize": "service/store/cluster.py, telemetry/http/conventions.py",
     "_determine_slot": "service/store/cluster.py",
+    "_parser": "service/store/connection.py",
     "_lock": "telemetry/export/destinations.py",
     "_span_processors": "telemetry/export/destinations.py",
     "_initialized": "telemetry/http/conventions.py",
@@ -119,6 +122,13 @@ def test_redis_py_still_has_what_its_cluster_client_is_extended_by() -> None:
     assert "_initialize" in inspect.unwrap(RedisCluster.__init__).__code__.co_names
 
 
+def test_redis_py_still_has_what_a_connection_is_handed_over_by() -> None:
+    """If not, a release of redis-py has moved it: see `service/store/connection.py`."""
+    made = Connection()
+    assert made._writer is None
+    assert isinstance(made._parser.parse_error("READONLY x"), ReadOnlyError)  # type: ignore[no-untyped-call]
+
+
 def test_the_sdk_still_has_what_its_list_of_processors_is_extended_by() -> None:
     """If not, a release of the SDK has moved it: see `telemetry/export/destinations.py`."""
     assert vars(SynchronousMultiSpanProcessor()).keys() >= {"_lock", "_span_processors"}  # type: ignore[no-untyped-call]
@@ -153,4 +163,4 @@ def test_uvicorn_still_has_what_its_protocols_are_extended_by() -> None:
     assert set(dir(FlowControl)) >= {"pause_reading", "resume_reading"}
     assert set(WebSocketsSansIOProtocol.__init__.__code__.co_names) >= {"handshake_initiated", "handshake_complete"}
     assert issubclass(HttpProtocol, HttpToolsProtocol)
-    assert issubclass(Connection, WebSocketsSansIOProtocol)
+    assert issubclass(WebSocketConnection, WebSocketsSansIOProtocol)

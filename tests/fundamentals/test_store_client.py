@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.store.client import STORE_ERRORS, connect, is_store_down
+from service.store.pipe import pipe_of
 from tests.conftest import MakeServer
 from tests.support import Program, RedisServer, free_port, wait_until
 from tests.support.processes import run
@@ -154,6 +155,9 @@ async def test_tls_checks_the_certificate(make_server: MakeServer, tmp_path: Pat
     url = f"rediss://127.0.0.1:{port}"
     async with connect(f"{url}?ssl_ca_certs={certificate}", name="test") as client:
         assert await client.ping()
+        pipe = pipe_of(client)
+        assert pipe is not None
+        assert await pipe.call("ECHO", "x" * 100_000) == "x" * 100_000
     async with connect(url, name="test") as client:
         await outage(client.ping())
 
