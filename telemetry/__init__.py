@@ -15,8 +15,16 @@ if TYPE_CHECKING:
     from .metrics.specs import CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
     from .runtime import Telemetry
     from .settings import SettingsError, TelemetrySettings, prepare_environment
-    from .traces.propagation import consumer_context, consumer_span, current_traceparent, inject, suppressed
+    from .traces.propagation import (
+        consumer_context,
+        consumer_span,
+        current_traceparent,
+        inject,
+        is_sampled,
+        suppressed,
+    )
     from .traces.store_spans import store_span
+    from .traces.unrecorded import child_span
 
 _HOMES = {
     "CounterSpec": ".metrics.specs",
@@ -27,6 +35,7 @@ _HOMES = {
     "Telemetry": ".runtime",
     "TelemetrySettings": ".settings",
     "UpDownCounterSpec": ".metrics.specs",
+    "child_span": ".traces.unrecorded",
     "configure_logging": ".logs.configuration",
     "consumer_context": ".traces.propagation",
     "consumer_span": ".traces.propagation",
@@ -34,6 +43,7 @@ _HOMES = {
     "from_header": ".http.labels",
     "from_state": ".http.labels",
     "inject": ".traces.propagation",
+    "is_sampled": ".traces.propagation",
     "prepare_environment": ".settings",
     "store_span": ".traces.store_spans",
     "suppressed": ".traces.propagation",
@@ -50,6 +60,7 @@ __all__ = [
     "Telemetry",
     "TelemetrySettings",
     "UpDownCounterSpec",
+    "child_span",
     "configure_logging",
     "consumer_context",
     "consumer_span",
@@ -57,6 +68,7 @@ __all__ = [
     "from_header",
     "from_state",
     "inject",
+    "is_sampled",
     "prepare_environment",
     "store_span",
     "suppressed",

@@ -16,6 +16,7 @@ from .host import Host
 from .http.head_sampling import HeadSampler, NoHeadSampling
 from .metrics.exemplars import ExportedTraces
 from .metrics.provider import AggregatingMeterProvider
+from .metrics.started_spans import StartedSpans
 from .settings import TelemetrySettings
 from .traces.sampling import ReplaceableSampler, TraceBudget, make_sampler
 
@@ -83,6 +84,7 @@ class Spans:
         recording = settings.exports_spans or bool(choices.processors)
         self._sampler, self.budget = make_sampler(settings, choices.sampler, recording=recording)
         sampler = self._sampler
+        sampler.started = StartedSpans(meters if counts else None)
         self.head_sampler = HeadSampler(sampler, meters if counts else None)
         own = providers.request_tracer_provider(settings, sampler, resource, self.processors, meters)
         self.tracers, self._shutdown = own, own.shutdown

@@ -24,7 +24,7 @@ from service.ledger.ledger import BeginResult, Entry, Ledger
 from service.orders.concurrency import ConcurrencyLimit
 from service.orders.processing import Processor
 from service.store import STORE_ERRORS, BatchTrace
-from telemetry import consumer_context
+from telemetry import consumer_context, is_sampled
 
 BLOCK = timedelta(seconds=1)
 MAX_BATCH = 128
@@ -161,7 +161,8 @@ class Worker:
         return (shard, entry.entry_id) in self._in_flight or (shard, entry.entry_id) in self._starting
 
     async def _begin(self, shard: int, entries: Sequence[Entry]) -> None:
-        trace = BatchTrace.by(get_current_span(consumer_context(entry.traceparent)) for entry in entries)
+        recorded = [entry.traceparent for entry in entries if is_sampled(entry.traceparent)]
+        trace = BatchTrace.by(get_current_span(consumer_context(traceparent)) for traceparent in recorded)
         with self._tracer.start_as_current_span(
             "receive flash_sale.orders",
             context=trace.context,

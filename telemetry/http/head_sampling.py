@@ -21,7 +21,7 @@ So the sampler is asked once for each request. The span without content is what 
 counted as the SDK does.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 
 from opentelemetry import context as contexts
@@ -43,8 +43,8 @@ from opentelemetry.trace import (
 from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import Attributes
 
-from ..metrics.aggregation import Counter
 from ..metrics.provider import AggregatingMeterProvider
+from ..metrics.started_spans import StartedSpans
 from .semantics import Scope
 
 _W3C = frozenset(("traceparent", "tracestate", "baggage"))
@@ -80,6 +80,7 @@ class PredecidedSampler(Sampler):
 
     def __init__(self, inside: Sampler) -> None:
         self._inside = inside
+        self.unrecorded_child = getattr(inside, "unrecorded_child", None)
 
     def should_sample(
         self,
@@ -101,27 +102,6 @@ class PredecidedSampler(Sampler):
     def get_description(self) -> str:
         """Return that of the sampler inside."""
         return self._inside.get_description()
-
-
-class _StartedSpans:
-    """What the SDK counts of spans that it drops, by where their parent is."""
-
-    def __init__(self, meters: AggregatingMeterProvider | None) -> None:
-        self._counter: Counter | None = None
-        if meters is not None:
-            self._counter = meters.instrument(
-                Counter, "otel.sdk.span.started", "{span}", "The number of created spans."
-            )
-        self._adders: dict[str, Callable[[float], None]] = {}
-
-    def add(self, origin: str) -> None:
-        if self._counter is None:
-            return
-        adder = self._adders.get(origin)
-        if adder is None:
-            attributes = {"otel.span.parent.origin": origin, "otel.span.sampling_result": Decision.DROP.name}
-            adder = self._adders[origin] = self._counter.bind(attributes)
-        adder(1)
 
 
 class _CaseInsensitiveGetter(DefaultGetter):
@@ -164,7 +144,7 @@ class HeadSampler:
         self._ids = RandomIdGenerator()
         self._textmap: TextMapPropagator | None = None
         self._fields: frozenset[bytes] | None = None
-        self._count = _StartedSpans(meters)
+        self._count = StartedSpans(meters)
 
     def bypass_context(self, scope: Scope) -> Context | None:
         """Return the context of a request that is not recorded; None for what goes through the instrumentation."""

@@ -5,20 +5,34 @@ A queue entry carries one W3C ``traceparent``. It was written by this service, s
 with an HTTP request carries no mark. A malformed ``traceparent`` is ignored: the consumer begins a new trace.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, contextmanager
 
-from opentelemetry.context import Context, create_key, get_value, set_value
+from opentelemetry.context import Context, attach, create_key, detach, get_value, set_value
 from opentelemetry.instrumentation.utils import suppress_instrumentation
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Tracer, get_current_span
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    Tracer,
+    get_current_span,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
+
+from .unrecorded import unrecorded_child
 
 TRACEPARENT = "traceparent"
 TRACEPARENT_LENGTH = 55
 
 _TRUSTED_PARENT = create_key("telemetry-trusted-parent")
 _PROPAGATOR = TraceContextTextMapPropagator()
+_NOT_SAMPLED = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-0([02])")  # most entries of a busy sale
 
 
 def current_traceparent() -> str:
@@ -36,10 +50,21 @@ def inject(carrier: MutableMapping[str, str]) -> None:
         carrier[TRACEPARENT] = traceparent
 
 
+def is_sampled(traceparent: str) -> bool:
+    """Return whether a ``traceparent`` of ours says that its trace is recorded."""
+    return len(traceparent) == TRACEPARENT_LENGTH and traceparent[-1] in "13579bdf"
+
+
 def consumer_context(traceparent: str) -> Context:
     """Return the context that a queue entry carries, trusted; an empty one when it carries none that is valid."""
     if len(traceparent) != TRACEPARENT_LENGTH:
         return Context()
+    plain = _NOT_SAMPLED.fullmatch(traceparent)
+    if plain is not None:
+        trace_id, span_id, flags = plain.groups()
+        sender = SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags)))  # noqa: FBT003 - `is_remote`
+        if sender.is_valid:
+            return set_value(_TRUSTED_PARENT, sender.span_id, set_span_in_context(NonRecordingSpan(sender), Context()))
     context = _PROPAGATOR.extract({TRACEPARENT: traceparent}, Context())
     parent = get_current_span(context).get_span_context()
     return set_value(_TRUSTED_PARENT, parent.span_id, context) if parent.is_valid else context
@@ -63,9 +88,18 @@ def consumer_span(
 
     An exception that leaves the block is recorded on the span, marks it as an error, and goes on.
     """
+    context = consumer_context(traceparent)
+    unrecorded = unrecorded_child(tracer, context)
+    if unrecorded is not None:
+        token = attach(set_span_in_context(unrecorded, context))
+        try:
+            yield unrecorded
+        finally:
+            detach(token)
+        return
     with tracer.start_as_current_span(
         name,
-        context=consumer_context(traceparent),
+        context=context,
         kind=SpanKind.CONSUMER,
         attributes=attributes,
         links=[Link(context) for context in links if context.is_valid],

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
@@ -25,11 +26,12 @@ from opentelemetry.sdk.trace.sampling import (
     SamplingResult,
     TraceIdRatioBased,
 )
-from opentelemetry.trace import Link, SpanContext, SpanKind, get_current_span
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, get_current_span
 from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import Attributes
 
 from ..metrics.specs import GaugeSpec
+from ..metrics.started_spans import StartedSpans
 from ..settings import TelemetrySettings
 from .propagation import is_trusted
 
@@ -148,7 +150,7 @@ class EntrySampler(Sampler):
         sampler = self._root
         parent = get_current_span(parent_context).get_span_context()
         if parent.is_valid:
-            if self._follows(parent_context, parent):
+            if self.follows(parent_context, parent):
                 sampler = ALWAYS_ON if parent.trace_flags.sampled else ALWAYS_OFF
             else:
                 trace_id = self._hashed(trace_id)
@@ -158,7 +160,8 @@ class EntrySampler(Sampler):
         """Name the sampler and the one behind it."""
         return f"EntrySampler{{{self._root.get_description()}}}"
 
-    def _follows(self, context: Context | None, parent: SpanContext) -> bool:
+    def follows(self, context: Context | None, parent: SpanContext) -> bool:
+        """Return whether a span does as this parent of it did."""
         return not parent.is_remote or self._trust_client or is_trusted(context, parent)
 
     def _hashed(self, trace_id: int) -> int:
@@ -167,10 +170,16 @@ class EntrySampler(Sampler):
 
 
 class ReplaceableSampler(Sampler):
-    """Is another sampler until a test needs every trace; it is asked directly, so this costs nothing."""
+    """Is another sampler until a test needs every trace; it is asked directly, so this costs nothing.
+
+    Attributes:
+        started: counts the spans that `unrecorded_child` makes, as the SDK would.
+    """
 
     def __init__(self, sampler: Sampler) -> None:
         self._now = sampler
+        self._ids = RandomIdGenerator()
+        self.started = StartedSpans(None)
         self.use(sampler)
 
     def use(self, sampler: Sampler) -> Sampler:
@@ -191,6 +200,18 @@ class ReplaceableSampler(Sampler):
     ) -> SamplingResult:
         """Decide for one new span."""
         return self._now.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+
+    def unrecorded_child(self, context: Context | None) -> Span | None:
+        """Return what the SDK makes of a child whose parent is not recorded; None where it is to be asked."""
+        parent = get_current_span(context).get_span_context()
+        if not parent.is_valid or parent.trace_flags.sampled:
+            return None
+        if not isinstance(self._now, EntrySampler) or not self._now.follows(context, parent):
+            return None
+        self.started.add("remote" if parent.is_remote else "local")
+        flags = TraceFlags(parent.trace_flags & TraceFlags.RANDOM_TRACE_ID)
+        made = SpanContext(parent.trace_id, self._ids.generate_span_id(), False, flags, parent.trace_state)  # noqa: FBT003 - `is_remote`
+        return NonRecordingSpan(made)
 
     def get_description(self) -> str:
         """Return that of the sampler that is asked now."""

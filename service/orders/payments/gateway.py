@@ -8,13 +8,15 @@ from typing import Protocol
 
 from opentelemetry.trace import Span, SpanKind, Tracer
 
+from telemetry import child_span
+
 ORDER_ID = "flash_sale.order_id"
 OUTCOME = "flash_sale.payment.outcome"
 CAPTURED = "captured"
 DECLINED = "declined"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Charge:
     """What to collect: `amount` in minor units of `currency` (ISO 4217). One `key` is charged once.
 
