@@ -116,7 +116,7 @@ class PaymentGateway(Protocol):
 @contextmanager
 def client_span(tracer: Tracer, name: str, order_id: str) -> Iterator[Span]:
     """Open the span of one call; an error marks it and leaves its code as the outcome."""
-    with tracer.start_as_current_span(name, kind=SpanKind.CLIENT, attributes={ORDER_ID: order_id}) as span:
+    with child_span(tracer, name, kind=SpanKind.CLIENT, attributes={ORDER_ID: order_id}) as span:
         try:
             yield span
         except PaymentError as error:
