@@ -192,13 +192,15 @@ async def test_followers_take_no_more_than_half_of_the_connections(valkey_server
     async with open_shop(valkey_server.url, max_connections=50) as shop, AsyncExitStack() as stack:
         await shop.put(stock=100)
         first, second = await placed(shop, 2)
-        for _ in range(20):
-            await anext(await stack.enter_async_context(following(shop, first)))
+        kept = [await stack.enter_async_context(following(shop, first)) for _ in range(20)]  # else they are let go
+        for events in kept:
+            await anext(events)
         refused = await shop.client.get(f"/orders/{first}/events")
         assert problem(refused, 503, "overloaded")
         assert refused.headers["retry-after"] == "5"
-        for _ in range(5):
-            await anext(await stack.enter_async_context(following(shop, second)))
+        others = [await stack.enter_async_context(following(shop, second)) for _ in range(5)]
+        for events in others:
+            await anext(events)
         problem(await shop.client.get(f"/orders/{second}/events"), 503, "overloaded")
         assert (await shop.client.get(f"/orders/{second}")).status_code == 200
 
