@@ -35,8 +35,8 @@ class _FaultyShards(Shards):
         if self._faults.should_inject(Fault.STORE_OUTAGE):
             raise StoreConnectionError("the fault store_outage is on")
         reply = await super().run(step, shard, *args, **options)
-        if step == "snapshot":
-            for product in named(reply)["products"]:
+        if step in ("snapshot", "turn"):
+            for product in named(reply if step == "snapshot" else reply[1])["products"]:
                 self._distort(product)
         return reply
 

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from service.ledger.audit import LedgerDump, dump_ledger, violations
 from service.ledger.ledger import ledger_scripts
 from service.ledger.order_table import LIVE
+from service.orders.maintenance import MEND_AT_REST_SECONDS
 from service.store import STORE_ERRORS, Shards, connect, keys
 from tests.faults.kit import fleet, put_product
 from tests.support.cli import flash_sale
@@ -24,6 +25,7 @@ SHARDS = 6
 ENV = {"STORE_SHARDS": str(SHARDS)}
 NUMBERS = keys.spread(SHARDS)
 STOCK = 1000
+MENDED_SECONDS = MEND_AT_REST_SECONDS + 5
 
 Harm = Callable[[Redis, str, str], Awaitable[object]]
 
@@ -118,7 +120,7 @@ async def test_each_slot_has_its_own_harm_and_harms_no_other(shards: tuple[str, 
         answers = await asyncio.gather(*(ordered(client, well, f"beside-{n}") for n in range(20)))
         assert {answer.status_code for answer in answers} == {202}
         for product in products.values():
-            await wait_until(partial(sold, client, product), 5, f"{product} is sold again")
+            await wait_until(partial(sold, client, product), MENDED_SECONDS, f"{product} is sold again")
         async with fleet(url, command="worker", env=ENV):
             dump = await wait_until(lambda: settled(store), 30, "every order is settled")
         await wait_until(partial(counted, client, len(dump.damaged)), 10, "it is a metric")

@@ -36,6 +36,8 @@ def test_a_script_names_no_key_outside_its_shard(name: str) -> None:
     called = re.findall(r"redis\.p?call\('([A-Z]+)', ([^,)]+)", SOURCES[name])
     named = re.findall(r"local ([\w, ]+) = (?:P \.\. |\w+_key\()", SHARED + SOURCES[name])
     keys_by_name = {word for names in named for word in names.split(", ")}
+    filled = re.findall(r"(\w+)\[\w+\] = P \.\. ", SOURCES[name])
+    keys_by_name |= {f"unpack({word}" for word in filled}
     keyless = {"TIME", "SCAN", "XGROUP", "XINFO"}
     for command, key in called:
         spelt_out = re.match(r"P \.\. |\w+_key\(", key)

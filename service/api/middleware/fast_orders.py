@@ -22,7 +22,7 @@ from service.problems import Problem
 PATH = "/orders"
 _KEY = re.compile(IDEMPOTENCY_KEY)
 _TICKET = re.compile(SALE_TICKET)
-_JSON = (b"content-type", b"application/json")
+_HEAD = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 
 
 class OrderFastPathMiddleware:
@@ -68,7 +68,7 @@ class OrderFastPathMiddleware:
             return
         body = accepted_json(placed.order)
         status, headers = head_of(placed, self._context.settings.root_path)
-        head = [(b"content-length", b"%d" % len(body)), _JSON, *((n.encode(), v.encode()) for n, v in headers.items())]
+        head = [(b"content-length", b"%d" % len(body)), *_HEAD, *((n.encode(), v.encode()) for n, v in headers.items())]
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": body})
 
