@@ -109,16 +109,16 @@ def _layers(context: ApiContext, note: errors.OnProblem, crash: errors.ErrorHand
     return [
         # Around all others, so that a page of another origin may read any answer, a refusal too.
         *cors,
+        # First of those that answer, for most requests of a sale; what it does not answer goes on as it came.
+        Middleware(OrderFastPathMiddleware, context=context, on_problem=note, crash=crash),
         # Around those that answer, so that no answer to a HEAD has a body.
         Middleware(HeadMiddleware),
         # What is too large is refused before anything reads it, and counted while it is read by the others.
         Middleware(BodyLimitMiddleware, max_bytes=MAX_BODY_BYTES, on_problem=note),
-        # Around all that may crash, the faults and the fast path too; its own answers need no limit.
+        # Around all that may crash, the faults too; its own answers need no limit.
         Middleware(CrashGuardMiddleware, answer=crash),
-        # Inside the guard, so that an injected crash is answered like a real one; before orders, which it breaks.
+        # Inside the guard, so that an injected crash is answered like a real one.
         *faults,
-        # Last before the routes: what it does not answer goes to them as it came.
-        Middleware(OrderFastPathMiddleware, context=context, on_problem=note),
     ]
 
 

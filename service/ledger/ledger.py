@@ -16,6 +16,7 @@ from service.ledger.refunds import OwedRefund
 from service.store import Shards, keys, load_scripts, named
 from service.store.shards import CURRENT, BatchTrace
 
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 REFUSALS_REMEMBERED = timedelta(hours=1)
 
 
@@ -46,7 +47,7 @@ class LedgerPolicy:
     ticket_window: timedelta = timedelta(seconds=15)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """A queue entry in a worker's hands."""
 
@@ -63,7 +64,7 @@ class BeginResult(StrEnum):
     GONE = "gone"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Begun:
     """An order to be processed; `wait` and `promised_wait` are set at its first attempt."""
 
@@ -73,7 +74,7 @@ class Begun:
     promised_wait: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settlement:
     """How an order ended, as the worker sees it.
 
@@ -98,7 +99,7 @@ class SettleResult(StrEnum):
     GONE = "gone"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     """What the ledger says to a settlement: the status that stands, the time from accepted and from begun."""
 
@@ -274,7 +275,7 @@ def read_entry(entry_id: str, fields: dict[str, str] | None) -> Entry:
 
 
 def _placement(new: NewOrder, reply: list[Any]) -> Placement:
-    outcome = Outcome(reply[0])
+    outcome = _OUTCOMES[reply[0]]
     if outcome is Outcome.ACCEPTED and reply[1] >= 0:
         return Placement(outcome, reply[1], Order.accepted(new, *reply[2:]))
     if outcome in (Outcome.RATE_LIMITED, Outcome.NOT_YOUR_TURN):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from service.ledger.ledger import Ledger
-from service.ledger.orders import NewOrder, Outcome, Placement, new_order_id
+from service.ledger.orders import NewOrder, Outcome, Placement, RandomBits, new_order_id
 from service.ledger.tickets import SaleTickets
 from service.orders.sold_out import SoldOutCache
 from service.orders.wait_time import WaitEstimator
@@ -23,6 +23,7 @@ class OrderPlacer:
         self._tickets = tickets
         self._sold_out = sold_out
         self._wait = wait
+        self._random = RandomBits()
         self._batches = ShardBatcher(ledger.shards, self._send, limit=MAX_BATCH, ends_all=is_store_down)
         self._claims = ShardBatcher(ledger.shards, ledger.claim, limit=MAX_BATCH, ends_all=is_store_down)
 
@@ -64,7 +65,7 @@ class OrderPlacer:
             if home != shard and not await self._claim(home, (digest, fingerprint)):
                 return Placement(Outcome.IDEMPOTENCY_CONFLICT, 0, None, counted=False)
         order = NewOrder(
-            order_id=new_order_id(shard),
+            order_id=new_order_id(shard, self._random.next()),
             product_id=product_id,
             user_id=user_id,
             quantity=quantity,

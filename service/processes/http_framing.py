@@ -6,8 +6,10 @@ clients send, would be a request of the client's making. RFC 9110, section 7.8: 
 So llhttp is given the head once more without the upgrade, and finds the end of the body itself.
 """
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any, Final
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -26,6 +28,7 @@ from service.processes.request_head import (
     framing_head,
     is_handshake,
 )
+from service.processes.response_cycle import ResponseCycle, SharedFields
 
 HEAD: Final = "head"
 BODY: Final = "body"
@@ -60,6 +63,7 @@ class FramedProtocol(HttpToolsProtocol):
         self._websocket_paths = websocket_paths
         self._host_names = host_names
         self._root_path = root_path
+        self._shared_fields = SharedFields()
         self._fields: Fields = {}
         self._head_bytes = 0
         self._fed_bytes = 0
@@ -166,12 +170,46 @@ class FramedProtocol(HttpToolsProtocol):
         self.expect_100_continue = (
             b"expect" in self._fields and version == "1.1" and self._fields[b"expect"].lower() == b"100-continue"
         )
-        super().on_headers_complete()
+        self._begin(method, version)
         self.part = BETWEEN if self.handshake else BODY
         self._continuing = self.expect_100_continue and not self.handshake and self.cycle.keep_alive
         if self._continuing:
             # A client that is answered before it sent the body may still send it, or the next request instead.
             self.cycle.keep_alive = False
+
+    def _begin(self, method: bytes, version: str) -> None:
+        """Begin the request, or have it wait for the one in front: as uvicorn, but for the kind of the cycle."""
+        scope = self.scope
+        scope["method"] = method.decode("ascii")
+        if version != "1.1":
+            scope["http_version"] = version
+        if self.handshake:
+            return
+        target = httptools.parse_url(self.url)
+        path = target.path.decode("ascii")
+        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        scope["raw_path"] = self.root_path.encode("ascii") + target.path
+        scope["query_string"] = target.query or b""
+        before = self.cycle
+        self.cycle = ResponseCycle(
+            self._shared_fields,
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""

@@ -7,11 +7,13 @@ head of `service/ledger/scripts/_shard.lua`.
 """
 
 import hashlib
+import re
 from urllib.parse import quote, unquote
 from zlib import crc32
 
 from redis.crc import key_slot
 
+_PLAIN = re.compile(r"[A-Za-z0-9._~@:+=-]*")
 GROUP = "workers"
 MAX_SHARDS = 100
 SLOTS = 16384
@@ -80,7 +82,7 @@ def spread(shards: int) -> tuple[int, ...]:
 
 def escape(name: str) -> str:
     """Escape a user's or product's id as it may stand in a key: nothing outside `[A-Za-z0-9._~@:+=-]` stays."""
-    return quote(name, safe="@:+=")
+    return name if _PLAIN.fullmatch(name) else quote(name, safe="@:+=")
 
 
 def unescape(name: str) -> str:

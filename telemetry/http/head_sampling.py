@@ -45,9 +45,11 @@ from opentelemetry.util.types import Attributes
 
 from ..metrics.provider import AggregatingMeterProvider
 from ..metrics.started_spans import StartedSpans
+from ..traces.sampling import ReplaceableSampler
 from .semantics import Scope
 
 _W3C = frozenset(("traceparent", "tracestate", "baggage"))
+_NOTHING = Context()
 _NOT_SAMPLED = TraceFlags(TraceFlags.DEFAULT)
 _NOT_SAMPLED_RANDOM = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
 
@@ -128,7 +130,7 @@ def extract_context(
     for name, value in headers:
         if only is None or name in only:
             carrier.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
-    return textmap.extract(carrier, Context(), _GETTER) if carrier else Context()
+    return textmap.extract(carrier, Context(), _GETTER) if carrier else _NOTHING
 
 
 class HeadSampler:
@@ -139,7 +141,7 @@ class HeadSampler:
         meters: where the SDK counts its spans; None where it does not.
     """
 
-    def __init__(self, sampler: Sampler, meters: AggregatingMeterProvider | None) -> None:
+    def __init__(self, sampler: ReplaceableSampler, meters: AggregatingMeterProvider | None) -> None:
         self._sampler = sampler
         self._ids = RandomIdGenerator()
         self._textmap: TextMapPropagator | None = None
@@ -149,16 +151,26 @@ class HeadSampler:
     def bypass_context(self, scope: Scope) -> Context | None:
         """Return the context of a request that is not recorded; None for what goes through the instrumentation."""
         context = self._around(scope)
-        found = get_current_span(context).get_span_context()
-        parent = found if found.is_valid else None
-        trace_id = self._ids.generate_trace_id() if parent is None else parent.trace_id
-        result = self._sampler.should_sample(context, trace_id, "", SpanKind.SERVER)
-        if result.decision is not Decision.DROP:
-            _DECISION.set(_Decision(trace_id, result))
-            return None
-        self._count.add("none" if parent is None else "remote" if parent.is_remote else "local")
-        random = parent is None or parent.trace_flags.random_trace_id
-        flags = _NOT_SAMPLED_RANDOM if random else _NOT_SAMPLED
+        if not context:  # nothing was sent along, as with most requests of a sale
+            trace_id = self._ids.generate_trace_id()
+            result = self._sampler.sample_root(trace_id)
+            if result.decision is Decision.DROP:
+                self._count.add("none")
+                return self._unrecorded(trace_id, _NOT_SAMPLED_RANDOM, result, context)
+        else:
+            found = get_current_span(context).get_span_context()
+            parent = found if found.is_valid else None
+            trace_id = self._ids.generate_trace_id() if parent is None else parent.trace_id
+            result = self._sampler.should_sample(context, trace_id, "", SpanKind.SERVER)
+            if result.decision is Decision.DROP:
+                self._count.add("none" if parent is None else "remote" if parent.is_remote else "local")
+                random = parent is None or parent.trace_flags.random_trace_id
+                flags = _NOT_SAMPLED_RANDOM if random else _NOT_SAMPLED
+                return self._unrecorded(trace_id, flags, result, context)
+        _DECISION.set(_Decision(trace_id, result))
+        return None
+
+    def _unrecorded(self, trace_id: int, flags: TraceFlags, result: SamplingResult, context: Context) -> Context:
         span = SpanContext(trace_id, self._ids.generate_span_id(), False, flags, result.trace_state)  # noqa: FBT003 - `is_remote`
         return set_span_in_context(NonRecordingSpan(span), context)
 
@@ -179,7 +191,7 @@ class NoHeadSampling(HeadSampler):
     """Leaves the decision to the instrumentation's span: its provider is a host's, with a sampler of its own."""
 
     def __init__(self) -> None:
-        super().__init__(ALWAYS_OFF, None)
+        super().__init__(ReplaceableSampler(ALWAYS_OFF), None)
 
     def bypass_context(self, scope: Scope) -> Context | None:
         """Return None: whatever it is, it goes through the instrumentation."""

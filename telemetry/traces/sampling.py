@@ -40,6 +40,8 @@ _RANDOM_MASK = (1 << _RANDOM_BITS) - 1
 _WINDOW_SECONDS = 1.0
 _PARENT_BASED = "parentbased_"
 _DROPPED = SamplingResult(Decision.DROP)  # most requests of a busy sale: made once, for it has nothing of the request
+_RECORDED = SamplingResult(Decision.RECORD_AND_SAMPLE)
+_NO_PARENT = Context()
 _ROOTS: dict[str, Callable[[float], Sampler]] = {
     "always_on": lambda _: ALWAYS_ON,
     "always_off": lambda _: ALWAYS_OFF,
@@ -160,6 +162,12 @@ class EntrySampler(Sampler):
         """Name the sampler and the one behind it."""
         return f"EntrySampler{{{self._root.get_description()}}}"
 
+    def sample_root(self, trace_id: int) -> SamplingResult:
+        """Decide for the first span of a trace that nobody sent; as `should_sample`, which is asked with more."""
+        if isinstance(self._root, BudgetSampler):
+            return _RECORDED if self._root.budget.admit(trace_id) else _DROPPED
+        return self._root.should_sample(_NO_PARENT, trace_id, "", SpanKind.SERVER)
+
     def follows(self, context: Context | None, parent: SpanContext) -> bool:
         """Return whether a span does as this parent of it did."""
         return not parent.is_remote or self._trust_client or is_trusted(context, parent)
@@ -200,6 +208,12 @@ class ReplaceableSampler(Sampler):
     ) -> SamplingResult:
         """Decide for one new span."""
         return self._now.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+
+    def sample_root(self, trace_id: int) -> SamplingResult:
+        """Decide for the first span of a request whose trace nobody sent."""
+        if isinstance(self._now, EntrySampler):
+            return self._now.sample_root(trace_id)
+        return self._now.should_sample(_NO_PARENT, trace_id, "", SpanKind.SERVER)
 
     def unrecorded_child(self, context: Context | None) -> Span | None:
         """Return what the SDK makes of a child whose parent is not recorded; None where it is to be asked."""

@@ -30,11 +30,11 @@ async def test_the_list_is_the_order(broken: Shop, valkey_server: RedisServer) -
     """The outermost first; the faults only where there are any."""
     names = [getattr(layer.cls, "__name__", "") for layer in broken.app.user_middleware]
     assert names == [
+        "OrderFastPathMiddleware",
         "HeadMiddleware",
         "BodyLimitMiddleware",
         "CrashGuardMiddleware",
         "FaultInjectionMiddleware",
-        "OrderFastPathMiddleware",
     ]
     async with open_shop(valkey_server.url) as shop:
         assert [getattr(layer.cls, "__name__", "") for layer in shop.app.user_middleware] == [

@@ -1,7 +1,9 @@
 """The short way of `POST /orders` answers as the route does, and leaves to it whatever is not plainly an order."""
 
 import asyncio
+import hashlib
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -9,7 +11,10 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from service.api.middleware.fast_orders import OrderFastPathMiddleware
+from service.api.errors import ErrorHandlers
+from service.api.middleware.fast_orders import MAX_BYTES, OrderFastPathMiddleware
+from service.api.orders import OrderAccepted, accepted_json
+from service.ledger.orders import ORDER_ID, NewOrder, Order, RandomBits, new_order_id
 from telemetry.settings import INTERCEPTORS
 from tests.support import RedisServer
 from tests.support.shop import Shop, open_shop
@@ -109,7 +114,8 @@ async def test_a_plain_order_meets_nothing_else_and_the_rest_arrives_untouched(s
         await send({"type": "http.response.start", "status": 299, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    layer = OrderFastPathMiddleware(inside, shop.service, lambda *_: None)
+    crash = ErrorHandlers(lambda *_: None).crash
+    layer = OrderFastPathMiddleware(inside, shop.service, lambda *_: None, crash)
     transport = httpx.ASGITransport(layer)
     odd = [
         ("POST", "/orders", PLAIN, b"{"),
@@ -117,6 +123,7 @@ async def test_a_plain_order_meets_nothing_else_and_the_rest_arrives_untouched(s
         ("POST", "/orders", PLAIN, b'{"product_id":"lamp","quantity":1}'),
         ("POST", "/orders", {**PLAIN, "Idempotency-Key": "a b"}, json.dumps(ORDER).encode()),
         ("POST", "/orders", BY_THE_ROUTE, json.dumps(ORDER).encode()),
+        ("POST", "/orders", PLAIN, json.dumps(ORDER).encode() + MAX_BYTES * b" "),
         ("POST", "/orders/", PLAIN, json.dumps(ORDER).encode()),
         ("PUT", "/orders", PLAIN, json.dumps(ORDER).encode()),
     ]
@@ -150,3 +157,34 @@ async def test_a_declared_length_cannot_hide_a_longer_body(shop: Shop, lengths: 
     assert await reader.readline() == b"HTTP/1.1 400 Bad Request\r\n"
     writer.close()
     await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+
+
+async def test_what_nobody_expected_is_answered_alike(shop: Shop) -> None:
+    """A store that says what it never says is a crash on both ways: 500, with one failure each in the windows."""
+    text = "return redis.error_reply('ERR of no kind that is known')"
+    shop.service.shards.scripts = {**shop.service.shards.scripts, "place": text}
+    shop.service.shards._digests["place"] = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - as the store names it
+    short, long = await send(shop, PLAIN), await send(shop, BY_THE_ROUTE)
+    assert face(short) == face(long)
+    assert (short.status_code, short.json()["code"]) == (500, "internal_error")
+    crashed = [span for span in shop.seen.spans() if span.name == "POST /orders" and span.events]
+    assert len(crashed) == 2
+
+
+@pytest.mark.parametrize("user_id", ["ada", 'a "quoted" \\ name', "Zoë", "a\u2028b", "tab\t", "x" * 128])
+@pytest.mark.parametrize("wait", [0.0, 0.001, 12.5, 1e9 + 0.25])
+def test_the_answer_is_what_the_model_says(user_id: str, wait: float) -> None:
+    """To the byte, but for how characters are escaped, whoever the user is: a replayed order may be of another time."""
+    new = NewOrder(order_id=new_order_id(0), product_id="lamp", user_id=user_id, quantity=2)
+    order = Order.accepted(new, 1_795_000_000_123, 1_795_000_900_000, 7, int(wait * 1000), 490, "EUR")
+    assert json.loads(accepted_json(order)) == json.loads(OrderAccepted.of(order).model_dump_json())
+    assert list(json.loads(accepted_json(order))) == list(OrderAccepted.model_fields)
+
+
+def test_no_two_ids_share_their_random_bits() -> None:
+    """Over many draws from the system."""
+    bits = RandomBits()
+    drawn = [bits.next() for _ in range(1000)]
+    assert len(set(drawn)) == 1000
+    assert all(re.fullmatch(ORDER_ID, new_order_id(3, each)) for each in drawn)
+    assert all(new_order_id(3, each).endswith(each) for each in drawn)

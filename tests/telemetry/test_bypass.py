@@ -92,6 +92,10 @@ async def test_a_request_is_decided_on_once(settings: TelemetrySettings, per_sec
                 asked.append(trace_id)
                 return inside.should_sample(context, trace_id, *rest)
 
+            def sample_root(self, trace_id: int) -> Any:
+                asked.append(trace_id)
+                return inside.sample_root(trace_id)
+
         head._sampler = Noting()
         if settings.interceptor == "lean":
             tracers.sampler._inside = head._sampler  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from opentelemetry.context import Context
@@ -11,7 +12,7 @@ from opentelemetry.trace.span import TraceState
 
 from telemetry import TelemetrySettings, consumer_context, consumer_span, current_traceparent
 from telemetry.testing import capture
-from telemetry.traces.sampling import BudgetSampler, EntrySampler, TraceBudget, make_sampler
+from telemetry.traces.sampling import BudgetSampler, EntrySampler, ReplaceableSampler, TraceBudget, make_sampler
 
 SAMPLED = "00-{trace:032x}-00000000000000aa-01"
 
@@ -240,6 +241,27 @@ def test_traces_are_whole_from_the_request_to_the_consumer() -> None:
     assert 50 < len(begun) < 150
     assert begun == set(settled)
     assert len(settled) == 2 * len(begun)
+
+
+@pytest.mark.parametrize(
+    "sampler", ["always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_traceidratio", None]
+)
+def test_a_trace_that_nobody_sent_is_decided_on_alike(sampler: str | None) -> None:
+    """By the short question and by the long one; a budget counts either once."""
+    rng = random.Random(7)
+    ids = [rng.getrandbits(128) | 1 for _ in range(300)]
+
+    def make() -> Any:
+        if sampler is None:
+            return ReplaceableSampler(EntrySampler(BudgetSampler(TraceBudget(50, clock=Clock()))))
+        settings = TelemetrySettings(service_name="shop", sampler=sampler, sampler_arg=0.5)
+        return make_sampler(settings, recording=True)[0]
+
+    short, long = make(), make()
+    told = [short.sample_root(trace_id).decision for trace_id in ids]
+    assert told == [long.should_sample(Context(), trace_id, "GET /", SpanKind.SERVER).decision for trace_id in ids]
+    if sampler is None:
+        assert told.count(Decision.RECORD_AND_SAMPLE) == 50 + int(3 * 50**0.5) + 1
 
 
 def test_the_share_is_exported() -> None:

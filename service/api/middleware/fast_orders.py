@@ -2,8 +2,10 @@
 
 FastAPI's routing, dependencies and serialisation cost several times what placing an order does
 (docs/decisions/telemetry-cost.md). A request that is plainly right is answered here, by the same checkout and the same
-model as in the route. Any other goes on to the route untouched: an odd header, a body that is no order. So what
-is refused, and in which words, has one home; and the OpenAPI document is the route's.
+model as in the route, and without the layers on the way there: its body is short, and what crashes is answered by
+the same handler. Any other goes on untouched: an odd header, a body that is no order, a service with faults that may be
+switched on, or one where shoppers show tokens. So what is refused, and in which words, has one home; and the OpenAPI
+document is the route's.
 """
 
 import json
@@ -11,10 +13,11 @@ import re
 from collections.abc import Collection
 
 from pydantic import ValidationError
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.context import ApiContext
-from service.api.errors import OnProblem, send_problem
+from service.api.errors import ErrorHandler, OnProblem, send_problem
 from service.api.orders import IDEMPOTENCY_KEY, SALE_TICKET, OrderRequest, accepted_json, head_of
 from service.api.strict_json import parse
 from service.problems import Problem
@@ -23,16 +26,26 @@ PATH = "/orders"
 _KEY = re.compile(IDEMPOTENCY_KEY)
 _TICKET = re.compile(SALE_TICKET)
 _HEAD = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+MAX_BYTES = 8 * 1024
+"""Of a body that is plainly an order, every letter of it escaped."""
 
 
 class OrderFastPathMiddleware:
-    """An ASGI layer inside all others; stands aside where shoppers show tokens."""
+    """An ASGI layer in front of those that answer.
 
-    def __init__(self, app: ASGIApp, context: ApiContext, on_problem: OnProblem) -> None:
+    Args:
+        app: What is called for all other requests.
+        context: The parts of the process.
+        on_problem: Is told of each refusal.
+        crash: Answers what nobody expected.
+    """
+
+    def __init__(self, app: ASGIApp, context: ApiContext, on_problem: OnProblem, crash: ErrorHandler) -> None:
         self._app = app
         self._context = context
         self._on_problem = on_problem
-        self._open = not context.settings.auth_jwt.enabled
+        self._crash = crash
+        self._open = not context.settings.auth_jwt.enabled and context.faults is None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -66,6 +79,10 @@ class OrderFastPathMiddleware:
             self._on_problem(scope, problem)
             await send_problem(problem, send)
             return
+        except Exception as error:  # noqa: BLE001 - as the layer does that guards the routes
+            response = await self._crash(Request(scope), error)
+            await response(scope, receive, send)
+            return
         body = accepted_json(placed.order)
         status, headers = head_of(placed, self._context.settings.root_path)
         head = [(b"content-length", b"%d" % len(body)), *_HEAD, *((n.encode(), v.encode()) for n, v in headers.items())]
@@ -74,12 +91,14 @@ class OrderFastPathMiddleware:
 
 
 def _plain(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
-    """Return the headers, each once, of a JSON body whose length is declared; else None."""
+    """Return the headers, each once, of a JSON body whose length is declared, and short; else None."""
     headers = dict(pairs)
+    length = headers.get(b"content-length", b"")
     plain = (
         len(headers) == len(pairs)
         and headers.get(b"content-type") == b"application/json"
-        and b"content-length" in headers
+        and length.isdigit()
+        and int(length) <= MAX_BYTES
         and b"transfer-encoding" not in headers
         and (b"idempotency-key" not in headers or _KEY.fullmatch(headers[b"idempotency-key"].decode("latin-1")))
         and (b"sale-ticket" not in headers or _TICKET.fullmatch(headers[b"sale-ticket"].decode("latin-1")))

@@ -38,7 +38,7 @@ class Charge:
         return self.key or self.order_id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Receipt:
     """The payment was captured."""
 
